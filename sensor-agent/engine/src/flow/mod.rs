@@ -1,0 +1,1 @@
+//! A bounded table of connections; each has two directions.

@@ -1,0 +1,112 @@
+//! Per-CPU counters of the kernel programs, by name. Every packet moves exactly one *outcome* of its program, so
+//! that seen = the sum of outcomes.
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $help:literal])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[doc = $help])* $variant,)* }
+
+        impl $name {
+            /// Every counter, in the order of its index.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            /// Counters there are.
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// Name in metrics and messages.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// What is counted, for people.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($help),*).trim_ascii()),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Counters of the XDP program. Each packet moves exactly one.
+    XdpCounter {
+        /// Packets that are neither IPv4 nor IPv6, passed.
+        NotIp = "not_ip",
+        /// Packets too short for their own headers, passed.
+        Malformed = "malformed",
+        /// Packets of sources in no list, passed.
+        NotListed = "not_listed",
+        /// Packets of exempt sources that a block entry covers too, passed.
+        Exempt = "exempt",
+        /// Packets that only an expired entry matched, passed.
+        Expired = "expired",
+        /// Packets of sources blocked in shadow mode, counted and passed.
+        Shadow = "shadow",
+        /// Packets of automatically blocked sources while the panic switch is on, passed.
+        Suspended = "suspended",
+        /// Packets dropped because their address is blocked.
+        DroppedAddress = "dropped_address",
+        /// Packets dropped because their prefix is blocked.
+        DroppedPrefix = "dropped_prefix",
+    }
+}
+
+counters! {
+    /// Counters of the tap. Each packet moves exactly one of them, but for [`TapCounter::Truncated`], which marks recorded
+    /// packets whose payload was cut, and [`TapCounter::Wakeups`].
+    TapCounter {
+        /// Packets that are neither IPv4 nor IPv6.
+        NotIp = "not_ip",
+        /// Packets too short for their own headers.
+        Malformed = "malformed",
+        /// IP fragments, which the tap does not look into.
+        Fragment = "fragment",
+        /// IPv6 packets with more extension headers than the parser follows.
+        Unparsed = "unparsed",
+        /// Packets of other protocols than TCP.
+        NotTcp = "not_tcp",
+        /// TCP segments without payload that end nothing (handshakes, acknowledgements).
+        NoPayload = "no_payload",
+        /// Segments of flows that are not HTTP.
+        OtherFlow = "other_flow",
+        /// Segments of HTTP flows outside the sample.
+        NotSampled = "not_sampled",
+        /// Segments while no agent has set up a ring.
+        NoRing = "no_ring",
+        /// Segments lost because the ring was full.
+        RingFull = "ring_full",
+        /// Segments lost because their bytes could not be read.
+        CopyFailed = "copy_failed",
+        /// Segments written to a ring.
+        Recorded = "recorded",
+        /// Recorded segments whose payload was cut to the record limit.
+        Truncated = "truncated",
+        /// Times that a ring's reader was woken.
+        Wakeups = "wakeups",
+    }
+}
+
+impl TapCounter {
+    /// Whether the counter is an outcome: the outcomes add up to the packets seen.
+    #[must_use]
+    pub const fn is_outcome(self) -> bool {
+        !matches!(self, Self::Truncated | Self::Wakeups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_dense_and_names_are_metric_names() {
+        for (index, counter) in TapCounter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+            assert!(counter.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert!(!counter.help().is_empty());
+        }
+        assert_eq!(XdpCounter::COUNT as usize, XdpCounter::ALL.len());
+    }
+}

@@ -1,0 +1,1 @@
+//! Test hosts and traffic for the end-to-end tests.
