@@ -43,7 +43,7 @@ pub(crate) struct Plan {
 /// Nanoseconds between two wake-ups of a ring's reader by one CPU; the reader looks by itself for longer than that.
 pub(crate) const WAKE_INTERVAL_NS: u64 = 250_000;
 
-const FIREWALL_MAPS: [&str; 9] = [
+pub(super) const FIREWALL_MAPS: [&str; 9] = [
     map::BLOCK4,
     map::BLOCK6,
     map::BLOCK_NET4,
@@ -54,7 +54,8 @@ const FIREWALL_MAPS: [&str; 9] = [
     map::XDP_SETTINGS,
     map::XDP_COUNTERS,
 ];
-const TAP_MAPS: [&str; 5] = [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS];
+pub(super) const TAP_MAPS: [&str; 5] =
+    [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS];
 
 /// The running kernel side. Dropping it leaves everything in place: pins keep it.
 pub(crate) struct Sensor {

@@ -3,7 +3,7 @@
 use core::mem;
 
 use aya_ebpf::{
-    bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2},
+    bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2},
     helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp},
     programs::TcContext,
 };
@@ -18,10 +18,36 @@ const CONNECTED_STATES: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 
 /// Whether the host has a connected socket for the flow of this arriving segment (kernel 4.20 and later).
 #[inline(always)]
 pub(crate) fn established(ctx: &TcContext, header: &RecordHeader) -> bool {
-    let (mut tuple, len) = if header.ip_version == 4 { tuple_v4(header) } else { tuple_v6(header) };
-    // SAFETY: the tuple lives on the stack and is at least `len` bytes long.
-    let socket =
-        unsafe { bpf_skc_lookup_tcp(ctx.skb.skb.cast(), &raw mut tuple, len, CURRENT_NAMESPACE, 0) };
+    // The two families are looked up apart: a union that holds either, of which one is not written whole, is refused.
+    if header.ip_version == 4 { established_v4(ctx, header) } else { established_v6(ctx, header) }
+}
+
+#[inline(always)]
+fn established_v4(ctx: &TcContext, header: &RecordHeader) -> bool {
+    let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+        saddr: last_word(&header.source),
+        daddr: last_word(&header.destination),
+        sport: header.source_port.to_be(),
+        dport: header.destination_port.to_be(),
+    };
+    connected(ctx, (&raw mut tuple).cast(), mem::size_of_val(&tuple) as u32)
+}
+
+#[inline(always)]
+fn established_v6(ctx: &TcContext, header: &RecordHeader) -> bool {
+    let mut tuple = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+        saddr: all_words(&header.source),
+        daddr: all_words(&header.destination),
+        sport: header.source_port.to_be(),
+        dport: header.destination_port.to_be(),
+    };
+    connected(ctx, (&raw mut tuple).cast(), mem::size_of_val(&tuple) as u32)
+}
+
+#[inline(always)]
+fn connected(ctx: &TcContext, tuple: *mut bpf_sock_tuple, len: u32) -> bool {
+    // SAFETY: the tuple lives on the caller's stack and is `len` bytes long, which is how the helper tells the family.
+    let socket = unsafe { bpf_skc_lookup_tcp(ctx.skb.skb.cast(), tuple, len, CURRENT_NAMESPACE, 0) };
     if socket.is_null() {
         return false;
     }
@@ -30,30 +56,6 @@ pub(crate) fn established(ctx: &TcContext, header: &RecordHeader) -> bool {
     // SAFETY: releases the one reference that the look-up took.
     unsafe { bpf_sk_release(socket.cast()) };
     state < 32 && CONNECTED_STATES & (1 << state) != 0
-}
-
-#[inline(always)]
-fn tuple_v4(header: &RecordHeader) -> (bpf_sock_tuple, u32) {
-    let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-        saddr: last_word(&header.source),
-        daddr: last_word(&header.destination),
-        sport: header.source_port.to_be(),
-        dport: header.destination_port.to_be(),
-    };
-    let len = mem::size_of_val(&ipv4) as u32;
-    (bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv4 } }, len)
-}
-
-#[inline(always)]
-fn tuple_v6(header: &RecordHeader) -> (bpf_sock_tuple, u32) {
-    let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-        saddr: all_words(&header.source),
-        daddr: all_words(&header.destination),
-        sport: header.source_port.to_be(),
-        dport: header.destination_port.to_be(),
-    };
-    let len = mem::size_of_val(&ipv6) as u32;
-    (bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv6 } }, len)
 }
 
 #[inline(always)]
