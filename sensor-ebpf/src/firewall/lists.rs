@@ -19,9 +19,11 @@ type V4 = [u8; 4];
 type V6 = [u8; 16];
 
 #[map]
-static BLOCK4: HashMap<V4, BlockEntry> = HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
+static BLOCK4: HashMap<V4, BlockEntry> =
+    HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
 #[map]
-static BLOCK6: HashMap<V6, BlockEntry> = HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
+static BLOCK6: HashMap<V6, BlockEntry> =
+    HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
 #[map]
 static BLOCK_NET4: LpmTrie<V4, BlockEntry> = LpmTrie::with_max_entries(limit::BLOCKED_PREFIXES, 0);
 #[map]
