@@ -133,17 +133,18 @@ impl Stream {
         self.next
     }
 
-    /// Whether a piece of this sequence number would fill (a part of) the hole.
+    /// Whether a piece would fill (a part of) the hole.
     #[must_use]
-    pub fn is_in_hole(&self, sequence: u32) -> bool {
-        let offset = self.offset(sequence);
-        self.hole_end().is_some_and(|end| (self.next..end).contains(&offset))
+    pub fn is_in_hole(&self, piece: &Piece<'_>) -> bool {
+        let start = self.offset(piece.sequence);
+        self.hole_end().is_some_and(|end| start < end && start + i64::from(piece.wire_len) > self.next)
     }
 
-    /// Whether the receiver is known to have the bytes of the hole.
+    /// Whether a receiver that acknowledges this has the bytes of the hole.
     #[must_use]
-    pub fn is_hole_acknowledged(&self) -> bool {
-        self.hole_end().is_some_and(|end| self.acknowledged >= end)
+    pub fn has_hole_below(&self, acknowledgement: u32) -> bool {
+        let offset = self.offset(acknowledgement);
+        self.hole_end().is_some_and(|end| offset >= end && offset - self.next <= MAX_WINDOW)
     }
 
     /// Whether `sequence` is exactly the next one that the receiver expects (RFC 9293 section 3.10.7.4: only such a
@@ -176,7 +177,7 @@ impl Stream {
     }
 
     fn skip_acknowledged(&mut self, out: &mut impl FnMut(Chunk<'_>)) {
-        while self.is_hole_acknowledged() {
+        while self.hole_end().is_some_and(|end| self.acknowledged >= end) {
             self.skip_hole(out);
         }
     }
