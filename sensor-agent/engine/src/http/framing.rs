@@ -2,6 +2,7 @@
 //! different answers.
 
 use super::anomaly::{Anomalies, Anomaly};
+use super::head::find_end;
 use super::message::{Request, Response};
 use super::start::is_blank;
 
@@ -175,7 +176,8 @@ fn check_host(request: &Request, anomalies: &mut Anomalies) {
     let mut hosts =
         request.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| value);
     let Some(host) = hosts.next() else {
-        anomalies.insert_if(request.version == 1, Anomaly::MissingHost);
+        let complete = find_end(&request.head, request.head.len().saturating_sub(4)).is_some();
+        anomalies.insert_if(request.version == 1 && complete, Anomaly::MissingHost);
         return;
     };
     anomalies.insert_if(hosts.next().is_some(), Anomaly::DuplicateHost);

@@ -79,7 +79,7 @@ impl Stream {
 
     /// Takes a piece and gives out what is in order now. The second value says whether the piece contradicted bytes
     /// that are queued.
-    pub fn push(&mut self, piece: Piece<'_>, out: &mut impl FnMut(Chunk<'_>)) -> (Outcome, bool) {
+    pub fn push(&mut self, piece: Piece<'_>, out: &mut dyn FnMut(Chunk<'_>)) -> (Outcome, bool) {
         if piece.wire_len == 0 && !piece.fin {
             return (Outcome::Empty, false);
         }
@@ -105,7 +105,7 @@ impl Stream {
     }
 
     /// Notes the receiver's acknowledgement number. What it acknowledges it has: a hole below will not be filled.
-    pub fn acknowledge(&mut self, sequence: u32, out: &mut impl FnMut(Chunk<'_>)) {
+    pub fn acknowledge(&mut self, sequence: u32, out: &mut dyn FnMut(Chunk<'_>)) {
         let offset = self.offset(sequence);
         if offset - self.next <= MAX_WINDOW {
             self.acknowledged = self.acknowledged.max(offset);
@@ -114,7 +114,7 @@ impl Stream {
     }
 
     /// Gives up on the hole before the queue, if there is one.
-    pub fn skip_hole(&mut self, out: &mut impl FnMut(Chunk<'_>)) {
+    pub fn skip_hole(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         let Some(end) = self.hole_end() else { return };
         out(Chunk::Gap((end - self.next) as u64));
         self.advance(end - self.next);
@@ -125,6 +125,12 @@ impl Stream {
     #[must_use]
     pub fn has_hole(&self) -> bool {
         self.hole_end().is_some()
+    }
+
+    /// Bytes of the hole before the queue; 0 if there is none.
+    #[must_use]
+    pub fn hole_len(&self) -> i64 {
+        self.hole_end().map_or(0, |end| end - self.next)
     }
 
     /// Offset of the next byte: it grows with every progress.
@@ -176,7 +182,7 @@ impl Stream {
         self.queue.first_start().filter(|&start| start > self.next)
     }
 
-    fn skip_acknowledged(&mut self, out: &mut impl FnMut(Chunk<'_>)) {
+    fn skip_acknowledged(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         while self.hole_end().is_some_and(|end| self.acknowledged >= end) {
             self.skip_hole(out);
         }
@@ -191,7 +197,7 @@ impl Stream {
         self.next_sequence = self.next_sequence.wrapping_add(bytes as u32);
     }
 
-    fn drain(&mut self, out: &mut impl FnMut(Chunk<'_>)) {
+    fn drain(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         while let Some(queued) = self.queue.pop_until(self.next) {
             if queued.end() > self.next {
                 self.deliver(&queued, out);
@@ -200,7 +206,7 @@ impl Stream {
     }
 
     /// Gives out what a piece has beyond `next`: `start <= next < end`.
-    fn deliver(&mut self, piece: &Queued<'_>, out: &mut impl FnMut(Chunk<'_>)) {
+    fn deliver(&mut self, piece: &Queued<'_>, out: &mut dyn FnMut(Chunk<'_>)) {
         let skip = (self.next - piece.start) as usize;
         if let Some(data) = piece.data.get(skip..).filter(|data| !data.is_empty()) {
             out(Chunk::Data(data));
