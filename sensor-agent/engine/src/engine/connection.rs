@@ -76,7 +76,7 @@ impl Connection {
         let exchange = &mut self.exchange;
         exchange.from_start[from.index()] = half.initial.is_some();
         if !segment.payload.is_empty() {
-            exchange.payload_ingress[from.index()] = Some(segment.ingress);
+            exchange.note_payload(from, segment.ingress);
         }
         let fin = segment.flags & tcp::FIN != 0;
         let Segment { sequence, payload, wire_len, .. } = *segment;

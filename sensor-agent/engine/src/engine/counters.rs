@@ -61,6 +61,7 @@ counters! {
     responses: "response heads read",
     transactions: "responses paired with their request",
     tunnels: "connections that left HTTP by CONNECT or Upgrade",
+    http2_connections: "connections that begin as HTTP/2, which is not inspected",
     pipeline_overflows: "requests forgotten before their response because too many waited",
     segments_old: "segments that brought nothing new",
     segments_queued: "segments that came out of order",

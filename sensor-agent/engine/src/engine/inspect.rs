@@ -72,8 +72,8 @@ pub(super) struct Exchange {
     pub(super) from_start: [bool; 2],
     /// The kernel knows that the handshake was completed.
     pub(super) handshake: bool,
-    /// Whether a direction's payload arrived at the host (or left it), once there was some.
-    pub(super) payload_ingress: [Option<bool>; 2],
+    /// Whether payload of an end left the host, and whether it arrived there. Both can be: taps on a bridge see it twice.
+    payload_ways: [[bool; 2]; 2],
     /// Bytes of a direction that were on the wire, but not captured.
     missed: [u64; 2],
     /// Kinds of the requests whose responses are still to come.
@@ -95,7 +95,7 @@ impl Exchange {
             open: None,
             from_start: [false; 2],
             handshake: false,
-            payload_ingress: [None; 2],
+            payload_ways: [[false; 2]; 2],
             missed: [0; 2],
             asked: VecDeque::new(),
             responses: 0,
@@ -107,8 +107,13 @@ impl Exchange {
     /// Whether the client owns its address: the kernel says so, or the other end sent payload, which it only does on a
     /// completed handshake. Payload that came from the same side of the host proves nothing.
     fn is_verified(&self) -> bool {
-        let [low, high] = self.payload_ingress;
-        self.handshake || low.zip(high).is_some_and(|(low, high)| low != high)
+        let [low, high] = self.payload_ways;
+        self.handshake || low[0] && high[1] || low[1] && high[0]
+    }
+
+    /// Notes payload of an end.
+    pub(super) fn note_payload(&mut self, from: Side, ingress: bool) {
+        self.payload_ways[from.index()][usize::from(ingress)] = true;
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -130,6 +135,7 @@ pub(super) struct Worker {
     pub(super) commands: VecDeque<Command>,
     fields: Fields,
     findings: Vec<Finding>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     spare: Vec<Box<OpenRequest>>,
     recent: RecentBlocks,
     #[cfg(test)]
@@ -355,6 +361,7 @@ impl Sink for Inspector<'_> {
         let number = self.begin(request);
         let worker = &mut *self.worker;
         worker.counters.requests += 1;
+        worker.counters.http2_connections += u64::from(request.method() == b"PRI");
         worker.counters.anomalies += u64::from(request.anomalies.len());
         worker.counters.heads_too_long += u64::from(request.anomalies.contains(Anomaly::HeadTooLong));
         let mut findings = std::mem::take(&mut worker.findings);

@@ -441,12 +441,8 @@ fn patience_with_a_hole_ends() {
 #[test]
 fn a_hole_that_is_filled_late_is_read_in_its_place() {
     let (log, stats) = Dialog::default()
-        .run(">> @0 GET /?q=EV\n>> @15 L HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n\nwait 1000\n>> @14 I\n");
-    assert_eq!(
-        log[0],
-        "GET /?q=EV !missing-host !version-invalid !gap"
-            .replace("!missing-host !version-invalid", "!version-invalid")
-    );
+        .run(">> @0 GET /?q=EV\n>> @11 L HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n\nwait 1000\n>> @10 I\n");
+    assert_eq!(log[0], "GET /?q=EV !gap");
     assert_eq!(log[1..], ["GET /?q=EVIL", "BLOCK 10.0.0.9 SQL_INJECTION evil", "REPORT 1 query.q"]);
     assert_eq!(stats.named("rewinds"), 1);
 }
@@ -466,7 +462,7 @@ fn a_late_filled_hole_in_a_body_is_read_in_its_place() {
 #[test]
 fn a_decoy_far_ahead_hides_nothing() {
     let (log, _) = Dialog::default()
-        .run(&format!(">> @0 GET /?q\n>> @900000 decoy\nwait 2000\n>> @7 q=EVIL HTTP/1.0\\r\\n\\r\\n"));
+        .run(">> @0 GET /?q\n>> @900000 decoy\nwait 2000\n>> @7 q=EVIL HTTP/1.0\\r\\n\\r\\n");
     assert!(log.iter().any(|line| line == "GET /?qq=EVIL"), "{log:?}");
     let (log, _) = Dialog::default().run(&format!(">> @900000 decoy\n>> @0 {ATTACK}"));
     assert!(log.iter().any(|line| line == "GET /?q=EVIL"), "{log:?}");
@@ -508,7 +504,7 @@ fn the_same_endpoints_again_are_a_new_connection() {
 #[test]
 fn only_an_exact_reset_ends_a_connection() {
     let (log, stats) =
-        Dialog::default().run(&format!(">> GET /?q=EV\n>> rst 5\n>> rst -5\n>> IL HTTP/1.0\\r\\n\\r\\n"));
+        Dialog::default().run(">> GET /?q=EV\n>> rst 5\n>> rst -5\n>> IL HTTP/1.0\\r\\n\\r\\n");
     assert_eq!(log, FOUND);
     assert_eq!((stats.named("resets_inexact"), stats.named("flows_closed")), (2, 0));
     let (log, stats) = Dialog::default().run(&format!(">> {GOOD}\n>> rst\n>> {ATTACK}"));

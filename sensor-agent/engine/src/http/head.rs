@@ -35,7 +35,7 @@ pub fn parse_response(head: &[u8], response: &mut Response) {
     response.head.extend_from_slice(head);
     let line_end = memchr(b'\n', head).unwrap_or(head.len());
     let line = head[..line_end].trim_ascii_end();
-    response.version = u8::from(!line.get(5..8).is_some_and(|version| version == b"1.0"));
+    response.version = u8::from(line.get(5..8).is_none_or(|version| version != b"1.0"));
     let mut words = line.split(|&byte| is_blank(byte)).skip(1).filter(|word| !word.is_empty());
     response.status = words.next().map_or(0, status_code);
     parse_lines(&response.head, line_end + 1, &mut response.headers, &mut response.anomalies);

@@ -70,6 +70,8 @@ enum State {
     Body(Body),
     /// The rest of a head that is too long, up to its empty line; how far that was seen, and what follows it.
     LongHead(u8, Body),
+    /// That many bytes of a PROXY protocol header.
+    Proxy(usize),
     Tunnel,
 }
 
@@ -115,6 +117,7 @@ impl Reader {
                 State::Lost(in_line) => self.find_start(data, in_line),
                 State::Body(body) => self.body(data, body, sink),
                 State::LongHead(seen, body) => self.long_head(data, seen, body, sink),
+                State::Proxy(left) => self.proxy_header(data, left),
                 State::Tunnel => return,
             };
         }
@@ -138,6 +141,7 @@ impl Reader {
                 self.cut_head(Anomaly::Gap, scratch, sink);
                 self.become_lost(sink);
             }
+            State::Proxy(_) => self.become_lost(sink),
             State::Lost(_) => self.forget(),
             State::Tunnel => {}
         }
@@ -152,7 +156,7 @@ impl Reader {
                 finish(body, sink);
             }
             State::Start => self.cut_head(Anomaly::Incomplete, scratch, sink),
-            State::Lost(_) | State::Tunnel => {}
+            State::Lost(_) | State::Proxy(_) | State::Tunnel => {}
         }
         self.become_tunnel();
     }
@@ -180,6 +184,10 @@ impl Reader {
     /// At a place where a message must start.
     fn start<'a>(&mut self, mut data: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink) -> &'a [u8] {
         if self.buffer.is_empty() {
+            if let Some(length) = proxy_header(data) {
+                self.state = State::Proxy(length);
+                return data;
+            }
             data = skip_empty_lines(data);
             let Some(end) = head::find_end(data, 0) else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
@@ -191,6 +199,12 @@ impl Reader {
             }
         }
         self.keep(data, scratch, sink)
+    }
+
+    fn proxy_header<'a>(&mut self, data: &'a [u8], left: usize) -> &'a [u8] {
+        let taken = left.min(data.len());
+        self.state = if taken == left { State::Start } else { State::Proxy(left - taken) };
+        &data[taken..]
     }
 
     /// Keeps an incomplete head, up to its limit.
@@ -488,6 +502,19 @@ fn starts_response(bytes: &[u8]) -> bool {
 fn starts_message(bytes: &[u8]) -> bool {
     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
     start::lenient(&bytes[..end]) != Start::Neither
+}
+
+/// Length of the PROXY protocol header (version 1 or 2) that `data` begins with. Senders write it at once, so that it is not
+/// looked for across segments.
+fn proxy_header(data: &[u8]) -> Option<usize> {
+    const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    const MAX_VERSION_1: usize = 107;
+    if data.starts_with(VERSION_2) {
+        let &[high, low] = data.get(14..16)? else { return None };
+        return Some(16 + usize::from(u16::from_be_bytes([high, low])));
+    }
+    let end = memchr(b'\n', data).filter(|&end| data.starts_with(b"PROXY ") && end < MAX_VERSION_1)?;
+    (start::lenient(&data[..end]) == Start::Neither).then_some(end + 1)
 }
 
 /// Servers pass over empty lines before a request (RFC 9112 section 2.2).

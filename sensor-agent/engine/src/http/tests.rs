@@ -178,6 +178,17 @@ fn incomplete_messages_come_as_far_as_they_came() {
 }
 
 #[test]
+fn proxy_headers_are_passed_over() {
+    let get = "GET / HTTP/1.0\r\n\r\n";
+    for header in ["PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n!\u{11}\0\u{5}addrs"] {
+        let wire = format!("{header}{get}");
+        assert_eq!(read(true, 1000, Asked::Other, &[Some(wire.as_bytes())]), ["GET / None", "end "]);
+        let (left, right) = wire.as_bytes().split_at(header.len() - 1 + usize::from(header.starts_with('P')));
+        assert_eq!(read(true, 1000, Asked::Other, &[Some(left), Some(right)]), ["GET / None", "end "]);
+    }
+}
+
+#[test]
 fn gaps() {
     let next = "GET /2 HTTP/1.1\r\nHost: h\r\n\r\n";
     check_gaps(
