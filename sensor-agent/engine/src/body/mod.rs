@@ -1,6 +1,8 @@
 //! Request bodies → named inspection fields, by Content-Type where it is true and by content where it is missing or lies.
 //! What does not parse is inspected as text, so that a broken body hides nothing.
 
+pub mod coding;
+
 mod json;
 mod multipart;
 

@@ -11,8 +11,9 @@ use super::counters::Counters;
 use super::settings::Settings;
 use super::{Block, Command, Report, RequestSummary};
 use crate::body;
+use crate::body::coding::{Decoded, Decoder, is_coded};
 use crate::detect::{Detector, Part, Phase};
-use crate::field::{Fields, Place};
+use crate::field::Fields;
 use crate::finding::Finding;
 use crate::flow::{Key, Side};
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -134,6 +135,7 @@ pub(super) struct Worker {
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
     fields: Fields,
+    decoder: Decoder,
     findings: Vec<Finding>,
     #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     spare: Vec<Box<OpenRequest>>,
@@ -150,6 +152,7 @@ impl Worker {
             counters: Counters::default(),
             commands: VecDeque::new(),
             fields: Fields::default(),
+            decoder: Decoder::default(),
             findings: Vec::new(),
             spare: Vec::new(),
             recent: RecentBlocks::default(),
@@ -272,18 +275,28 @@ impl Worker {
         }
     }
 
-    fn inspect_body(&mut self, exchange: &mut Exchange, open: &mut OpenRequest, time: Timestamp) {
+    fn inspect_body(
+        &mut self,
+        exchange: &mut Exchange,
+        open: &mut OpenRequest,
+        max_decoded: usize,
+        time: Timestamp,
+    ) {
         open.inspected = true;
         self.fields.clear();
         let mut anomalies = Anomalies::NONE;
-        if is_encoded(&open.request) {
-            self.counters.body_encoded += 1;
-            self.counters.body_undecoded += 1;
-            anomalies.insert(Anomaly::BodyEncoded);
-            self.fields.push(Place::Text, b"", &open.body, 0);
-        } else {
-            anomalies.merge(body::push_body(&open.request, &open.body, &mut self.fields));
-        }
+        let coding = open.request.header("content-encoding").filter(|coding| is_coded(coding));
+        let body = match coding {
+            None => &open.body,
+            Some(codings) => {
+                self.counters.body_encoded += 1;
+                let (decoded, body) = self.decoder.decode(codings, &open.body, max_decoded);
+                self.counters.body_undecoded += u64::from(decoded != Decoded::Whole);
+                anomalies.extend(decoding_anomaly(decoded));
+                body
+            }
+        };
+        anomalies.merge(body::push_body(&open.request, body, &mut self.fields));
         anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
         self.counters.anomalies += u64::from(anomalies.len());
         open.request.anomalies.merge(anomalies);
@@ -304,10 +317,13 @@ fn reason(verdict: &Verdict, findings: &[Finding]) -> String {
     }
 }
 
-fn is_encoded(request: &Request) -> bool {
-    request
-        .header("content-encoding")
-        .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+fn decoding_anomaly(decoded: Decoded) -> Option<Anomaly> {
+    match decoded {
+        Decoded::Whole => None,
+        Decoded::Part | Decoded::Unknown => Some(Anomaly::BodyEncoded),
+        Decoded::Limited => Some(Anomaly::BodyTooLong),
+        Decoded::Bomb => Some(Anomaly::BodyBomb),
+    }
 }
 
 /// Listens to the reader of one direction.
@@ -420,7 +436,12 @@ impl Sink for Inspector<'_> {
         self.worker.counters.body_uninspected_bytes += rest.len() as u64;
         if !rest.is_empty() && !open.inspected {
             open.request.anomalies.insert(Anomaly::BodyTooLong);
-            self.worker.inspect_body(self.exchange, &mut open, self.time);
+            self.worker.inspect_body(
+                self.exchange,
+                &mut open,
+                self.settings.max_decoded_body_bytes,
+                self.time,
+            );
         }
         self.exchange.open = Some(open);
     }
@@ -437,7 +458,12 @@ impl Sink for Inspector<'_> {
         let Some(mut open) = self.exchange.open.take() else { return };
         open.request.anomalies.merge(anomalies);
         if !open.inspected {
-            self.worker.inspect_body(self.exchange, &mut open, self.time);
+            self.worker.inspect_body(
+                self.exchange,
+                &mut open,
+                self.settings.max_decoded_body_bytes,
+                self.time,
+            );
         }
         self.worker.give_back(open);
     }

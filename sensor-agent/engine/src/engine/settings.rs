@@ -24,6 +24,8 @@ pub struct Settings {
     pub max_total_bytes: usize,
     /// Bytes of a request body that are inspected (`body_uninspected_bytes`).
     pub max_body_bytes: usize,
+    /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
+    pub max_decoded_body_bytes: usize,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             max_pipelined: 128,
             max_total_bytes: 64 << 20,
             max_body_bytes: 128 * 1024,
+            max_decoded_body_bytes: 512 * 1024,
         }
     }
 }

@@ -172,10 +172,16 @@ impl Anomalies {
 impl FromIterator<Anomaly> for Anomalies {
     fn from_iter<I: IntoIterator<Item = Anomaly>>(iter: I) -> Self {
         let mut set = Self::NONE;
-        for anomaly in iter {
-            set.insert(anomaly);
-        }
+        set.extend(iter);
         set
+    }
+}
+
+impl Extend<Anomaly> for Anomalies {
+    fn extend<I: IntoIterator<Item = Anomaly>>(&mut self, iter: I) {
+        for anomaly in iter {
+            self.insert(anomaly);
+        }
     }
 }
 
