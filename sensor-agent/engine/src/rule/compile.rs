@@ -163,7 +163,8 @@ fn compile_pattern(
         }
     };
     if hir.properties().minimum_len().is_none_or(|len| len == 0) {
-        let reason = format!("pattern `{}` matches the empty string, expected one that needs a byte", pattern.text);
+        let reason =
+            format!("pattern `{}` matches the empty string, expected one that needs a byte", pattern.text);
         report.error(pattern.at, reason);
         return None;
     }
@@ -173,7 +174,9 @@ fn compile_pattern(
         Ok(regex) => Some((regex, hir)),
         Err(error) => {
             let reason = match error.size_limit() {
-                Some(limit) => format!("pattern is too large, expected an automaton of at most {limit} bytes"),
+                Some(limit) => {
+                    format!("pattern is too large, expected an automaton of at most {limit} bytes")
+                }
                 None => format!("`pattern` does not compile: {error}"),
             };
             report.error(pattern.at, reason);

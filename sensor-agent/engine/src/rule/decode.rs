@@ -28,7 +28,11 @@ pub(crate) fn percent(input: &[u8], plus: bool, out: &mut Vec<u8>) -> bool {
             continue;
         };
         changed = true;
-        if taken == 6 { push_char(code, out) } else { out.push(code as u8) }
+        if taken == 6 {
+            push_char(code, out)
+        } else {
+            out.push(code as u8)
+        }
         rest = rest.get(taken..).unwrap_or_default();
     }
     changed
@@ -157,20 +161,40 @@ fn html_reference(text: &[u8]) -> Option<(usize, u32)> {
         return None;
     }
     let number = text.get(start..start + digits)?;
-    let code = number.iter().try_fold(0_u32, |sum, &byte| {
-        sum.checked_mul(radix)?.checked_add((byte as char).to_digit(radix)?)
-    })?;
+    let code = number
+        .iter()
+        .try_fold(0_u32, |sum, &byte| sum.checked_mul(radix)?.checked_add((byte as char).to_digit(radix)?))?;
     let semicolon = usize::from(text.get(start + digits) == Some(&b';'));
     Some((start + digits + semicolon, code))
 }
 
 fn html_name(text: &[u8]) -> Option<(usize, u32)> {
     const NAMES: &[(&[u8], char)] = &[
-        (b"&lt;", '<'), (b"&gt;", '>'), (b"&quot;", '"'), (b"&amp;", '&'), (b"&apos;", '\''),
-        (b"&tab;", '\t'), (b"&newline;", '\n'), (b"&colon;", ':'), (b"&lpar;", '('), (b"&rpar;", ')'),
-        (b"&sol;", '/'), (b"&bsol;", '\\'), (b"&grave;", '`'), (b"&equals;", '='), (b"&excl;", '!'),
-        (b"&lbrace;", '{'), (b"&rbrace;", '}'), (b"&dollar;", '$'), (b"&nbsp;", ' '), (b"&comma;", ','),
-        (b"&semi;", ';'), (b"&period;", '.'), (b"&lt", '<'), (b"&gt", '>'), (b"&quot", '"'),
+        (b"&lt;", '<'),
+        (b"&gt;", '>'),
+        (b"&quot;", '"'),
+        (b"&amp;", '&'),
+        (b"&apos;", '\''),
+        (b"&tab;", '\t'),
+        (b"&newline;", '\n'),
+        (b"&colon;", ':'),
+        (b"&lpar;", '('),
+        (b"&rpar;", ')'),
+        (b"&sol;", '/'),
+        (b"&bsol;", '\\'),
+        (b"&grave;", '`'),
+        (b"&equals;", '='),
+        (b"&excl;", '!'),
+        (b"&lbrace;", '{'),
+        (b"&rbrace;", '}'),
+        (b"&dollar;", '$'),
+        (b"&nbsp;", ' '),
+        (b"&comma;", ','),
+        (b"&semi;", ';'),
+        (b"&period;", '.'),
+        (b"&lt", '<'),
+        (b"&gt", '>'),
+        (b"&quot", '"'),
     ];
     let same = |name: &[u8]| text.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
     NAMES.iter().find(|(name, _)| same(name)).map(|&(name, code)| (name.len(), u32::from(code)))
@@ -335,7 +359,12 @@ mod tests {
             let changed = decode(input, &mut out);
             assert!(out.starts_with(b"kept"), "the buffer's content is left alone");
             let got = changed.then(|| out[4..].escape_ascii().to_string());
-            assert_eq!(got, expected.map(|bytes| bytes.escape_ascii().to_string()), "{}", input.escape_ascii());
+            assert_eq!(
+                got,
+                expected.map(|bytes| bytes.escape_ascii().to_string()),
+                "{}",
+                input.escape_ascii()
+            );
         }
     }
 

@@ -170,7 +170,8 @@ impl Condition {
         let fits = |one: &Field<'_>| {
             self.fields.iter().any(|pattern| pattern.matches(one)) && self.regex.is_match(one.value)
         };
-        (fits(field) || scope.fields.iter().any(|one| fits(&one)) || self.holds_in_head(scope.request)) != self.not
+        (fits(field) || scope.fields.iter().any(|one| fits(&one)) || self.holds_in_head(scope.request))
+            != self.not
     }
 
     /// Whether the head fulfils the condition: while a body is inspected, its fields are no longer at hand.

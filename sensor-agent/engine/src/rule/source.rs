@@ -23,8 +23,22 @@ pub struct RuleSource<'a> {
 
 /// Keys of a rule.
 const KEYS: &[&str] = &[
-    "id", "number", "revision", "title", "class", "severity", "confidence", "tags", "fields", "decoders",
-    "literals", "pattern", "short_field", "case_sensitive", "also", "examples",
+    "id",
+    "number",
+    "revision",
+    "title",
+    "class",
+    "severity",
+    "confidence",
+    "tags",
+    "fields",
+    "decoders",
+    "literals",
+    "pattern",
+    "short_field",
+    "case_sensitive",
+    "also",
+    "examples",
 ];
 /// Keys of a further condition.
 const CONDITION_KEYS: &[&str] = &["fields", "pattern", "not"];
@@ -189,7 +203,10 @@ impl Reader<'_> {
         let kebab = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let edges = id.text.starts_with('-') || id.text.ends_with('-');
         if id.text.is_empty() || edges || !id.text.bytes().all(kebab) {
-            self.error(id.at, format!("id `{}` is not kebab-case, expected one like `xss-script-tag`", id.text));
+            self.error(
+                id.at,
+                format!("id `{}` is not kebab-case, expected one like `xss-script-tag`", id.text),
+            );
         }
     }
 
@@ -322,7 +339,12 @@ impl Reader<'_> {
         Some(DraftCondition { fields: fields?, pattern: pattern?, not })
     }
 
-    fn examples(&mut self, table: &DeTable<'_>, span: &Range<usize>, fields: &[FieldPattern]) -> Vec<Example> {
+    fn examples(
+        &mut self,
+        table: &DeTable<'_>,
+        span: &Range<usize>,
+        fields: &[FieldPattern],
+    ) -> Vec<Example> {
         let Some(value) = self.required(table, "examples", span) else { return Vec::new() };
         let Some(lists) = value.get_ref().as_table() else {
             self.wrong_type("examples", "a table with `match` and `no_match`", value);
@@ -367,6 +389,7 @@ impl Reader<'_> {
 
 /// A number for systems that want one: FNV-1a of the id, positive as a signed 32-bit number.
 pub(crate) fn number_of(id: &str) -> u32 {
-    let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash & 0x7fff_ffff).max(1)
 }

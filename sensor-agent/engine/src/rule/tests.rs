@@ -71,7 +71,8 @@ fn what_is_wrong_is_refused_with_its_place() {
 
 #[test]
 fn all_errors_come_at_once() {
-    let text = format!("{}{}", GOOD.replace("high", "hig").replace("\"args\"", "\"arg\""), GOOD.replace("0.9", "2"));
+    let text =
+        format!("{}{}", GOOD.replace("high", "hig").replace("\"args\"", "\"arg\""), GOOD.replace("0.9", "2"));
     let got = compile(&text).unwrap_err();
     assert_eq!(got.len(), 3, "{got:?}");
     assert!(got[0].starts_with("t.toml:7:12: rule `probe`: unknown severity"), "{}", got[0]);
@@ -118,8 +119,10 @@ fn decoders_bound_the_views_of_a_rule() {
 
 #[test]
 fn matches_that_end_in_high_bytes_are_seen() {
-    let text = GOOD.replace("'probe\\s+it'", r"'probe[\x80-\xff]'").replace("no_match", "x").replace("match", "y");
-    let text = text.replace("y = [\"now PROBE  it\", \"query.x=probe%20it\"]", "match = ['query.x=probe%FF']");
+    let text =
+        GOOD.replace("'probe\\s+it'", r"'probe[\x80-\xff]'").replace("no_match", "x").replace("match", "y");
+    let text =
+        text.replace("y = [\"now PROBE  it\", \"query.x=probe%20it\"]", "match = ['query.x=probe%FF']");
     compile(&text.replace("x = [\"probes it\"]", "no_match = ['probes']")).unwrap();
 }
 
