@@ -15,7 +15,7 @@ use super::{Condition, Rule, RuleSet, RuleSource, example, literal};
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
 /// Shortest required literal without a warning, in bytes.
 pub const GOOD_LITERAL: usize = 4;
-/// Shortest required literal that is accepted, in bytes.
+/// Shortest required literal that is accepted, in bytes; two are enough if both are punctuation.
 pub const MIN_LITERAL: usize = 3;
 /// Most literals for which the automaton is the fast, large one.
 const DENSE_LITERALS: usize = 4000;
@@ -192,6 +192,11 @@ fn last_line(error: &regex_syntax::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
+/// Whether a literal is rare enough to stand in front of a pattern: three bytes, or two that are punctuation.
+fn is_rare(literal: &[u8]) -> bool {
+    literal.len() >= MIN_LITERAL || literal.len() == 2 && literal.iter().all(u8::is_ascii_punctuation)
+}
+
 /// The literals that stand in front of the rule; empty for a rule that runs on its short field always.
 fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
     let literals: Vec<Vec<u8>> = match draft.literals.is_empty() {
@@ -207,7 +212,8 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
         }
         return Some(if shortest >= MIN_LITERAL { literals } else { Vec::new() });
     }
-    if shortest < MIN_LITERAL {
+    let weak = literals.is_empty() || literals.iter().any(|literal| !is_rare(literal));
+    if weak {
         let shown: Vec<_> = literals.iter().take(5).map(|one| one.escape_ascii().to_string()).collect();
         let reason = format!(
             "the shortest literal that every match contains has {shortest} bytes ({}), expected at least \

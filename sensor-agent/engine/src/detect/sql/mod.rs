@@ -91,7 +91,7 @@ mod tests {
             ("'-0-'", Code::SqlExpression, 0.7),
             ("'=''", Code::SqlExpression, 0.7),
             ("1' order by 10-- -", Code::SqlProbe, 0.7),
-            ("1 and (select count(*) from users)>0", Code::SqlBoolean, 0.7),
+            ("1 and (select count(*) from users)>0", Code::SqlSubquery, 0.7),
             ("' or '{\"b\":2}'::jsonb <@ '{\"a\":1}'::jsonb--", Code::SqlBoolean, 0.8),
             ("1 and extractvalue(1,concat(0x7e,version()))", Code::SqlFunction, 0.8),
             ("exec master..xp_cmdshell 'dir'", Code::SqlProcedure, 0.9),
