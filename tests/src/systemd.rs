@@ -105,7 +105,7 @@ fn boot_script(folder: &Path) -> String {
            mkdir -p {layers}/$name/upper {layers}/$name/work\n\
            mount -t overlay overlay -o lowerdir=/$name,upperdir={layers}/$name/upper,workdir={layers}/$name/work /$name\n\
          done\n\
-         mount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system\n\
+         mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system\n\
          umount -l /sys/fs/cgroup 2>/dev/null || true\nmount -t cgroup2 none /sys/fs/cgroup\n\
          printf '[Unit]\\nDescription=test\\nDefaultDependencies=no\\n' > /run/systemd/system/test.target\n\
          export container=other\n\

@@ -1,6 +1,5 @@
 //! The service under a real systemd: installed, started, reloaded, upgraded while it blocks, stopped, removed.
 
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -88,7 +87,10 @@ fn the_service_is_installed_started_reloaded_upgraded_stopped_and_removed() {
     assert_eq!(site.request(1, &get("/index.html")).unwrap().status, 200);
 
     service.must(&["/usr/local/bin/sensor-agent", "uninstall"]);
-    assert!(!Path::new("/sys/fs/bpf/sensor/v1").exists(), "pins are gone");
+    assert!(
+        !systemd.run(&["test", "-e", "/sys/fs/bpf/sensor/v1"]).unwrap().status.success(),
+        "pins are gone"
+    );
     assert_eq!(site.request(2, &get("/index.html")).unwrap().status, 200, "and with them the block");
     assert!(!systemd.run(&["test", "-f", "/usr/local/bin/sensor-agent"]).unwrap().status.success());
     service.must(&["test", "-f", "/etc/sensor/sensor.toml"]);
