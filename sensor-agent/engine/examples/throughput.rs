@@ -20,7 +20,7 @@ const GET: &str = "GET /shop/items?id=42&sort=price&page=3 HTTP/1.1\r\nHost: sho
     Linux x86_64)\r\nAccept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nCookie: session=0123456789abcdef; \
     theme=dark\r\nReferer: https://shop.example/\r\n\r\n";
 const POST: &str = "POST /api/login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n\
-    Content-Length: 52\r\n\r\n{\"user\": \"alice\", \"password\": \"secret\", \"keep\": true}";
+    Content-Length: 53\r\n\r\n{\"user\": \"alice\", \"password\": \"secret\", \"keep\": true}";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2000\r\n\r\n";
 
 fn main() {
