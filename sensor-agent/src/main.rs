@@ -1,2 +1,4 @@
 //! The service.
+mod kernel;
 fn main() {}
+mod pipeline;
