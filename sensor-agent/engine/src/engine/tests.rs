@@ -111,11 +111,7 @@ impl Dialog {
     /// What was seen, and what was commanded, in order; the counters that matter can be asked for.
     #[track_caller]
     fn run(self, script: &str) -> (Vec<String>, Stats) {
-        let mut engine = Engine::new(self.settings, Arc::default(), Arc::new(no_policy()));
-        engine.shared.worker.seam.action = Some(self.action);
-        let initial = [self.client_isn, 0xffff_ff00];
-        let now = Duration::from_secs(100);
-        let mut state = Script { engine, marks: self.marks, initial, next: initial, port: 4000, now };
+        let mut state = self.script();
         for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
             state.step(line);
             state.collect();
@@ -129,6 +125,14 @@ impl Dialog {
             .sum();
         assert_eq!(stats.records, stats.accepted + stats.record_malformed + ignored);
         (state.engine.shared.worker.seam.log, stats)
+    }
+
+    fn script(self) -> Script {
+        let mut engine = Engine::new(self.settings, Arc::default(), Arc::new(no_policy()));
+        engine.shared.worker.seam.action = Some(self.action);
+        let initial = [self.client_isn, 0xffff_ff00];
+        let now = Duration::from_secs(100);
+        Script { engine, marks: self.marks, initial, next: initial, port: 4000, now }
     }
 
     #[track_caller]
@@ -377,6 +381,29 @@ fn chunked_bodies_are_inspected_without_their_coding() {
             "REPORT 0 body.form.a,header.x",
         ],
     );
+}
+
+/// Case H1: a server that goes by Content-Length reads what is no chunked coding.
+#[test]
+fn a_body_under_two_framings_is_inspected() {
+    let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\nq=EVIL";
+    let (log, _) = Dialog::default().run(&format!(">> {post}"));
+    assert_eq!(log[3], "REPORT 0 body.form.q");
+}
+
+#[test]
+fn compressed_bodies_are_inspected() {
+    let dialog = Dialog::default();
+    let mut packed = Vec::with_capacity(100);
+    let mut compress = flate2::Compress::new(flate2::Compression::fast(), true);
+    compress.compress_vec(b"a=1&b=EVIL", &mut packed, flate2::FlushCompress::Finish).unwrap();
+    let head =
+        format!("POST / HTTP/1.0\r\nContent-Encoding: deflate\r\nContent-Length: {}\r\n\r\n", packed.len());
+    let mut script = dialog.script();
+    script.send(0, 1000, &[head.as_bytes(), &packed].concat(), 0, tcp::ACK);
+    script.collect();
+    assert_eq!(script.engine.shared.worker.seam.log[3], "REPORT 0 body.form.b");
+    assert_eq!(script.engine.stats().named("body_encoded"), 1);
 }
 
 #[test]

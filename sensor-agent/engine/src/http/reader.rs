@@ -189,7 +189,8 @@ impl Reader {
                 return data;
             }
             data = skip_empty_lines(data);
-            let Some(end) = head::find_end(data, 0) else { return self.keep(data, scratch, sink) };
+            let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
+            let Some(end) = end else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
                 return self.refuse(data, sink);
             }
@@ -212,14 +213,16 @@ impl Reader {
         let before = self.buffer.len();
         let taken = data.len().min(self.max_head.saturating_sub(before));
         self.buffer.extend_from_slice(&data[..taken]);
+        let line_seen = self.line_seen;
         let end = head::find_end(&self.buffer, self.scanned);
-        if !self.line_seen && !self.may_start_message() {
+        if !line_seen && !self.may_start_message() {
             let buffer = std::mem::take(&mut self.buffer);
             self.refuse(&buffer, sink);
             self.find_all(&buffer, scratch, sink);
             return &data[taken..];
         }
-        if let Some(end) = end {
+        let simple = if line_seen { None } else { simple_request_end(&self.buffer) };
+        if let Some(end) = simple.or(end) {
             let buffer = std::mem::take(&mut self.buffer);
             self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
             self.give_back(buffer);
@@ -421,6 +424,8 @@ impl Reader {
                     rest
                 }
                 Step::Broken(rest) => {
+                    // A server that delimits the body otherwise takes the rest for its content.
+                    body.data(rest, sink);
                     self.lose(body, sink);
                     rest
                 }
@@ -502,6 +507,13 @@ fn starts_response(bytes: &[u8]) -> bool {
 fn starts_message(bytes: &[u8]) -> bool {
     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
     start::lenient(&bytes[..end]) != Start::Neither
+}
+
+/// Where a request without a version ends: with its line, as servers that still take HTTP/0.9 answer at once.
+fn simple_request_end(data: &[u8]) -> Option<usize> {
+    let end = memchr(b'\n', data)?;
+    let line = &data[..end];
+    (!start::has_version(line) && start::lenient(line) == Start::Request).then_some(end + 1)
 }
 
 /// Length of the PROXY protocol header (version 1 or 2) that `data` begins with. Senders write it at once, so that it is not
