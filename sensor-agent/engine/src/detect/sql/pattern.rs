@@ -40,7 +40,7 @@ enum Broken {
 type Shape = Option<(Code, usize, f32)>;
 
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 12] {
+fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 13] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -54,6 +54,7 @@ fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 12] {
         Shapes::subquery,
         Shapes::function,
         Shapes::file,
+        Shapes::cut_off,
     ]
 }
 
@@ -526,6 +527,21 @@ impl Shapes<'_> {
         Some((Code::SqlComment, 1, confidence))
     }
 
+    /// A whole value that is one expression, cut off by a comment: `( cos ( 'a' or 1 ) ) --`.
+    fn cut_off(&self, at: usize) -> Shape {
+        let short = at < LOOK_AHEAD && at >= 3 && self.context == Context::Plain;
+        if self.kind(at) != Kind::Comment || !short || self.text(at).len() > 6 {
+            return None;
+        }
+        let adjacent = (1..at).any(|now| is_operand(self.kind(now - 1)) && is_operand(self.kind(now)));
+        let foreign = (0..at).any(|now| self.kind(now) == Kind::Other);
+        let has = |wanted: fn(Kind) -> bool| (0..at).any(|now| wanted(self.kind(now)));
+        let literal = has(|kind| matches!(kind, Kind::Number | Kind::Text | Kind::Constant | Kind::Variable));
+        let structure =
+            has(|kind| matches!(kind, Kind::Open | Kind::Logic | Kind::Compare | Kind::Key(Key::Select)));
+        (!adjacent && !foreign && literal && structure).then_some((Code::SqlComment, 1, 0.75))
+    }
+
     fn procedure(&self, at: usize) -> Shape {
         let found = |len, confidence| Some((Code::SqlProcedure, len, confidence));
         if self.kind(at) == Kind::Word
@@ -574,7 +590,7 @@ impl Shapes<'_> {
                     (true, true) => 0.9,
                     (true, false) if ends(at + 3) => 0.8,
                     (_, true) => 0.8,
-                    _ if quoted => 0.7,
+                    _ if quoted && self.kind(at + 2) == Kind::Word && ends(at + 3) => 0.7,
                     _ => return None,
                 };
                 Some((Code::SqlProbe, 3, confidence))
@@ -585,7 +601,9 @@ impl Shapes<'_> {
             }
             Kind::Key(Key::Procedure) if self.text_is(at + 1, &["analyse"]) => Some((Code::SqlProbe, 3, 0.9)),
             // `') as x where 1`, `' group by`, `' into @x`
-            Kind::Key(Key::Where | Key::Into | Key::As | Key::Collate | Key::Escape) if quoted && at <= 2 => {
+            Kind::Key(Key::Where | Key::Into | Key::As | Key::Collate | Key::Escape)
+                if quoted && self.before(at) == Kind::Close && at <= 3 =>
+            {
                 Some((Code::SqlProbe, 2, 0.7))
             }
             _ => None,
@@ -610,9 +628,16 @@ impl Shapes<'_> {
             _ if inside && from && at <= 2 => found(3, 0.8),
             _ if inside && from => found(3, 0.65),
             _ if inside && sure && at == 1 => found(3, 0.75),
+            // Honest queries select columns, probes select literals.
+            _ if sure && at == 0 && self.is_literal(at + 1) => found(3, 0.75),
             _ if from => found(3, 0.55),
             _ => None,
         }
+    }
+
+    fn is_literal(&self, at: usize) -> bool {
+        let at = at + usize::from(self.kind(at) == Kind::Open);
+        matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant)
     }
 
     fn function(&self, at: usize) -> Shape {
