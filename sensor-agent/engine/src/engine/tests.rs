@@ -641,6 +641,22 @@ fn what_the_application_ignores_is_ignored() {
     assert_eq!((ignored, stats.accepted, stats.named("flows_now")), ([2, 3, 1], 0, 0));
 }
 
+/// The real detector and policy, without rules.
+#[test]
+fn detectors_and_policy_work_on_what_is_read() {
+    let policy = Policy { mode: crate::policy::Mode::Enforce, ..Policy::default() };
+    let mut script = Dialog::default().script();
+    script.engine.replace_policy(Arc::new(policy));
+    script.engine.shared.worker.seam.action = None;
+    script.step(r">> GET /?id=1'+UNION+SELECT+password+FROM+users--+ HTTP/1.1\r\nHost: h\r\n\r\n");
+    script.collect();
+    let log = &script.engine.shared.worker.seam.log;
+    assert!(
+        log[1].starts_with("BLOCK 10.0.0.9 SQL_INJECTION") && log[2].starts_with("REPORT 0 query.id"),
+        "{log:?}"
+    );
+}
+
 fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let words = proptest::sample::select(vec![
         &b"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n"[..],
