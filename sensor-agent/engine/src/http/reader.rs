@@ -91,7 +91,8 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 enum Rest {
     Length(u64),
-    Chunked(Chunked),
+    /// Also the bytes left by Content-Length, if there is one beside.
+    Chunked(Chunked, Option<u64>),
     UntilClose,
 }
 
@@ -324,7 +325,7 @@ impl Reader {
             self.role = if asked == Asked::Nothing { self.role } else { Some(Kind::Response) };
             let framing = framing::of_response(response, asked);
             sink.response(response, framing);
-            self.follow(Kind::Response, framing, sink);
+            self.follow(Kind::Response, framing, None, sink);
         } else {
             self.role = Some(Kind::Request);
             let request = &mut scratch.request;
@@ -332,8 +333,9 @@ impl Reader {
             super::fields::note_query(request);
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
+            let other_length = framing::other_length(request);
             sink.request(request, framing);
-            self.follow(Kind::Request, framing, sink);
+            self.follow(Kind::Request, framing, other_length, sink);
         }
     }
 
@@ -375,11 +377,11 @@ impl Reader {
         &[]
     }
 
-    fn follow(&mut self, kind: Kind, framing: Framing, sink: &mut impl Sink) {
+    fn follow(&mut self, kind: Kind, framing: Framing, other_length: Option<u64>, sink: &mut impl Sink) {
         let rest = match framing {
             Framing::None => Rest::Length(0),
             Framing::Length(bytes) => Rest::Length(bytes),
-            Framing::Chunked => Rest::Chunked(Chunked::default()),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
             Framing::UntilClose => Rest::UntilClose,
             Framing::Tunnel => {
                 finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
@@ -403,7 +405,7 @@ impl Reader {
                 self.continue_body(body, sink);
                 rest
             }
-            Rest::Chunked(chunked) => match chunked.step(data, &mut body.anomalies) {
+            Rest::Chunked(chunked, other) => match step(chunked, other, data, &mut body.anomalies) {
                 Step::NeedMore => {
                     self.state = State::Body(body);
                     &[]
@@ -425,6 +427,10 @@ impl Reader {
                 }
                 Step::Broken(rest) => {
                     // A server that delimits the body otherwise takes the rest for its content.
+                    if let Some(left) = other.filter(|&left| left > 0) {
+                        self.state = State::Body(Body { rest: Rest::Length(left), ..body });
+                        return rest;
+                    }
                     body.data(rest, sink);
                     self.lose(body, sink);
                     rest
@@ -487,10 +493,29 @@ impl Rest {
     fn skip(self, bytes: u64) -> Option<Self> {
         match self {
             Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
-            Self::Chunked(mut chunked) => chunked.skip(bytes).then_some(Self::Chunked(chunked)),
+            Self::Chunked(mut chunked, other) => {
+                let other = other.and_then(|other| other.checked_sub(bytes));
+                chunked.skip(bytes).then_some(Self::Chunked(chunked, other))
+            }
             Self::UntilClose => Some(Self::UntilClose),
         }
     }
+}
+
+/// A step of the chunked coding; what it uses up counts for the other framing too.
+fn step<'a>(
+    chunked: &mut Chunked,
+    other: &mut Option<u64>,
+    data: &'a [u8],
+    anomalies: &mut Anomalies,
+) -> Step<'a> {
+    let step = chunked.step(data, anomalies);
+    let rest = match step {
+        Step::NeedMore => 0,
+        Step::Data(_, rest) | Step::Trailer(_, rest) | Step::Done(rest) | Step::Broken(rest) => rest.len(),
+    };
+    *other = other.map(|left| left.saturating_sub((data.len() - rest) as u64));
+    step
 }
 
 fn finish(body: Body, sink: &mut impl Sink) {
