@@ -7,9 +7,9 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::detect::Phase;
 use crate::field::{Fields, Place};
-use crate::finding::{Class, Confidence, RuleInfo, Severity};
+use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::http::message::{Request, Response};
-use crate::policy::Action;
+use crate::policy::{Action, Verdict};
 
 /// Stands in for rules and policy: a value with `EVIL` in it is a finding, and findings block as `action` says.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use super::chunked::{Chunked, Step};
 use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
+use super::pending::{Body, Kind, Rest, finish, step};
 use super::start::{self, Start};
 
 /// Who listens to a reader.
@@ -73,27 +74,6 @@ enum State {
     /// That many bytes of a PROXY protocol header.
     Proxy(usize),
     Tunnel,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    kind: Kind,
-    rest: Rest,
-    anomalies: Anomalies,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Request,
-    Response,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Rest {
-    Length(u64),
-    /// Also the bytes left by Content-Length, if there is one beside.
-    Chunked(Chunked, Option<u64>),
-    UntilClose,
 }
 
 /// Longest line that may turn out to start a message while lost.
@@ -471,57 +451,6 @@ impl Reader {
             buffer.clear();
             self.buffer = buffer;
         }
-    }
-}
-
-impl Body {
-    fn data(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request && !data.is_empty() {
-            sink.request_body(data);
-        }
-    }
-
-    fn trailer(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request {
-            sink.request_trailer(data);
-        }
-    }
-}
-
-impl Rest {
-    /// What is left behind a gap; `None` if that cannot be known.
-    fn skip(self, bytes: u64) -> Option<Self> {
-        match self {
-            Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
-            Self::Chunked(mut chunked, other) => {
-                let other = other.and_then(|other| other.checked_sub(bytes));
-                chunked.skip(bytes).then_some(Self::Chunked(chunked, other))
-            }
-            Self::UntilClose => Some(Self::UntilClose),
-        }
-    }
-}
-
-/// A step of the chunked coding; what it uses up counts for the other framing too.
-fn step<'a>(
-    chunked: &mut Chunked,
-    other: &mut Option<u64>,
-    data: &'a [u8],
-    anomalies: &mut Anomalies,
-) -> Step<'a> {
-    let step = chunked.step(data, anomalies);
-    let rest = match step {
-        Step::NeedMore => 0,
-        Step::Data(_, rest) | Step::Trailer(_, rest) | Step::Done(rest) | Step::Broken(rest) => rest.len(),
-    };
-    *other = other.map(|left| left.saturating_sub((data.len() - rest) as u64));
-    step
-}
-
-fn finish(body: Body, sink: &mut impl Sink) {
-    match body.kind {
-        Kind::Request => sink.request_end(body.anomalies),
-        Kind::Response => sink.response_end(body.anomalies),
     }
 }
 
