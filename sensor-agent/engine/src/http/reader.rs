@@ -202,7 +202,8 @@ impl Reader {
             self.find_all(&buffer, scratch, sink);
             return &data[taken..];
         }
-        let simple = if line_seen { None } else { simple_request_end(&self.buffer) };
+        let line_is_new = self.line_seen && !line_seen;
+        let simple = if line_is_new { simple_request_end(&self.buffer) } else { None };
         if let Some(end) = simple.or(end) {
             let buffer = std::mem::take(&mut self.buffer);
             self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
