@@ -720,4 +720,16 @@ proptest! {
         engine.handle_timeout(Timestamp::from_nanos(u64::MAX));
         prop_assert_eq!((engine.stats().named("flows_now"), engine.stats().named("flow_bytes")), (0, 0));
     }
+
+    #[test]
+    fn the_same_records_give_the_same_commands(records in proptest::collection::vec(any_record(), 0..40)) {
+        let run = || {
+            let settings = Settings { max_flows: 2, max_stream_segments: 4, ..Settings::default() };
+            let mut engine = Engine::new(settings, Arc::default(), Arc::new(no_policy()));
+            engine.shared.worker.seam.action = Some(Action::Block(Duration::from_secs(1)));
+            records.iter().for_each(|record| engine.handle_record(record));
+            (std::iter::from_fn(|| engine.next_command()).collect::<Vec<_>>(), engine.stats())
+        };
+        prop_assert_eq!(run(), run());
+    }
 }
