@@ -7,9 +7,9 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::detect::Phase;
 use crate::field::{Fields, Place};
-use crate::finding::{Class, Confidence, RuleInfo, Severity};
+use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::http::message::{Request, Response};
-use crate::policy::Action;
+use crate::policy::{Action, Verdict};
 
 /// Stands in for rules and policy: a value with `EVIL` in it is a finding, and findings block as `action` says.
 #[derive(Debug, Default)]
@@ -641,6 +641,22 @@ fn what_the_application_ignores_is_ignored() {
     assert_eq!((ignored, stats.accepted, stats.named("flows_now")), ([2, 3, 1], 0, 0));
 }
 
+/// The real detector and policy, without rules.
+#[test]
+fn detectors_and_policy_work_on_what_is_read() {
+    let policy = Policy { mode: crate::policy::Mode::Enforce, ..Policy::default() };
+    let mut script = Dialog::default().script();
+    script.engine.replace_policy(Arc::new(policy));
+    script.engine.shared.worker.seam.action = None;
+    script.step(r">> GET /?id=1'+UNION+SELECT+password+FROM+users--+ HTTP/1.1\r\nHost: h\r\n\r\n");
+    script.collect();
+    let log = &script.engine.shared.worker.seam.log;
+    assert!(
+        log[1].starts_with("BLOCK 10.0.0.9 SQL_INJECTION") && log[2].starts_with("REPORT 0 query.id"),
+        "{log:?}"
+    );
+}
+
 fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let words = proptest::sample::select(vec![
         &b"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n"[..],
@@ -703,5 +719,17 @@ proptest! {
         prop_assert_eq!(commands, stats.named("reports") + stats.named("blocks"));
         engine.handle_timeout(Timestamp::from_nanos(u64::MAX));
         prop_assert_eq!((engine.stats().named("flows_now"), engine.stats().named("flow_bytes")), (0, 0));
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_commands(records in proptest::collection::vec(any_record(), 0..40)) {
+        let run = || {
+            let settings = Settings { max_flows: 2, max_stream_segments: 4, ..Settings::default() };
+            let mut engine = Engine::new(settings, Arc::default(), Arc::new(no_policy()));
+            engine.shared.worker.seam.action = Some(Action::Block(Duration::from_secs(1)));
+            records.iter().for_each(|record| engine.handle_record(record));
+            (std::iter::from_fn(|| engine.next_command()).collect::<Vec<_>>(), engine.stats())
+        };
+        prop_assert_eq!(run(), run());
     }
 }

@@ -64,6 +64,15 @@ pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
     }
 }
 
+/// The length that a message with both framings would have by its Content-Length: what a server reads that does not know
+/// the other.
+#[must_use]
+pub fn other_length(request: &Request) -> Option<u64> {
+    let both = request.anomalies.contains(Anomaly::ContentLengthAndTransferEncoding);
+    let marks = both.then(|| Marks::read(request.headers(), request.version, &mut Anomalies::default()))?;
+    marks.length
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
     length: Option<u64>,

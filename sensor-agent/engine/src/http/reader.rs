@@ -15,6 +15,7 @@ use super::chunked::{Chunked, Step};
 use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
+use super::pending::{Body, Kind, Rest, finish, step};
 use super::start::{self, Start};
 
 /// Who listens to a reader.
@@ -73,26 +74,6 @@ enum State {
     /// That many bytes of a PROXY protocol header.
     Proxy(usize),
     Tunnel,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    kind: Kind,
-    rest: Rest,
-    anomalies: Anomalies,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Request,
-    Response,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Rest {
-    Length(u64),
-    Chunked(Chunked),
-    UntilClose,
 }
 
 /// Longest line that may turn out to start a message while lost.
@@ -221,7 +202,8 @@ impl Reader {
             self.find_all(&buffer, scratch, sink);
             return &data[taken..];
         }
-        let simple = if line_seen { None } else { simple_request_end(&self.buffer) };
+        let line_is_new = self.line_seen && !line_seen;
+        let simple = if line_is_new { simple_request_end(&self.buffer) } else { None };
         if let Some(end) = simple.or(end) {
             let buffer = std::mem::take(&mut self.buffer);
             self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
@@ -324,7 +306,7 @@ impl Reader {
             self.role = if asked == Asked::Nothing { self.role } else { Some(Kind::Response) };
             let framing = framing::of_response(response, asked);
             sink.response(response, framing);
-            self.follow(Kind::Response, framing, sink);
+            self.follow(Kind::Response, framing, None, sink);
         } else {
             self.role = Some(Kind::Request);
             let request = &mut scratch.request;
@@ -332,8 +314,9 @@ impl Reader {
             super::fields::note_query(request);
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
+            let other_length = framing::other_length(request);
             sink.request(request, framing);
-            self.follow(Kind::Request, framing, sink);
+            self.follow(Kind::Request, framing, other_length, sink);
         }
     }
 
@@ -375,11 +358,11 @@ impl Reader {
         &[]
     }
 
-    fn follow(&mut self, kind: Kind, framing: Framing, sink: &mut impl Sink) {
+    fn follow(&mut self, kind: Kind, framing: Framing, other_length: Option<u64>, sink: &mut impl Sink) {
         let rest = match framing {
             Framing::None => Rest::Length(0),
             Framing::Length(bytes) => Rest::Length(bytes),
-            Framing::Chunked => Rest::Chunked(Chunked::default()),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
             Framing::UntilClose => Rest::UntilClose,
             Framing::Tunnel => {
                 finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
@@ -403,7 +386,7 @@ impl Reader {
                 self.continue_body(body, sink);
                 rest
             }
-            Rest::Chunked(chunked) => match chunked.step(data, &mut body.anomalies) {
+            Rest::Chunked(chunked, other) => match step(chunked, other, data, &mut body.anomalies) {
                 Step::NeedMore => {
                     self.state = State::Body(body);
                     &[]
@@ -425,6 +408,10 @@ impl Reader {
                 }
                 Step::Broken(rest) => {
                     // A server that delimits the body otherwise takes the rest for its content.
+                    if let Some(left) = other.filter(|&left| left > 0) {
+                        self.state = State::Body(Body { rest: Rest::Length(left), ..body });
+                        return rest;
+                    }
                     body.data(rest, sink);
                     self.lose(body, sink);
                     rest
@@ -465,38 +452,6 @@ impl Reader {
             buffer.clear();
             self.buffer = buffer;
         }
-    }
-}
-
-impl Body {
-    fn data(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request && !data.is_empty() {
-            sink.request_body(data);
-        }
-    }
-
-    fn trailer(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request {
-            sink.request_trailer(data);
-        }
-    }
-}
-
-impl Rest {
-    /// What is left behind a gap; `None` if that cannot be known.
-    fn skip(self, bytes: u64) -> Option<Self> {
-        match self {
-            Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
-            Self::Chunked(mut chunked) => chunked.skip(bytes).then_some(Self::Chunked(chunked)),
-            Self::UntilClose => Some(Self::UntilClose),
-        }
-    }
-}
-
-fn finish(body: Body, sink: &mut impl Sink) {
-    match body.kind {
-        Kind::Request => sink.request_end(body.anomalies),
-        Kind::Response => sink.response_end(body.anomalies),
     }
 }
 

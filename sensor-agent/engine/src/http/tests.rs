@@ -180,6 +180,20 @@ fn malformed_is_a_name_and_reading_goes_on() {
     );
 }
 
+/// Case H1: what is no chunked coding is read by the other framing, at any split.
+#[test]
+fn a_body_under_two_framings() {
+    check(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\nq=UNIONGET /x HTTP/1.0\r\n\r\n",
+        &[
+            "POST / Chunked !content-length-and-transfer-encoding",
+            "end q=UNION !chunk-size-invalid",
+            "GET /x None",
+            "end ",
+        ],
+    );
+}
+
 #[test]
 fn what_is_no_message_is_passed_over() {
     check(
