@@ -90,8 +90,10 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     }
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);
     let looks_like_jwt = token.starts_with(b"ey");
+    // A variable that a client forgot to fill in is its own mistake more often than a probe.
+    let confidence = if token.starts_with(b"${") || token.starts_with(b"{{") { 0.5 } else { 0.72 };
     (!token.iter().all(sound) && !looks_like_jwt && !token.contains(&b','))
-        .then_some((Code::AuthBearerForm, 0.72))
+        .then_some((Code::AuthBearerForm, confidence))
 }
 
 fn method_override(value: &[u8], method: &[u8]) -> Option<(Code, f32)> {

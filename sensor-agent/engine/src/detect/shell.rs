@@ -10,6 +10,9 @@ pub(crate) struct Found {
     pub(crate) confidence: f32,
 }
 
+/// Most confidence of a command at the beginning of a line of text.
+const IN_TEXT: f32 = 0.4;
+
 /// Longest command name with its path and the characters that hide it.
 const MAX_NAME: usize = 64;
 
@@ -95,9 +98,12 @@ const WORDS: &[&str] = &[
 /// The strongest sign of a command in `value`.
 pub(crate) fn find(value: &[u8]) -> Option<Found> {
     let mut best: Option<Found> = None;
+    let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        let confidence =
+            if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
         if best.is_none_or(|best| confidence > best.confidence) {
             best = Some(Found { start: at, end, confidence });
         }

@@ -29,9 +29,9 @@ pub(crate) fn percent(input: &[u8], plus: bool, out: &mut Vec<u8>) -> bool {
         };
         changed = true;
         if taken == 6 {
-            push_char(code, out)
+            push_char(code, out);
         } else {
-            out.push(code as u8)
+            out.push(code as u8);
         }
         rest = rest.get(taken..).unwrap_or_default();
     }
