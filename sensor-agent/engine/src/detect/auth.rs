@@ -57,6 +57,10 @@ const CLIENT_HEADERS: &[(&str, f32)] = &[
     ("x-cluster-client-ip", 0.8),
     ("x-forwarded-host", 0.6),
     ("x-forwarded", 0.8),
+    ("x-proxyuser-ip", 0.8),
+    ("x-forwarder-for", 0.8),
+    ("x-forward-for", 0.8),
+    ("wl-proxy-client-ip", 0.8),
 ];
 /// Headers that replace the method.
 const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
@@ -159,6 +163,10 @@ const IDENTITY: &[&str] = &[
 ];
 /// Names that are never given twice by an honest client.
 const SINGLE: &[&str] = &[
+    "amount",
+    "price",
+    "from",
+    "to",
     "userid",
     "uid",
     "username",

@@ -208,6 +208,12 @@ impl Condition {
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
     let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
+    // A dot between letters makes a host, a class, a file: something to look at.
+    let names =
+        |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
     let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    field.place != Place::Name && field.value.iter().all(plain) && !field.value.windows(2).any(telling)
+    field.place != Place::Name
+        && field.value.iter().all(plain)
+        && !field.value.windows(2).any(telling)
+        && !field.value.windows(3).any(names)
 }

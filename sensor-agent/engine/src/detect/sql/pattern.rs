@@ -397,7 +397,7 @@ impl Shapes<'_> {
     }
 
     fn casts(&self, left: Operand) -> Shape {
-        (left == Operand::Literal && self.broken >= Broken::Number).then_some((Code::SqlBoolean, 4, 0.85))
+        (left == Operand::Literal).then_some((Code::SqlBoolean, 4, 0.85))
     }
 
     /// What stands at `at` as one side of a comparison, and where it ends.
