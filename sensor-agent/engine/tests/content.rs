@@ -10,15 +10,12 @@ use sensor_engine::detect::Detector;
 use sensor_engine::finding::{Class, Severity};
 use sensor_engine::policy::{Action, Mode, Policy, Verdict};
 
-const CLIENT: &str = "203.0.113.9";
-
 fn judge(detector: &mut Detector, raw: &str) -> (Option<Verdict>, String) {
     let findings = inspect(detector, raw.as_bytes());
     let shown =
         findings.iter().map(|f| format!("{} {} {} {:?}\n", f.rule.id, f.confidence, f.field, f.evidence));
     let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
-    let client: IpAddr = CLIENT.parse().unwrap();
-    (policy.judge(client, true, &findings), shown.collect())
+    (policy.judge(IpAddr::from([203, 0, 113, 9]), true, &findings), shown.collect())
 }
 
 fn get(target: &str) -> String {

@@ -57,6 +57,10 @@ const CLIENT_HEADERS: &[(&str, f32)] = &[
     ("x-cluster-client-ip", 0.8),
     ("x-forwarded-host", 0.6),
     ("x-forwarded", 0.8),
+    ("x-proxyuser-ip", 0.8),
+    ("x-forwarder-for", 0.8),
+    ("x-forward-for", 0.8),
+    ("wl-proxy-client-ip", 0.8),
 ];
 /// Headers that replace the method.
 const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
@@ -90,8 +94,10 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     }
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);
     let looks_like_jwt = token.starts_with(b"ey");
+    // A variable that a client forgot to fill in is its own mistake more often than a probe.
+    let confidence = if token.starts_with(b"${") || token.starts_with(b"{{") { 0.5 } else { 0.72 };
     (!token.iter().all(sound) && !looks_like_jwt && !token.contains(&b','))
-        .then_some((Code::AuthBearerForm, 0.72))
+        .then_some((Code::AuthBearerForm, confidence))
 }
 
 fn method_override(value: &[u8], method: &[u8]) -> Option<(Code, f32)> {
@@ -157,6 +163,10 @@ const IDENTITY: &[&str] = &[
 ];
 /// Names that are never given twice by an honest client.
 const SINGLE: &[&str] = &[
+    "amount",
+    "price",
+    "from",
+    "to",
     "userid",
     "uid",
     "username",
