@@ -1,11 +1,13 @@
 //! The service around the engine: kernel, pipeline, blocklist, alerts, API and command line.
 
 mod blocklist;
+mod clock;
 mod config;
 mod detection;
 mod duration;
 mod kernel;
 mod printable;
+mod store;
 mod target;
 
 fn main() {}
