@@ -1,5 +1,6 @@
 //! The service around the engine: kernel, pipeline, blocklist, alerts, API and command line.
 
+mod alert;
 mod blocklist;
 mod clock;
 mod config;

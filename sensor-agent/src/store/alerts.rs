@@ -1,5 +1,6 @@
 //! The alerts table: writing in batches, paging by number, retention.
 
+use std::borrow::Borrow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -75,9 +76,9 @@ pub(super) fn next_id(connection: &Connection) -> anyhow::Result<u64> {
 const VACUUM_PAGES: u32 = 256;
 
 /// Writes `rows`, then removes the oldest until `max` are left; returns how many there are.
-pub(super) fn insert(
+pub(super) fn insert<R: Borrow<Row>>(
     connection: &mut Connection,
-    rows: &[Row],
+    rows: &[R],
     before: u64,
     max: u64,
 ) -> anyhow::Result<u64> {
@@ -88,6 +89,7 @@ pub(super) fn insert(
             "INSERT OR IGNORE INTO alerts (id, time_us, class, severity, source, event) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for row in rows {
+            let row: &Row = row.borrow();
             let id = i64::try_from(row.id)?;
             let added = statement.execute(params![
                 id,

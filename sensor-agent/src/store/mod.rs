@@ -6,6 +6,7 @@
 mod alerts;
 mod schema;
 
+use std::borrow::Borrow;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -99,7 +100,7 @@ impl Store {
     }
 
     /// Writes alerts, all or none; they are on disk when this returns. Removes the oldest beyond the limit.
-    pub(crate) fn insert(&self, rows: &[Row]) -> anyhow::Result<()> {
+    pub(crate) fn insert<R: Borrow<Row>>(&self, rows: &[R]) -> anyhow::Result<()> {
         let mut writer = lock(&self.writer);
         let (max, before) = (writer.max_alerts, writer.rows);
         writer.rows = alerts::insert(&mut writer.connection, rows, before, max)?;
