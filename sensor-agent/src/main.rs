@@ -1,6 +1,7 @@
 //! The service around the engine: kernel, pipeline, blocklist, alerts, API and command line.
 
 mod alert;
+mod api;
 mod blocklist;
 mod clock;
 mod config;
@@ -8,6 +9,7 @@ mod detection;
 mod duration;
 mod kernel;
 mod printable;
+mod shared;
 mod store;
 mod target;
 
