@@ -1,16 +1,26 @@
 //! The service around the engine: kernel, pipeline, blocklist, alerts, API and command line.
 
+mod agent;
 mod alert;
 mod api;
 mod blocklist;
+mod cli;
 mod clock;
 mod config;
 mod detection;
+mod doctor;
 mod duration;
+mod install;
 mod kernel;
+mod pipeline;
 mod printable;
+mod request;
 mod shared;
 mod store;
 mod target;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

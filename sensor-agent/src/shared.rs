@@ -149,6 +149,11 @@ impl Shared {
         published.at = Some(Instant::now());
     }
 
+    /// Whether the pipeline once reported, and no longer does.
+    pub(crate) fn stands_still(&self) -> bool {
+        lock(&self.stats).at.is_some_and(|at| at.elapsed() > STALE_AFTER)
+    }
+
     /// The figures published last.
     pub(crate) fn stats(&self) -> StatsSnapshot {
         lock(&self.stats).snapshot.clone()

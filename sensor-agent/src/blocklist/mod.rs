@@ -102,7 +102,12 @@ impl Book {
     /// Makes or replaces an entry.
     pub(crate) fn block(&mut self, new: &NewBlock) -> Result<(), BlockError> {
         self.check(new.target)?;
-        backing!(&mut self.0, lists => lists.block(new)).map_err(BlockError::Kernel)
+        self.block_checked(new).map_err(BlockError::Kernel)
+    }
+
+    /// Makes or replaces an entry that [`Book::check`] or its like has passed.
+    pub(crate) fn block_checked(&mut self, new: &NewBlock) -> anyhow::Result<()> {
+        backing!(&mut self.0, lists => lists.block(new))
     }
 
     /// Removes an entry; false if there was none.

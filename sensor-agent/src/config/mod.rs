@@ -258,6 +258,15 @@ impl Config {
         Ok(Self::parse(path, &text)?)
     }
 
+    /// This configuration with what a reload takes up of `new`.
+    pub(crate) fn with_reloadable(&self, new: &Self) -> Self {
+        let mut config = self.clone();
+        config.capture.sample = new.capture.sample;
+        config.detection = new.detection.clone();
+        config.response = new.response.clone();
+        config
+    }
+
     /// What the engine needs of it.
     pub(crate) fn engine_settings(&self) -> Settings {
         let limits = &self.limits;
