@@ -6,27 +6,31 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use sensor_engine::rule::RuleSet;
 
 use crate::alert::{Output, Setup};
 use crate::blocklist::Book;
-use crate::config::Config;
+use crate::config::{Config, XdpMode};
 use crate::detection;
-use crate::pipeline::{self, Change, Pipeline, Start};
+use crate::kernel::attach::{TapChoice, XdpChoice};
+use crate::kernel::sensor::Plan;
+use crate::pipeline::{Inputs, Pipeline};
 use crate::shared::{Shared, Status};
 use crate::store::Store;
+use crate::tend::Tend;
 
 /// The agent.
-#[derive(Debug)]
 pub(crate) struct Agent {
     file: Option<PathBuf>,
     config: Config,
     shared: Arc<Shared>,
     output: Output,
     pipeline: Pipeline,
+    inputs: Arc<ArcSwap<Inputs>>,
+    tend: Tend,
     _lock: Lock,
 }
 
@@ -41,19 +45,14 @@ impl Agent {
         let output = Output::start(Setup { store: store.clone(), alerts: config.alerts.clone(), queue })?;
         let shared = Arc::new(Shared::new(store, output.live(), output.figures()));
         shared.set_mode(config.mode());
-        let pipeline = pipeline::start(Start {
-            config: &config,
-            rules,
-            policy: Arc::new(config.policy()),
-            reports: output.sink(),
-            shared: shared.clone(),
-        })
-        .context("the capture cannot be started (`sensor doctor` shows what the host lacks)")?;
+        let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
+        let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
+            .context("the capture cannot be started")?;
         match Book::open(&config.capture.pin_dir) {
             Ok(book) => shared.set_book(book),
             Err(error) => tracing::error!("the API has no block list: {error:#}"),
         }
-        Ok(Self { file, config, shared, output, pipeline, _lock: lock })
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend: Tend::default(), _lock: lock })
     }
 
     /// The configuration in force.
@@ -71,9 +70,9 @@ impl Agent {
         self.output.reopen();
         let config = Config::load(self.file.as_deref())?;
         let rules = load_rules(&config)?;
-        let change = Change { rules, policy: Arc::new(config.policy()), sample: config.capture.sample };
-        self.pipeline.change(change)?;
         let taken_up = self.config.with_reloadable(&config);
+        self.pipeline.sensor().reconfigure(&plan(&taken_up))?;
+        self.inputs.store(Arc::new(inputs(&taken_up, rules)));
         if taken_up != config {
             tracing::warn!("some changes count after a restart only: see the head of the configuration file");
         }
@@ -82,11 +81,42 @@ impl Agent {
         Ok(())
     }
 
+    /// What must be done from time to time; to be called about once a second.
+    pub(crate) fn tend(&mut self) {
+        self.tend.tend(&mut self.pipeline, &self.shared);
+    }
+
     /// Ends the threads and writes what is waiting. Blocks stay in force until they expire.
-    pub(crate) fn stop(self, within: Duration) {
+    pub(crate) fn stop(self) {
         self.shared.stop();
-        self.pipeline.stop(within);
+        self.pipeline.stop();
         self.output.stop();
+    }
+}
+
+fn inputs(config: &Config, rules: Arc<RuleSet>) -> Inputs {
+    Inputs { rules, policy: Arc::new(config.policy()) }
+}
+
+fn plan(config: &Config) -> Plan {
+    let capture = &config.capture;
+    let cpus =
+        std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+    Plan {
+        pin_dir: capture.pin_dir.clone(),
+        interfaces: capture.interfaces.clone(),
+        xdp: match capture.xdp_mode {
+            XdpMode::Auto => XdpChoice::Auto,
+            XdpMode::Native => XdpChoice::Native,
+            XdpMode::Generic => XdpChoice::Generic,
+            XdpMode::Off => XdpChoice::Off,
+        },
+        tap: TapChoice::Auto,
+        ports: capture.ports.clone(),
+        sample: capture.sample,
+        rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },
+        ring_bytes: capture.ring_bytes,
+        exempt: config.response.exempt.clone(),
     }
 }
 

@@ -18,6 +18,7 @@ mod request;
 mod shared;
 mod store;
 mod target;
+mod tend;
 
 use std::process::ExitCode;
 

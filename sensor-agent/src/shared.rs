@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::alert::{Figures, Live};
 use crate::blocklist::Book;
+use crate::pipeline::Latency;
 use crate::store::Store;
 
 /// One counter of a kernel program.
@@ -38,8 +39,12 @@ pub(crate) struct StatsSnapshot {
     pub(crate) kernel: Vec<KernelCounter>,
     /// Counters of each engine.
     pub(crate) engines: Vec<Stats>,
-    /// Figures of the shell's own threads: name, help, value.
+    /// Records that reached an engine.
+    pub(crate) delivered: u64,
+    /// Further figures of the threads: name, help, value.
     pub(crate) pipeline: Vec<(&'static str, &'static str, u64)>,
+    /// From the tap to a block in force.
+    pub(crate) latency: Latency,
 }
 
 impl StatsSnapshot {
@@ -218,7 +223,7 @@ impl Shared {
             None => (Status::Degraded, "the kernel's lists are not open: nothing is blocked".to_owned()),
             Some(Err(error)) => (Status::Failing, format!("{error:#}")),
             Some(Ok(true)) => {
-                (Status::Degraded, "automatic blocks are suspended: `sensor panic --resume`".to_owned())
+                (Status::Degraded, "automatic blocks are suspended: `sensor-agent panic --resume`".to_owned())
             }
             Some(Ok(false)) => (Status::Ok, "the kernel's lists are open".to_owned()),
         }

@@ -60,9 +60,9 @@ pub mod program {
 /// Capacities of the maps. Those that an attacker can fill are LRU maps or report that they are full.
 pub mod limit {
     /// Addresses per family in the exact block list.
-    pub const BLOCKED_ADDRESSES: u32 = 1 << 20;
+    pub const BLOCKED_ADDRESSES: u32 = 1 << 17;
     /// Prefixes per family in the block list.
-    pub const BLOCKED_PREFIXES: u32 = 1 << 17;
+    pub const BLOCKED_PREFIXES: u32 = 1 << 16;
     /// Prefixes per family in the exemption list.
     pub const EXEMPT_PREFIXES: u32 = 4096;
     /// Connections that the tap remembers (LRU).

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::community;
 use crate::clock::WallClock;
+use crate::pipeline::{Delivered, Enforcement};
 use crate::printable::line;
 
 /// What an event says beside its report.
@@ -93,11 +94,21 @@ struct Sensor<'a> {
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<Block>,
     client: Client,
     findings: Vec<FindingView<'a>>,
     capture: Capture,
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
+}
+
+/// What became of the block.
+#[derive(Serialize)]
+struct Block {
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_us: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -131,7 +142,8 @@ struct FindingView<'a> {
 const GENERATOR: u32 = 9470;
 
 /// `report` as one line of JSON.
-pub(crate) fn event(report: &Report, frame: Frame<'_>) -> String {
+pub(crate) fn event(delivered: &Delivered, frame: Frame<'_>) -> String {
+    let report = &*delivered.report;
     let summary = safe(&report.request);
     let event = Event {
         timestamp: timestamp(frame.clock.at(report.time)),
@@ -146,9 +158,9 @@ pub(crate) fn event(report: &Report, frame: Frame<'_>) -> String {
         app_proto: "http",
         tx_id: report.transaction,
         community_id: community::id(report.client, report.server),
-        alert: alert(report),
+        alert: alert(report, delivered.enforcement),
         http: http(&summary),
-        sensor: sensor(report, frame),
+        sensor: sensor(report, delivered.enforcement, frame),
     };
     // Only maps with keys that are no text, and failing Serialize implementations, can fail; the event has neither.
     serde_json::to_string(&event).unwrap_or_default()
@@ -159,11 +171,11 @@ pub(crate) fn timestamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6f+0000").to_string()
 }
 
-fn alert(report: &Report) -> Alert<'_> {
+fn alert(report: &Report, enforcement: Option<Enforcement>) -> Alert<'_> {
     let verdict = &report.verdict;
     let leading = leading(report);
     Alert {
-        action: if matches!(verdict.action, Action::Block(_)) { "blocked" } else { "allowed" },
+        action: if is_blocked(verdict.action, enforcement) { "blocked" } else { "allowed" },
         gid: GENERATOR,
         signature_id: leading.map_or(0, |finding| finding.rule.number),
         rev: leading.map_or(0, |finding| finding.rule.revision),
@@ -211,7 +223,7 @@ fn safe(summary: &RequestSummary) -> RequestSummary {
     }
 }
 
-fn sensor<'a>(report: &'a Report, frame: Frame<'_>) -> Sensor<'a> {
+fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame<'_>) -> Sensor<'a> {
     let verdict = &report.verdict;
     Sensor {
         id: frame.id,
@@ -220,6 +232,7 @@ fn sensor<'a>(report: &'a Report, frame: Frame<'_>) -> Sensor<'a> {
         confidence: hundredths(verdict.confidence.get()),
         verdict: verdict_name(verdict.action),
         blocked_until: report.blocked_until.map(|until| timestamp(frame.clock.at(until))),
+        block: enforcement.map(block),
         client: Client { address: report.client.ip().to_canonical().to_string(), source: "peer" },
         findings: report.findings.iter().map(finding).collect(),
         capture: Capture { bytes_missed: report.client_bytes_missed },
@@ -253,6 +266,23 @@ pub(crate) const fn verdict_name(action: Action) -> &'static str {
         Action::Unverified => "unverified",
         Action::Report => "report",
     }
+}
+
+/// A block that was decided counts as one unless its entry is known not to be in force.
+const fn is_blocked(action: Action, enforcement: Option<Enforcement>) -> bool {
+    let refused = matches!(enforcement, Some(Enforcement::Exempt | Enforcement::Over | Enforcement::Failed));
+    matches!(action, Action::Block(_)) && !refused
+}
+
+fn block(enforcement: Enforcement) -> Block {
+    let (state, latency_us) = match enforcement {
+        Enforcement::InForce { latency_ns } => ("in_force", Some(latency_ns as f64 / 1000.0)),
+        Enforcement::Exempt => ("exempt", None),
+        Enforcement::Kept => ("kept", None),
+        Enforcement::Over => ("over", None),
+        Enforcement::Failed => ("failed", None),
+    };
+    Block { state, latency_us }
 }
 
 /// EVE's severity: 1 is the worst of 3.
@@ -339,6 +369,11 @@ pub(crate) mod tests {
         }
     }
 
+    /// The same as a pipeline hands it over, without a word on its block.
+    pub(crate) fn delivered(source: &str, secs: u64) -> Delivered {
+        Delivered { report: Box::new(report(source, secs)), enforcement: None }
+    }
+
     /// 2026-01-02T03:04:05 minus 100 seconds, in nanoseconds.
     const BOOT: i128 = 1_767_322_945_000_000_000;
 
@@ -346,7 +381,7 @@ pub(crate) mod tests {
     fn an_alert_is_an_eve_event() {
         let frame =
             Frame { id: 42, clock: WallClock::at_offset(BOOT), interface: Some("eth0"), suppressed: 0 };
-        let text = event(&report("192.0.2.7", 100), frame);
+        let text = event(&delivered("192.0.2.7", 100), frame);
         assert_eq!(
             text,
             concat!(
@@ -373,9 +408,9 @@ pub(crate) mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_the_client_sent() {
-        let mut hostile = report("192.0.2.7", 100);
-        hostile.request.user_agent = "a\nb\r\u{0}\u{1b}]0;x\u{7}\u{2028}\u{9b}".to_owned();
-        hostile.findings[0].field = "header:\u{1b}".to_owned();
+        let mut hostile = delivered("192.0.2.7", 100);
+        hostile.report.request.user_agent = "a\nb\r\u{0}\u{1b}]0;x\u{7}\u{2028}\u{9b}".to_owned();
+        hostile.report.findings[0].field = "header:\u{1b}".to_owned();
         let frame = Frame { id: 1, clock: WallClock::at_offset(BOOT), interface: None, suppressed: 9 };
         let text = event(&hostile, frame);
         assert!(!text.chars().any(|c| c.is_control() || c == '\u{2028}'), "{text}");
@@ -393,11 +428,30 @@ pub(crate) mod tests {
             (Action::Unverified, "allowed", "unverified"),
             (Action::Report, "allowed", "report"),
         ] {
-            let mut report = report("192.0.2.7", 1);
-            report.verdict.action = action;
+            let mut report = delivered("192.0.2.7", 1);
+            report.report.verdict.action = action;
             let frame = Frame { id: 1, clock: WallClock::at_offset(0), interface: None, suppressed: 0 };
             let value: serde_json::Value = serde_json::from_str(&event(&report, frame)).unwrap();
             assert_eq!((&value["alert"]["action"], &value["sensor"]["verdict"]), (&eve.into(), &ours.into()));
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_in_force_is_not_called_one() {
+        for (enforcement, action, state) in [
+            (Enforcement::InForce { latency_ns: 61_500 }, "blocked", "in_force"),
+            (Enforcement::Kept, "blocked", "kept"),
+            (Enforcement::Exempt, "allowed", "exempt"),
+            (Enforcement::Over, "allowed", "over"),
+            (Enforcement::Failed, "allowed", "failed"),
+        ] {
+            let frame = Frame { id: 1, clock: WallClock::at_offset(0), interface: None, suppressed: 0 };
+            let delivered = Delivered { enforcement: Some(enforcement), ..delivered("192.0.2.7", 1) };
+            let value: serde_json::Value = serde_json::from_str(&event(&delivered, frame)).unwrap();
+            assert_eq!(value["alert"]["action"], action);
+            assert_eq!(value["sensor"]["block"]["state"], state);
+            let latency = value["sensor"]["block"]["latency_us"].as_f64();
+            assert_eq!(latency, (state == "in_force").then_some(61.5));
         }
     }
 }

@@ -9,4 +9,4 @@ mod interfaces;
 mod output;
 mod rollup;
 
-pub(crate) use output::{Figures, Live, Output, Setup, Sink};
+pub(crate) use output::{Figures, Live, Output, Setup};

@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use sensor_engine::engine::Report;
 use tokio::sync::broadcast;
 
 use super::backlog::Backlog;
@@ -20,6 +19,7 @@ use super::interfaces::Interfaces;
 use super::rollup::Rollup;
 use crate::clock::WallClock;
 use crate::config::Alerts;
+use crate::pipeline::Delivered;
 use crate::store::{Row, Store};
 
 /// Reports written in one batch, and so in one commit.
@@ -109,6 +109,13 @@ impl Figures {
         [&self.queue_lost, &self.store_lost, &self.file_lost].iter().map(|lost| lost.load(Relaxed)).sum()
     }
 
+    /// Says how many reports the engine threads could not leave in the queue so far.
+    pub(crate) fn set_queue_lost(&self, total: u64) {
+        if self.queue_lost.swap(total, Relaxed) < total {
+            set(&self.last_loss, Some(Instant::now()));
+        }
+    }
+
     fn count_loss(&self, counter: &AtomicU64) {
         counter.fetch_add(1, Relaxed);
         set(&self.last_loss, Some(Instant::now()));
@@ -123,29 +130,11 @@ fn set<T>(value: &Mutex<T>, new: T) {
     *value.lock().unwrap_or_else(PoisonError::into_inner) = new;
 }
 
-/// Where engines leave their reports. Cloned freely.
-#[derive(Clone, Debug)]
-pub(crate) struct Sink {
-    queue: SyncSender<Box<Report>>,
-    figures: Arc<Figures>,
-}
-
-impl Sink {
-    /// Leaves a report; never waits. A report that does not fit is counted as lost.
-    pub(crate) fn offer(&self, report: Box<Report>) {
-        match self.queue.try_send(report) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.figures.count_loss(&self.figures.queue_lost);
-            }
-        }
-    }
-}
-
 /// The running output.
 #[derive(Debug)]
 pub(crate) struct Output {
-    sink: Sink,
+    reports: SyncSender<Delivered>,
+    figures: Arc<Figures>,
     live: Live,
     stop: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
@@ -165,13 +154,12 @@ impl Output {
             .name("alerts".to_owned())
             .spawn(move || writer.run(&receiver, &stopped, &reopened))
             .context("the alert thread cannot be started")?;
-        let sink = Sink { queue: sender, figures };
-        Ok(Self { sink, live, stop, reopen, thread: Some(thread) })
+        Ok(Self { reports: sender, figures, live, stop, reopen, thread: Some(thread) })
     }
 
     /// Where engines leave their reports.
-    pub(crate) fn sink(&self) -> Sink {
-        self.sink.clone()
+    pub(crate) fn reports(&self) -> SyncSender<Delivered> {
+        self.reports.clone()
     }
 
     /// Where live listeners subscribe.
@@ -181,7 +169,7 @@ impl Output {
 
     /// What was counted.
     pub(crate) fn figures(&self) -> Arc<Figures> {
-        self.sink.figures.clone()
+        self.figures.clone()
     }
 
     /// Opens the alert file again, for external rotation.
@@ -234,7 +222,7 @@ impl Writer {
         })
     }
 
-    fn run(mut self, queue: &Receiver<Box<Report>>, stop: &AtomicBool, reopen: &AtomicBool) {
+    fn run(mut self, queue: &Receiver<Delivered>, stop: &AtomicBool, reopen: &AtomicBool) {
         loop {
             let stopping = stop.load(Relaxed);
             let first = if stopping { queue.try_recv().ok() } else { wait(queue) };
@@ -254,7 +242,7 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, report: Box<Report>) {
+    fn take(&mut self, report: Delivered) {
         self.figures.accepted.fetch_add(1, Relaxed);
         self.close_windows();
         match self.rollup.admit(report, Instant::now()) {
@@ -272,7 +260,8 @@ impl Writer {
     }
 
     /// Makes an alert of a report and queues it for every output.
-    fn make(&mut self, report: &Report, suppressed: u64) {
+    fn make(&mut self, delivered: &Delivered, suppressed: u64) {
+        let report = &delivered.report;
         let id = self.next_id;
         self.next_id += 1;
         let interface = self.interfaces.name(report.interface);
@@ -283,7 +272,7 @@ impl Writer {
             class: report.verdict.class,
             severity: report.verdict.severity,
             source: report.client.ip().to_canonical(),
-            event: eve::event(report, frame),
+            event: eve::event(delivered, frame),
         });
         self.figures.made.fetch_add(1, Relaxed);
         if !self.unstored.push(row.clone()) {
@@ -365,7 +354,7 @@ impl Writer {
 }
 
 /// The next report, or nothing after a tick. Without senders a tick still takes its time.
-fn wait(queue: &Receiver<Box<Report>>) -> Option<Box<Report>> {
+fn wait(queue: &Receiver<Delivered>) -> Option<Delivered> {
     match queue.recv_timeout(TICK) {
         Ok(report) => Some(report),
         Err(RecvTimeoutError::Timeout) => None,
@@ -392,7 +381,7 @@ fn report_health(slot: &Mutex<Option<String>>, what: &str, error: Option<&dyn Di
 
 #[cfg(test)]
 mod tests {
-    use super::super::eve::tests::report;
+    use super::super::eve::tests::delivered;
     use super::*;
     use crate::config::Config;
     use crate::store::Filter;
@@ -419,7 +408,7 @@ mod tests {
         let output = Output::start(setup).unwrap();
         let mut live = output.live().subscribe();
         for n in 0..5 {
-            output.sink().offer(Box::new(report("192.0.2.1", n)));
+            output.reports().send(delivered("192.0.2.1", n)).unwrap();
             let heard = live.blocking_recv().unwrap();
             assert!(ids(&store).contains(&heard.id));
             assert_eq!(lines(&dir.path().join("eve.json")), n as usize + 1);
@@ -435,7 +424,7 @@ mod tests {
         let store = setup.store.clone();
         let output = Output::start(setup).unwrap();
         for n in 0..1000 {
-            output.sink().offer(Box::new(report("192.0.2.1", n)));
+            output.reports().send(delivered("192.0.2.1", n)).unwrap();
         }
         let figures = output.figures();
         output.stop();
@@ -451,12 +440,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_loses_reports_and_counts_them() {
-        let (sender, _receiver) = sync_channel(2);
-        let sink = Sink { queue: sender, figures: Arc::default() };
-        (0..5).for_each(|n| sink.offer(Box::new(report("192.0.2.1", n))));
-        assert_eq!(sink.figures.queue_lost.load(Relaxed), 3);
-        assert!(sink.figures.lost_ago().is_some());
+    fn losses_of_the_queue_are_remembered_when_they_grow() {
+        let figures = Figures::default();
+        figures.set_queue_lost(0);
+        assert!(figures.lost_ago().is_none());
+        figures.set_queue_lost(3);
+        assert!(figures.lost_ago().is_some());
+        assert_eq!(figures.lost(), 3);
     }
 
     #[test]
@@ -469,13 +459,13 @@ mod tests {
         let store = setup.store.clone();
         let output = Output::start(setup).unwrap();
         let mut live = output.live().subscribe();
-        output.sink().offer(Box::new(report("192.0.2.1", 1)));
+        output.reports().send(delivered("192.0.2.1", 1)).unwrap();
         assert_eq!(live.blocking_recv().unwrap().id, 1);
         assert_eq!(ids(&store), [1]);
         assert!(output.figures().file_error().is_some());
         std::fs::remove_file(dir.path().join("sub")).unwrap();
         output.reopen();
-        output.sink().offer(Box::new(report("192.0.2.1", 2)));
+        output.reports().send(delivered("192.0.2.1", 2)).unwrap();
         live.blocking_recv().unwrap();
         assert_eq!(lines(&path), 2, "nothing was lost");
         assert_eq!(output.figures().file_error(), None);

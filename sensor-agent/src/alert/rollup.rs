@@ -5,9 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use sensor_engine::engine::Report;
-
 use super::eve;
+use crate::pipeline::Delivered;
 
 /// Length of a window.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
@@ -27,14 +26,14 @@ struct Window {
     opened: Instant,
     written: u32,
     suppressed: u64,
-    last: Option<Box<Report>>,
+    last: Option<Delivered>,
 }
 
 /// A report that stands for others.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct RolledUp {
     /// The last of them.
-    pub(super) report: Box<Report>,
+    pub(super) report: Delivered,
     /// How many there were, itself included.
     pub(super) suppressed: u64,
 }
@@ -54,7 +53,7 @@ impl Rollup {
     }
 
     /// The report, if it is to be written singly. Room for its window must be made first: see [`Rollup::closed`].
-    pub(super) fn admit(&mut self, report: Box<Report>, now: Instant) -> Option<Box<Report>> {
+    pub(super) fn admit(&mut self, report: Delivered, now: Instant) -> Option<Delivered> {
         let key = key(&report);
         let window = self.windows.entry(key).or_insert_with_key(|key| {
             self.order.push_back(key.clone());
@@ -99,7 +98,8 @@ impl Rollup {
     }
 }
 
-fn key(report: &Report) -> Key {
+fn key(delivered: &Delivered) -> Key {
+    let report = &delivered.report;
     Key {
         source: report.client.ip(),
         rule: eve::leading(report).map(|finding| finding.rule.id.clone()).unwrap_or_default(),
@@ -111,31 +111,30 @@ fn key(report: &Report) -> Key {
 mod tests {
     use sensor_engine::policy::Action;
 
-    use super::super::eve::tests::report;
+    use super::super::eve::tests::{delivered, report};
     use super::*;
 
     #[test]
     fn the_first_few_pass_and_the_rest_are_one_with_their_number() {
         let (start, mut rollup) = (Instant::now(), Rollup::new(3));
-        let passed =
-            (0..10).filter(|n| rollup.admit(Box::new(report("192.0.2.1", *n)), start).is_some()).count();
+        let passed = (0..10).filter(|n| rollup.admit(delivered("192.0.2.1", *n), start).is_some()).count();
         assert_eq!(passed, 3);
-        assert_eq!(rollup.closed(start + WINDOW / 2), None);
+        assert!(rollup.closed(start + WINDOW / 2).is_none());
         let rolled_up = rollup.closed(start + WINDOW).unwrap();
-        assert_eq!((rolled_up.suppressed, *rolled_up.report), (7, report("192.0.2.1", 9)));
-        assert_eq!(rollup.closed(start + WINDOW), None);
-        assert!(rollup.admit(Box::new(report("192.0.2.1", 1)), start + WINDOW).is_some(), "a new window");
+        assert_eq!((rolled_up.suppressed, *rolled_up.report.report), (7, report("192.0.2.1", 9)));
+        assert!(rollup.closed(start + WINDOW).is_none());
+        assert!(rollup.admit(delivered("192.0.2.1", 1), start + WINDOW).is_some(), "a new window");
     }
 
     #[test]
     fn other_sources_and_verdicts_are_not_rolled_up_together() {
         let (start, mut rollup) = (Instant::now(), Rollup::new(1));
-        assert!(rollup.admit(Box::new(report("192.0.2.1", 1)), start).is_some());
-        assert!(rollup.admit(Box::new(report("192.0.2.2", 1)), start).is_some());
-        let mut other = report("192.0.2.1", 1);
-        other.verdict.action = Action::Report;
-        assert!(rollup.admit(Box::new(other), start).is_some());
-        assert!(rollup.admit(Box::new(report("192.0.2.1", 2)), start).is_none());
+        assert!(rollup.admit(delivered("192.0.2.1", 1), start).is_some());
+        assert!(rollup.admit(delivered("192.0.2.2", 1), start).is_some());
+        let mut other = delivered("192.0.2.1", 1);
+        other.report.verdict.action = Action::Report;
+        assert!(rollup.admit(other, start).is_some());
+        assert!(rollup.admit(delivered("192.0.2.1", 2), start).is_none());
     }
 
     #[test]
@@ -148,7 +147,7 @@ mod tests {
                 counted += rolled_up.suppressed;
             }
             let source = std::net::Ipv4Addr::from((n / 2) as u32).to_string();
-            written += u64::from(rollup.admit(Box::new(report(&source, n)), start).is_some());
+            written += u64::from(rollup.admit(delivered(&source, n), start).is_some());
             assert!(rollup.windows.len() <= MAX_WINDOWS);
         }
         while let Some(rolled_up) = rollup.close_any() {

@@ -82,7 +82,7 @@ pub(super) async fn list(
             automatic_suspended: book.suspended()?,
         })
     });
-    page.await?.map(Json).map_err(kernel)
+    page.await?.map(Json).map_err(|error| kernel(&error))
 }
 
 /// `POST /api/security/blocklist`.
@@ -100,7 +100,7 @@ pub(super) async fn add(
     match made.await? {
         Ok(Some(view)) => Ok((StatusCode::CREATED, Json(view))),
         Ok(None) => Err(Problem::unavailable("the entry was made and is not there: the list may be full")),
-        Err(BlockError::Kernel(error)) => Err(kernel(error)),
+        Err(BlockError::Kernel(error)) => Err(kernel(&error)),
         Err(error @ BlockError::Exempt(..)) => Err(Problem::new(409, "exempt", error.to_string())),
         Err(error @ BlockError::Everybody(_)) => Err(Problem::value(error.to_string())),
     }
@@ -130,7 +130,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Problem> {
     let target =
         target::parse(&query(wanted)?.target).map_err(|e| Problem::value(format!("`target`: {e}")))?;
-    match on_book(&api, move |book| book.unblock(target)).await?.map_err(kernel)? {
+    match on_book(&api, move |book| book.unblock(target)).await?.map_err(|error| kernel(&error))? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::new(404, "not_blocked", format!("`{}` is not blocked", target::show(target)))),
     }
@@ -146,7 +146,7 @@ async fn on_book<T: Send + 'static>(
     done.ok_or_else(|| Problem::unavailable("the kernel's lists are not open, see the agent's log"))
 }
 
-fn kernel(error: anyhow::Error) -> Problem {
+fn kernel(error: &anyhow::Error) -> Problem {
     tracing::warn!("the kernel's lists: {error:#}");
     Problem::unavailable(format!("the kernel's lists: {error:#}"))
 }

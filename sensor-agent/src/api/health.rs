@@ -26,9 +26,14 @@ pub(super) struct Health {
     alerts: BTreeMap<&'static str, u64>,
 }
 
-/// Figures along the way of the data. In each stage, `seen` is the sum of the outcomes.
+/// Figures along the way of the data: `seen = delivered + dropped + in_rings`, where `dropped` names everything that the
+/// tap did not record, most of it on purpose. In each stage, `seen` is the sum of the outcomes.
 #[derive(Debug, Serialize)]
 struct Capture {
+    seen: u64,
+    delivered: u64,
+    dropped: BTreeMap<&'static str, u64>,
+    in_rings: u64,
     xdp: Stage,
     tap: Stage,
     engine: Engines,
@@ -64,14 +69,30 @@ impl Health {
             version: env!("CARGO_PKG_VERSION"),
             uptime_secs: shared.started.elapsed().as_secs(),
             checks,
-            capture: Capture {
-                xdp: stage(&stats, "xdp"),
-                tap: stage(&stats, "tap"),
-                engine: engines(&stats),
-                pipeline: stats.pipeline.iter().map(|(name, _, value)| (*name, *value)).collect(),
-            },
+            capture: capture(&stats),
             alerts: shared.figures.named().into_iter().map(|(name, _, value)| (name, value)).collect(),
         }
+    }
+}
+
+/// The outcome of a packet that goes to an engine.
+const RECORDED: &str = "recorded";
+
+fn capture(stats: &StatsSnapshot) -> Capture {
+    let tap = stage(stats, "tap");
+    let mut dropped = tap.outcomes.clone();
+    let recorded = dropped.remove(RECORDED).unwrap_or(0);
+    // Counters are read one by one while packets pass, so that a record may be delivered before it is seen recorded.
+    let delivered = stats.delivered.min(recorded);
+    Capture {
+        seen: tap.seen,
+        delivered,
+        dropped,
+        in_rings: recorded - delivered,
+        xdp: stage(stats, "xdp"),
+        tap,
+        engine: engines(stats),
+        pipeline: stats.pipeline.iter().map(|(name, _, value)| (*name, *value)).collect(),
     }
 }
 

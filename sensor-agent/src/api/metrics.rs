@@ -11,11 +11,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use sensor_engine::policy::Mode;
 
 use super::State;
 use super::problem::Problem;
+use crate::pipeline::BOUNDS_US;
 use crate::shared::{Check, StatsSnapshot};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -64,8 +65,10 @@ impl Collector for Snapshot {
         self.kernel(&mut encoder, "tap")?;
         self.engines(&mut encoder)?;
         for (name, help, value) in &self.stats.pipeline {
-            counter(&mut encoder, &format!("pipeline_{name}"), help, *value)?;
+            counter(&mut encoder, name, help, *value)?;
         }
+        counter(&mut encoder, "records_delivered", "Records that reached an engine", self.stats.delivered)?;
+        self.latency(&mut encoder)?;
         for (name, help, value) in &self.alerts {
             let name = format!("alerts_{name}");
             // What waits goes down again, the rest only up.
@@ -102,6 +105,18 @@ impl Snapshot {
             counter(encoder, &format!("{program}_{}", extra.name), extra.help, extra.value)?;
         }
         Ok(())
+    }
+
+    fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let latency = &self.stats.latency;
+        let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(latency.buckets).collect();
+        let count = latency.buckets.iter().sum();
+        let help = "From the tap to a block in force";
+        let unit = Unit::Seconds;
+        let mut metric =
+            encoder.encode_descriptor("block_latency", help, Some(&unit), MetricType::Histogram)?;
+        metric.encode_histogram::<[(&str, &str); 0]>(latency.sum_ns as f64 / 1e9, count, &buckets, None)
     }
 
     fn engines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -293,7 +293,9 @@ fn figures() -> StatsSnapshot {
                 named: vec![("flows", "Flows.", 3)],
             },
         ],
-        pipeline: vec![("records_read", "Records read.", 90)],
+        delivered: 88,
+        pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
+        latency: Default::default(),
     }
 }
 
@@ -309,6 +311,12 @@ async fn health_shows_what_was_seen_and_lost() {
         (&health["capture"]["tap"]["seen"], &health["capture"]["tap"]["lost"]),
         (&json!(100), &json!(10))
     );
+    let capture = &health["capture"];
+    assert_eq!(
+        (&capture["seen"], &capture["delivered"], &capture["in_rings"]),
+        (&json!(100), &json!(88), &json!(2))
+    );
+    assert_eq!(capture["dropped"], json!({ "ring_full": 10 }));
     assert_eq!(health["capture"]["engine"]["records"], 90);
     assert_eq!(health["capture"]["engine"]["others"]["flows"], 3);
     assert!(health["checks"]["capture"]["detail"].as_str().unwrap().contains("10 segments were lost"));
@@ -328,7 +336,9 @@ async fn metrics_are_openmetrics_text() {
         "sensor_engine_records_total 90",
         "sensor_engine_flows_total 3",
         "sensor_alerts_queue_lost_total 0",
-        "sensor_pipeline_records_read_total 90",
+        "sensor_blocks_in_force_total 5",
+        "sensor_records_delivered_total 88",
+        "sensor_block_latency_seconds_count 0",
         "sensor_health{check=\"capture\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -15,10 +15,8 @@ use ipnet::IpNet;
 use crate::kernel::lists::{Blocked, Exemption, Lists, NewBlock, Origin};
 
 /// The lists, with the rules for changing them.
-#[derive(Debug)]
 pub(crate) struct Book(Backing);
 
-#[derive(Debug)]
 enum Backing {
     Kernel(Lists),
     #[cfg(test)]
@@ -34,6 +32,12 @@ macro_rules! backing {
             Backing::Memory($lists) => $call,
         }
     };
+}
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Book")
+    }
 }
 
 /// Why an entry was not made.
@@ -73,7 +77,7 @@ impl Book {
     pub(crate) fn open(pins: &Path) -> anyhow::Result<Self> {
         let lists = Lists::open(pins).with_context(|| {
             format!(
-                "the lists pinned in `{}` cannot be opened; they exist once `sensor run` has started on this host, \
+                "the lists pinned in `{}` cannot be opened; they exist once `sensor-agent run` has started on this host, \
                  and opening them takes root",
                 pins.display()
             )

@@ -1,4 +1,4 @@
-//! `sensor alerts`: from the running agent, or from its database while it is down.
+//! `sensor-agent alerts`: from the running agent, or from its database while it is down.
 
 use std::process::ExitCode;
 

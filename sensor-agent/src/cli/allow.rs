@@ -1,4 +1,4 @@
-//! `sensor allow`: exemptions, straight in the kernel's pinned maps. They count at once.
+//! `sensor-agent allow`: exemptions, straight in the kernel's pinned maps. They count at once.
 
 use std::process::ExitCode;
 
@@ -69,7 +69,7 @@ fn remove(book: &mut Book, target: IpNet, common: &Common) -> anyhow::Result<Exi
     let (removed, shown) = (book.unexempt(target)?, target::show(target));
     anyhow::ensure!(
         removed,
-        "`{shown}` is no exemption of an operator; `sensor allow list` shows where each exemption comes from"
+        "`{shown}` is no exemption of an operator; `sensor-agent allow list` shows where each exemption comes from"
     );
     if common.json {
         output::json(&serde_json::json!({ "target": shown, "removed": true }))?;

@@ -1,4 +1,4 @@
-//! `sensor block`: the block list, straight in the kernel's pinned maps, so that it works while the agent is down.
+//! `sensor-agent block`: the block list, straight in the kernel's pinned maps, so that it works while the agent is down.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -98,7 +98,7 @@ fn remove(book: &mut Book, target: IpNet, common: &Common) -> anyhow::Result<Exi
     } else if removed {
         output::say(&format!("removed {shown}"))?;
     }
-    anyhow::ensure!(removed, "`{shown}` is not blocked; `sensor block list` shows what is");
+    anyhow::ensure!(removed, "`{shown}` is not blocked; `sensor-agent block list` shows what is");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,4 @@
-//! `sensor doctor`: what this host lacks, and how to get it.
+//! `sensor-agent doctor`: what this host lacks, and how to get it.
 
 use std::process::ExitCode;
 

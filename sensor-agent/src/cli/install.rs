@@ -1,4 +1,4 @@
-//! `sensor install` and `sensor uninstall`.
+//! `sensor-agent install` and `sensor-agent uninstall`.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::{Common, output};
 use crate::install::{self, Place};
+use crate::kernel::sensor::Sensor;
 
 /// Put the agent in place as a systemd service.
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ impl Install {
         steps.extend(systemctl(&place, &["daemon-reload"])?);
         report(&steps, common)?;
         if !common.json && place.is_host() {
-            output::say("next: `systemctl enable --now sensor`, then `sensor status`")?;
+            output::say("next: `systemctl enable --now sensor`, then `sensor-agent status`")?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -63,6 +64,13 @@ impl Uninstall {
         let place = self.place.place()?;
         let pin_dir = common.load()?.capture.pin_dir;
         let mut steps = systemctl(&place, &["disable", "--now", "sensor.service"])?;
+        if place.is_host() && !place.dry_run {
+            // Takes the programs off the interfaces too; without rights or pins there is nothing to take off.
+            match Sensor::remove(&pin_dir) {
+                Ok(()) => steps.push("detached from every interface".to_owned()),
+                Err(error) => steps.push(format!("not detached: {error:#}")),
+            }
+        }
         steps.extend(install::uninstall(&place, &pin_dir, self.purge)?);
         steps.extend(systemctl(&place, &["daemon-reload"])?);
         report(&steps, common)?;

@@ -22,7 +22,7 @@ use crate::config::Config;
 
 /// A host-level traffic sensor: sees the HTTP traffic of this host, recognises attacks, drops attackers in the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "sensor", version, propagate_version = true)]
+#[command(name = "sensor-agent", version, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -110,7 +110,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Install(install) => install.run(common),
         Command::Uninstall(uninstall) => uninstall.run(common),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut Cli::command(), "sensor-agent", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -134,17 +134,25 @@ mod tests {
     #[test]
     fn targets_and_durations_are_checked_as_usage() {
         for wrong in [
-            &["sensor", "block", "add", "0.0.0.0/0"][..],
-            &["sensor", "block", "add", "192.0.2.1/24"],
-            &["sensor", "block", "add", "192.0.2.1", "--ttl", "soon"],
-            &["sensor", "alerts", "--class", "WORSE"],
+            &["sensor-agent", "block", "add", "0.0.0.0/0"][..],
+            &["sensor-agent", "block", "add", "192.0.2.1/24"],
+            &["sensor-agent", "block", "add", "192.0.2.1", "--ttl", "soon"],
+            &["sensor-agent", "alerts", "--class", "WORSE"],
             &["sensor"],
         ] {
             assert_eq!(Cli::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
         }
         assert!(
-            Cli::try_parse_from(["sensor", "block", "add", "2001:db8::/64", "--ttl", "1h30m", "--json"])
-                .is_ok()
+            Cli::try_parse_from([
+                "sensor-agent",
+                "block",
+                "add",
+                "2001:db8::/64",
+                "--ttl",
+                "1h30m",
+                "--json"
+            ])
+            .is_ok()
         );
     }
 }

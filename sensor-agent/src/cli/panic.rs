@@ -1,4 +1,4 @@
-//! `sensor panic`: every automatic block off at once, in the kernel, whether the agent runs, hangs or is gone.
+//! `sensor-agent panic`: every automatic block off at once, in the kernel, whether the agent runs, hangs or is gone.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ impl Panic {
             output::say("automatic blocks count again")?;
         } else {
             output::say(&format!(
-                "automatic blocks are suspended, {lifted} were lifted; `sensor panic --resume` ends it"
+                "automatic blocks are suspended, {lifted} were lifted; `sensor-agent panic --resume` ends it"
             ))?;
         }
         Ok(ExitCode::SUCCESS)

@@ -1,11 +1,11 @@
-//! `sensor rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
+//! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sensor_engine::engine::{Command, Engine, Report};
+use sensor_engine::engine::{Command, Engine};
 use sensor_engine::policy::Mode;
 
 use super::output::{GREEN, PLAIN, YELLOW};
@@ -14,6 +14,7 @@ use crate::alert::eve;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::detection::{self, Loaded};
+use crate::pipeline::Delivered;
 use crate::request;
 
 /// Largest request tried.
@@ -39,14 +40,14 @@ impl Rules {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
         let config = common.load()?;
         match self {
-            Self::Check { dir } => check(dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
+            Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
             Self::Test { request } => test(&config, &request, common),
         }
     }
 }
 
-fn check(dirs: Vec<PathBuf>, common: &Common) -> anyhow::Result<ExitCode> {
-    let loaded = match detection::load(&dirs) {
+fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
+    let loaded = match detection::load(dirs) {
         Ok(loaded) => loaded,
         Err(refused) if common.json => {
             output::json(&serde_json::json!({ "ok": false, "mistakes": refused.0 }))?;
@@ -87,24 +88,25 @@ fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCod
     Ok(if reports.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn reports(mut engine: Engine, request: &[u8]) -> Vec<Report> {
+fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {
     let mut reports = Vec::new();
     for record in request::records(&request::with_line_ends(request)) {
         engine.handle_record(&record);
         while let Some(command) = engine.next_command() {
             if let Command::Report(report) = command {
-                reports.push(*report);
+                reports.push(Delivered { report, enforcement: None });
             }
         }
     }
     reports
 }
 
-fn show(report: &Report, common: &Common) -> anyhow::Result<()> {
+fn show(delivered: &Delivered, common: &Common) -> anyhow::Result<()> {
     if common.json {
         let frame = eve::Frame { id: 0, clock: WallClock::measure(), interface: None, suppressed: 0 };
-        return output::say(&eve::event(report, frame));
+        return output::say(&eve::event(delivered, frame));
     }
+    let report = &delivered.report;
     let verdict = &report.verdict;
     output::say(&format!(
         "{YELLOW}{}{PLAIN}: severity {}, confidence {}, verdict {}",

@@ -1,4 +1,4 @@
-//! `sensor run`: the service. Speaks with the service manager, waits for signals, serves the API.
+//! `sensor-agent run`: the service. Speaks with the service manager, waits for signals, serves the API.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,9 +21,10 @@ use crate::shared::{Shared, Status};
 
 /// Threads for the API and the signals; detection has its own.
 const API_THREADS: usize = 2;
-/// Longest time from a signal to the end, in its parts.
-const STOP_PIPELINE: Duration = Duration::from_secs(3);
+/// Longest time for unfinished answers at the end; the threads drain their rings for at most three seconds more.
 const STOP_API: Duration = Duration::from_secs(1);
+/// Pause between two rounds of chores: how late figures are, and an interface that appears is noticed.
+const CHORES_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two words to the service manager, unless its watchdog wants them sooner.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
@@ -86,10 +87,13 @@ async fn serve(common: &Common) -> anyhow::Result<()> {
     let api = start_api(&agent).await;
     notify(&[NotifyState::Ready]);
     tracing::info!(mode = ?agent.shared().mode(), "running");
+    let mut chores = tokio::time::interval(CHORES_EVERY);
+    chores.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = tokio::time::interval(tick());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = chores.tick() => tokio::task::block_in_place(|| agent.tend()),
             _ = ticks.tick() => tell(agent.shared()),
             _ = signals.reload.recv() => reload(&mut agent),
             _ = signals.terminate.recv() => break,
@@ -103,9 +107,7 @@ async fn serve(common: &Common) -> anyhow::Result<()> {
         // An unfinished answer does not hold up the end.
         let _ = tokio::time::timeout(STOP_API, api).await;
     }
-    tokio::task::spawn_blocking(move || agent.stop(STOP_PIPELINE))
-        .await
-        .context("the agent did not stop cleanly")
+    tokio::task::spawn_blocking(move || agent.stop()).await.context("the agent did not stop cleanly")
 }
 
 struct Signals {

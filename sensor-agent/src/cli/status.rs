@@ -1,4 +1,4 @@
-//! `sensor status`: the health as the running agent sees it, or what still stands in the kernel without one.
+//! `sensor-agent status`: the health as the running agent sees it, or what still stands in the kernel without one.
 
 use std::process::ExitCode;
 

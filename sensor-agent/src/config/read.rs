@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use sensor_engine::finding::Severity;
 
 use super::reader::{Document, Problem, Section};
-use super::value::{flag, fraction, integer, list, optional_path, parsed, path, paths, text, with};
+use super::value::{
+    flag, fraction, integer, list, optional_path, parsed, path, paths, power_of_two, text, with,
+};
 use super::{Alerts, Api, Capture, Config, Detection, Limits, Response, Store, confidence};
 
 const MIB: u64 = 1 << 20;
@@ -46,7 +48,7 @@ fn sections(document: &mut Document<'_>) -> Config {
             max_alerts: section.read("max_alerts", default.store.max_alerts, integer(100, 100_000_000)),
         }),
         api,
-        limits: document.section("limits", |section| limits(section, default.limits)),
+        limits: document.section("limits", |section| limits(section, &default.limits)),
         runtime_dir: document.section("service", |s| s.read("runtime_dir", default.runtime_dir, path)),
     };
     relate(document, &config, allow_plain_remote);
@@ -65,8 +67,7 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
         ports: section.read("ports", default.ports, list(|value| narrow(integer(1, 65_535)(value)))),
         sample: section.read("sample", default.sample, fraction),
         rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),
-        ring_bytes: section
-            .read("ring_bytes", default.ring_bytes, |value| narrow(integer(64 << 10, 1 << 30)(value))),
+        ring_bytes: section.read("ring_bytes", default.ring_bytes, ring_bytes),
         pin_dir: section.read("pin_dir", default.pin_dir, path),
     }
 }
@@ -110,7 +111,7 @@ fn api(section: &mut Section<'_, '_>, default: Api) -> (Api, bool) {
     (api, section.read("allow_plain_remote", false, flag))
 }
 
-fn limits(section: &mut Section<'_, '_>, default: Limits) -> Limits {
+fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
     Limits {
         max_flows: section.read("max_flows", default.max_flows, integer(16, 16 * MIB)),
         flow_idle_secs: section.read("flow_idle_secs", default.flow_idle_secs, integer(1, 86_400)),
@@ -125,15 +126,13 @@ fn limits(section: &mut Section<'_, '_>, default: Limits) -> Limits {
     }
 }
 
+/// Ring sizes that the kernel takes: whole pages, a power of two.
+fn ring_bytes(value: &toml::Spanned<toml::de::DeValue<'_>>) -> super::reader::Parsed<u32> {
+    power_of_two(64 << 10, 1 << 30)(value).and_then(|bytes| narrow(Ok(bytes)))
+}
+
 /// What must hold between keys.
 fn relate(document: &mut Document<'_>, config: &Config, allow_plain_remote: bool) {
-    let ring = config.capture.ring_bytes;
-    if !ring.is_power_of_two() {
-        let (below, above) = (1u32 << ring.ilog2(), ring.next_power_of_two());
-        let reason =
-            format!("`capture.ring_bytes`: got `{ring}`, expected a power of two like {below} or {above}");
-        document.fault("capture", "ring_bytes", reason);
-    }
     let response = &config.response;
     if response.block_from < response.report_from {
         let reason = format!(

@@ -73,7 +73,7 @@ fn each_mistake_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[capture]\nring_bytes = 100000\n",
-            "s.toml:2:14: `capture.ring_bytes`: got `100000`, expected a power of two like 65536 or 131072",
+            "s.toml:2:14: `capture.ring_bytes`: got the integer `100000`, expected a power of two from 65536 to 1073741824",
         ),
         (
             "[capture]\ninterfaces = [\"a/b\"]\n",

@@ -33,6 +33,14 @@ pub(super) fn integer(least: u64, most: u64) -> impl Fn(&Value<'_>) -> Parsed<u6
     }
 }
 
+/// A power of two from `least` to `most`.
+pub(super) fn power_of_two(least: u64, most: u64) -> impl Fn(&Value<'_>) -> Parsed<u64> {
+    move |value| match integer(least, most)(value) {
+        Ok(number) if number.is_power_of_two() => Ok(number),
+        _ => refuse(value, &format!("a power of two from {least} to {most}")),
+    }
+}
+
 /// A number from 0 to 1.
 pub(super) fn fraction(value: &Value<'_>) -> Parsed<f64> {
     let text = match value.get_ref() {

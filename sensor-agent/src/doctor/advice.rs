@@ -113,7 +113,7 @@ fn capabilities(facts: &Facts) -> Advice {
         return good("capabilities", "all that are needed");
     }
     let found = format!("missing: {}", facts.missing_capabilities.join(", "));
-    let remedy = "run as root, or as the service that `sensor install` sets up; in a container grant these \
+    let remedy = "run as root, or as the service that `sensor-agent install` sets up; in a container grant these \
                   capabilities and the host's network namespace";
     bad("capabilities", Status::Failing, found, remedy)
 }

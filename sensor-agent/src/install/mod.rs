@@ -13,7 +13,7 @@ use crate::config::{DEFAULT_FILE, DEFAULT_PATH, OWN_RULES, SHIPPED_RULES};
 use crate::detection;
 
 /// The program.
-const BINARY: &str = "/usr/local/bin/sensor";
+const BINARY: &str = "/usr/local/bin/sensor-agent";
 /// The service unit.
 const UNIT: &str = "/etc/systemd/system/sensor.service";
 const UNIT_FILE: &str = include_str!("../../dist/sensor.service");

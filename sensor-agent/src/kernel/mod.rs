@@ -1,3 +1,19 @@
-//! Everything that names the kernel: loading, attaching, pins, maps, rings, counters.
+//! Everything that names the kernel: loading, attaching, pins, maps, rings, counters. No other module names a type of
+//! the eBPF library.
 
+pub(crate) mod attach;
+pub(crate) mod clock;
+pub(crate) mod counters;
+mod driver;
+pub(crate) mod host;
 pub(crate) mod lists;
+pub(crate) mod object;
+pub(crate) mod pins;
+mod prefix_map;
+pub(crate) mod preflight;
+pub(crate) mod rings;
+pub(crate) mod sensor;
+mod wire;
+
+#[cfg(test)]
+mod program_tests;

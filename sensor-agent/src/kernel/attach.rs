@@ -1,0 +1,308 @@
+//! Attaching to interfaces: XDP and both directions of the tap, by pinned links where the kernel has them.
+//!
+//! A link that an earlier agent pinned is adopted: its program is replaced atomically, so that no packet passes in between.
+//! What belongs to somebody else is never replaced.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use aya::Ebpf;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
+use sensor_common::program;
+
+use super::driver;
+use super::pins::Pins;
+
+/// How XDP is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum XdpChoice {
+    /// Native where it serves, generic elsewhere.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the stack's generic hook.
+    Generic,
+    /// Not at all: nothing is ever dropped.
+    Off,
+}
+
+/// How the tap is to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TapChoice {
+    /// TCX where the kernel has it (6.6 and later), clsact elsewhere.
+    #[default]
+    Auto,
+    /// By TCX links.
+    Tcx,
+    /// By filters of a clsact qdisc.
+    Clsact,
+}
+
+/// What is attached to one interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// Interface name.
+    pub(crate) interface: String,
+    /// Its index then; an interface that was made anew has another.
+    pub(crate) index: u32,
+    /// `native`, `generic`, `adopted` or `off`.
+    pub(crate) xdp: &'static str,
+    /// Why XDP is not native, where it could be asked.
+    pub(crate) why: Option<String>,
+    /// `tcx` or `clsact`.
+    pub(crate) tap: &'static str,
+}
+
+const HOOK_XDP: &str = "xdp";
+const HOOK_IN: &str = "in";
+const HOOK_OUT: &str = "out";
+
+/// Place of our filters in a clsact qdisc: fixed, so that a second agent finds them instead of adding more.
+const CLSACT_PRIORITY: u16 = 50;
+const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// Drivers on which native XDP costs the peer its segmentation offload, which is dearer than generic mode.
+const GENERIC_IS_BETTER: [&str; 2] = ["veth", "tun"];
+
+/// The loaded programs.
+pub(super) struct Programs<'a> {
+    pub(super) firewall: &'a mut Ebpf,
+    pub(super) tap: &'a mut Ebpf,
+}
+
+/// Attaches everything to one interface; on failure, what this call attached is taken off again.
+pub(super) fn attach(
+    programs: &mut Programs<'_>,
+    pins: &Pins,
+    interface: &str,
+    xdp: XdpChoice,
+    tap: TapChoice,
+) -> Result<Attachment> {
+    let mut made = Made { pins: Vec::new() };
+    let result = attach_all(programs, pins, interface, xdp, tap, &mut made);
+    if result.is_err() {
+        made.undo();
+    }
+    result.with_context(|| format!("cannot attach to interface `{interface}`"))
+}
+
+/// Pins that one attempt has made.
+struct Made {
+    pins: Vec<std::path::PathBuf>,
+}
+
+impl Made {
+    fn undo(&self) {
+        for pin in &self.pins {
+            // A pin that is gone already is as undone as can be.
+            let _ = fs::remove_file(pin);
+        }
+    }
+}
+
+fn attach_all(
+    programs: &mut Programs<'_>,
+    pins: &Pins,
+    interface: &str,
+    xdp: XdpChoice,
+    tap: TapChoice,
+    made: &mut Made,
+) -> Result<Attachment> {
+    let (xdp, why) = attach_xdp(programs, pins, interface, xdp, made)?;
+    let mut by = "";
+    for (name, hook, direction) in [
+        (program::TAP_INGRESS, HOOK_IN, TcAttachType::Ingress),
+        (program::TAP_EGRESS, HOOK_OUT, TcAttachType::Egress),
+    ] {
+        let program = classifier(programs.tap, name)?;
+        by = attach_tap(program, &pins.link(hook, interface), interface, direction, tap, made)?;
+    }
+    let index = super::host::interface_index(interface).context("the interface is gone")?;
+    Ok(Attachment { interface: interface.to_owned(), index, xdp, why, tap: by })
+}
+
+fn attach_xdp(
+    programs: &mut Programs<'_>,
+    pins: &Pins,
+    interface: &str,
+    choice: XdpChoice,
+    made: &mut Made,
+) -> Result<(&'static str, Option<String>)> {
+    let pin = pins.link(HOOK_XDP, interface);
+    if choice == XdpChoice::Off {
+        let _ = fs::remove_file(&pin);
+        return Ok(("off", None));
+    }
+    let program: &mut Xdp = programs
+        .firewall
+        .program_mut(program::FIREWALL)
+        .context("no XDP program in the object")?
+        .try_into()?;
+    if adopt_xdp(program, &pin) {
+        return Ok(("adopted", None));
+    }
+    let (link, mode, why) = fresh_xdp(program, interface, choice)?;
+    link.pin(&pin).with_context(|| format!("cannot pin the XDP link at `{}`", pin.display()))?;
+    made.pins.push(pin);
+    Ok((mode, why))
+}
+
+/// Replaces the program of a pinned link. False if there is none, or its interface is gone.
+fn adopt_xdp(program: &mut Xdp, pin: &Path) -> bool {
+    let Ok(pinned) = PinnedLink::from_pin(pin) else { return false };
+    let adopted = XdpLink::try_from(FdLink::from(pinned))
+        .map_err(|error| anyhow!(error))
+        .and_then(|link| Ok(program.attach_to_link(link)?));
+    if adopted.is_err() {
+        let _ = fs::remove_file(pin);
+    }
+    adopted.is_ok()
+}
+
+fn fresh_xdp(
+    program: &mut Xdp,
+    interface: &str,
+    choice: XdpChoice,
+) -> Result<(FdLink, &'static str, Option<String>)> {
+    let better = driver::of(interface).filter(|driver| GENERIC_IS_BETTER.contains(&driver.as_str()));
+    let why = match (choice, better) {
+        (XdpChoice::Generic, _) => Some("configured".to_owned()),
+        (XdpChoice::Native, _) => {
+            return Ok((xdp_link(program, interface, XdpMode::Driver)?, "native", None));
+        }
+        (_, Some(driver)) => {
+            Some(format!("driver `{driver}`: native mode would take its segmentation offload away"))
+        }
+        (_, None) => match xdp_link(program, interface, XdpMode::Driver) {
+            Ok(link) => return Ok((link, "native", None)),
+            Err(error) => Some(format!("native mode refused: {error:#}")),
+        },
+    };
+    Ok((xdp_link(program, interface, XdpMode::Skb)?, "generic", why))
+}
+
+fn xdp_link(program: &mut Xdp, interface: &str, mode: XdpMode) -> Result<FdLink> {
+    let id = program.attach(interface, mode).map_err(explain_xdp)?;
+    let link = program.take_link(id)?;
+    FdLink::try_from(link).context("this kernel has no XDP links (5.9 and later)")
+}
+
+fn explain_xdp(error: ProgramError) -> anyhow::Error {
+    match errno(&error) {
+        Some(libc::EBUSY | libc::EEXIST) => anyhow!(error)
+            .context("another XDP program is attached there: see `ip link show`; it is not replaced unasked"),
+        _ => anyhow!(error),
+    }
+}
+
+fn attach_tap(
+    program: &mut SchedClassifier,
+    pin: &Path,
+    interface: &str,
+    direction: TcAttachType,
+    choice: TapChoice,
+    made: &mut Made,
+) -> Result<&'static str> {
+    if choice != TapChoice::Clsact {
+        if adopt_tcx(program, pin) {
+            return Ok("tcx");
+        }
+        match attach_tcx(program, pin, interface, direction) {
+            Ok(()) => {
+                made.pins.push(pin.to_owned());
+                return Ok("tcx");
+            }
+            Err(error) if choice == TapChoice::Tcx || !lacks_tcx(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    attach_clsact(program, interface, direction)?;
+    Ok("clsact")
+}
+
+fn adopt_tcx(program: &mut SchedClassifier, pin: &Path) -> bool {
+    let Ok(pinned) = PinnedLink::from_pin(pin) else { return false };
+    let adopted = SchedClassifierLink::try_from(FdLink::from(pinned))
+        .map_err(|error| anyhow!(error))
+        .and_then(|link| Ok(program.attach_to_link(link)?));
+    if adopted.is_err() {
+        let _ = fs::remove_file(pin);
+    }
+    adopted.is_ok()
+}
+
+fn attach_tcx(
+    program: &mut SchedClassifier,
+    pin: &Path,
+    interface: &str,
+    direction: TcAttachType,
+) -> Result<()> {
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program.attach_with_options(interface, direction, order)?;
+    let link = FdLink::try_from(program.take_link(id)?)?;
+    link.pin(pin).with_context(|| format!("cannot pin the tap's link at `{}`", pin.display()))?;
+    Ok(())
+}
+
+/// TCX came with 6.6; before it, the kernel refuses the attach type.
+fn lacks_tcx(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ProgramError>().and_then(errno) == Some(libc::EINVAL)
+}
+
+/// A filter at a fixed place. One that an earlier agent left there is replaced in place.
+fn attach_clsact(program: &mut SchedClassifier, interface: &str, direction: TcAttachType) -> Result<()> {
+    // Refused if the qdisc is there already, which is as good.
+    let _ = qdisc_add_clsact(interface);
+    let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
+    let id = match program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)) {
+        Ok(id) => id,
+        Err(_) => {
+            let left =
+                SchedClassifierLink::attached(interface, direction, CLSACT_PRIORITY, CLSACT_HANDLE, None)?;
+            program.attach_to_link(left).context("cannot place a filter in the clsact qdisc")?
+        }
+    };
+    // A netlink attachment has no descriptor to pin: dropping the link would detach it, forgetting it leaves it in place.
+    std::mem::forget(program.take_link(id)?);
+    Ok(())
+}
+
+/// Takes everything off an interface.
+pub(super) fn detach(pins: &Pins, interface: &str) {
+    for hook in [HOOK_XDP, HOOK_IN, HOOK_OUT] {
+        // Missing pins and filters are what is wanted.
+        let _ = fs::remove_file(pins.link(hook, interface));
+    }
+    let _ = qdisc_detach_program(interface, TcAttachType::Ingress, program::TAP_INGRESS);
+    let _ = qdisc_detach_program(interface, TcAttachType::Egress, program::TAP_EGRESS);
+}
+
+/// Interfaces that have any of our pinned links.
+pub(super) fn pinned_interfaces(pins: &Pins) -> Vec<String> {
+    let mut names: Vec<_> = [HOOK_XDP, HOOK_IN, HOOK_OUT].iter().flat_map(|hook| pins.linked(hook)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    Ok(object.program_mut(name).with_context(|| format!("no program `{name}` in the object"))?.try_into()?)
+}
+
+fn errno(error: &ProgramError) -> Option<i32> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        source = error.source();
+    }
+    None
+}

@@ -1,0 +1,151 @@
+//! The kernel programs on crafted packets, run by the kernel itself (BPF_PROG_TEST_RUN, 5.12 and later): every row says which
+//! verdict a packet gets and which counter moves, and no other may.
+//!
+//! They need root and the compiled objects, which `cargo xtask test` provides; without either they say so and pass.
+
+mod firewall;
+mod packets;
+mod tap;
+
+use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+
+use super::lists::Lists;
+use super::pins::Pins;
+
+/// Whether these tests can run here; says why not.
+fn runnable() -> bool {
+    if super::object::firewall().is_err() {
+        eprintln!("skipped: the kernel programs are not built; `cargo xtask test` builds them");
+        return false;
+    }
+    if let Err(error) = super::preflight::check() {
+        eprintln!("skipped: {error:#}");
+        return false;
+    }
+    true
+}
+
+/// A pin directory of one test, removed at its end.
+struct Scratch {
+    pins: Pins,
+    folder: std::path::PathBuf,
+}
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::path::PathBuf::from(format!("/sys/fs/bpf/sensor-test-{name}-{}", std::process::id()));
+        let pins = Pins::below(&folder);
+        pins.create().unwrap();
+        Self { pins, folder }
+    }
+
+    fn lists(&self) -> Lists {
+        Lists::open_pins(&self.pins).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = self.pins.remove();
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// Reads a counter map and says which counters moved since the last look.
+struct Moved {
+    last: Vec<u64>,
+}
+
+impl Moved {
+    fn new(count: u32) -> Self {
+        Self { last: vec![0; count as usize] }
+    }
+
+    fn since(
+        &mut self,
+        object: &Ebpf,
+        map: &str,
+        names: impl Fn(usize) -> &'static str,
+    ) -> Vec<(&'static str, u64)> {
+        let counters: PerCpuArray<&MapData, u64> = object.map(map).unwrap().try_into().unwrap();
+        let now: Vec<u64> = (0..self.last.len())
+            .map(|index| counters.get(&(index as u32), 0).unwrap().iter().sum())
+            .collect();
+        let moved = now.iter().zip(&self.last).enumerate().filter(|(_, (now, last))| now > last);
+        let moved = moved.map(|(index, (now, last))| (names(index), now - last)).collect();
+        self.last = now;
+        moved
+    }
+}
+
+/// A map of the object by name, of the wanted kind.
+fn map_of<'a, T: TryFrom<&'a mut Map, Error: std::fmt::Debug>>(object: &'a mut Ebpf, name: &str) -> T {
+    T::try_from(object.map_mut(name).unwrap()).unwrap()
+}
+
+#[test]
+fn lists_round_trip_through_the_kernel() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("lists");
+    let object =
+        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
+            .unwrap();
+    let mut lists = scratch.lists();
+    for target in ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::1/128", "2001:db8:7::/48"] {
+        lists.block(&packets::block(target, None)).unwrap();
+    }
+    let listed: Vec<_> =
+        lists.blocked().unwrap().into_iter().map(|b| (b.target.to_string(), b.reason)).collect();
+    let expected = ["198.51.100.0/24", "203.0.113.7/32", "2001:db8::1/128", "2001:db8:7::/48"];
+    assert_eq!(listed, expected.map(|target| (target.to_owned(), "test".to_owned())));
+    assert!(lists.unblock("198.51.100.0/24".parse().unwrap()).unwrap());
+    assert!(!lists.unblock("198.51.100.0/24".parse().unwrap()).unwrap());
+    assert_eq!(lists.blocked().unwrap().len(), 3);
+    drop(object);
+}
+
+#[test]
+fn what_an_exemption_covers_cannot_be_blocked_and_says_why() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("exempt");
+    let _object =
+        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
+            .unwrap();
+    let mut lists = scratch.lists();
+    lists.exempt("10.1.0.0/16".parse().unwrap(), super::lists::Origin::Operator).unwrap();
+    let refused = lists.block(&packets::block("10.1.2.3/32", None)).unwrap_err().to_string();
+    assert!(refused.starts_with("`10.1.2.3` is exempt by 10.1.0.0/16 (operator)"), "{refused}");
+    let automatic = lists.block_automatically("10.1.2.3".parse().unwrap(), u64::MAX, false, "x").unwrap();
+    assert_eq!(automatic, super::lists::Applied::Exempt);
+    lists.block(&packets::block("10.0.0.0/8", None)).unwrap();
+}
+
+#[test]
+fn automatic_blocks_never_replace_an_operators_and_are_lifted_together() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("automatic");
+    let _object =
+        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
+            .unwrap();
+    let mut lists = scratch.lists();
+    lists.block(&packets::block("192.0.2.1/32", None)).unwrap();
+    let kept = lists.block_automatically("192.0.2.1".parse().unwrap(), u64::MAX, false, "x").unwrap();
+    let made = lists.block_automatically("192.0.2.2".parse().unwrap(), u64::MAX, false, "x").unwrap();
+    let over = lists.block_automatically("192.0.2.3".parse().unwrap(), 1, false, "x").unwrap();
+    assert_eq!(
+        [kept, made, over],
+        [super::lists::Applied::Kept, super::lists::Applied::InForce, super::lists::Applied::Over]
+    );
+    assert_eq!(lists.lift_automatic().unwrap(), 1);
+    assert_eq!(lists.blocked().unwrap().len(), 1);
+}
+
+type Hash<'a, K, V> = HashMap<&'a mut MapData, K, V>;

@@ -1,0 +1,75 @@
+//! The ring buffers: made in the configured number and size, pinned, and read by one thread each.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use sensor_common::map;
+
+use super::pins::Pins;
+
+/// The reading end of one ring.
+pub(crate) struct Ring {
+    records: RingBuf<MapData>,
+}
+
+/// Adopts or makes `count` rings of `bytes` each and puts them where the tap looks for them.
+pub(crate) fn install(pins: &Pins, outer: Map, count: u32, bytes: u32) -> Result<Vec<Ring>> {
+    let mut outer: ArrayOfMaps<_, RingBuf<MapData>> =
+        ArrayOfMaps::try_from(outer).with_context(|| format!("`{}` is no array of rings", map::RINGS))?;
+    (0..count)
+        .map(|index| {
+            let records = adopt(pins, index, bytes).map_or_else(|| make(pins, index, bytes), Ok)?;
+            outer.set(index, &records, 0).with_context(|| format!("cannot install ring {index}"))?;
+            Ok(Ring { records })
+        })
+        .collect()
+}
+
+/// The ring that an earlier agent left, if it has the wanted size: what it still holds is read, not lost.
+fn adopt(pins: &Pins, index: u32, bytes: u32) -> Option<RingBuf<MapData>> {
+    let data = MapData::from_pin(pins.ring(index)).ok()?;
+    let fits = data.info().is_ok_and(|info| info.max_entries() == bytes);
+    fits.then(|| RingBuf::try_from(Map::from_map_data(data).ok()?).ok())?
+}
+
+fn make(pins: &Pins, index: u32, bytes: u32) -> Result<RingBuf<MapData>> {
+    let path = pins.ring(index);
+    if path.exists() {
+        std::fs::remove_file(&path).with_context(|| format!("cannot replace `{}`", path.display()))?;
+    }
+    let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, bytes, 0);
+    let data = MapData::create(definition, &format!("ring{index}"), None).with_context(|| {
+        format!("cannot make a ring buffer of {bytes} bytes (kernel 5.8 and later, a power of two)")
+    })?;
+    data.pin(&path).with_context(|| format!("cannot pin `{}`", path.display()))?;
+    Ok(RingBuf::try_from(Map::from_map_data(data)?)?)
+}
+
+impl Ring {
+    /// Hands every record that is there to `take`, at most `limit`; returns how many there were.
+    pub(crate) fn drain(&mut self, limit: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        while taken < limit
+            && let Some(record) = self.records.next()
+        {
+            take(&record);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Waits until the ring has a record or the time is over. Signals end the wait early.
+    pub(crate) fn wait(&self, at_most: Duration) -> io::Result<()> {
+        let mut polled = [PollFd::new(self.records.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut polled, Some(TimeSpec::from_duration(at_most)), None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

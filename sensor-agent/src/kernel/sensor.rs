@@ -1,0 +1,302 @@
+//! The kernel side as a whole: loaded, set up, attached, and followed as interfaces come and go.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use ipnet::IpNet;
+use sensor_common::settings::TapSettings;
+use sensor_common::{map, program};
+
+use super::attach::{self, Attachment, Programs, TapChoice, XdpChoice};
+use super::lists::{Exemption, Lists, Origin, open_map};
+use super::pins::Pins;
+use super::rings::{self, Ring};
+use super::wire::Wire;
+use super::{host, object, preflight};
+
+/// What to load and where to attach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Pin directory, without the layout version.
+    pub(crate) pin_dir: PathBuf,
+    /// Interfaces; empty for every one that is up and not loopback.
+    pub(crate) interfaces: Vec<String>,
+    /// How to attach XDP.
+    pub(crate) xdp: XdpChoice,
+    /// How to attach the tap.
+    pub(crate) tap: TapChoice,
+    /// Ports whose connections are HTTP whatever their first bytes say.
+    pub(crate) ports: Vec<u16>,
+    /// Share of flows to record, 0 to 1.
+    pub(crate) sample: f64,
+    /// Number of rings.
+    pub(crate) rings: u32,
+    /// Bytes of each ring, a power of two.
+    pub(crate) ring_bytes: u32,
+    /// Configured exemptions.
+    pub(crate) exempt: Vec<IpNet>,
+}
+
+/// Nanoseconds between two wake-ups of a ring's reader by one CPU; the reader looks by itself for longer than that.
+pub(crate) const WAKE_INTERVAL_NS: u64 = 250_000;
+
+pub(super) const FIREWALL_MAPS: [&str; 9] = [
+    map::BLOCK4,
+    map::BLOCK6,
+    map::BLOCK_NET4,
+    map::BLOCK_NET6,
+    map::EXEMPT4,
+    map::EXEMPT6,
+    map::NOTES,
+    map::XDP_SETTINGS,
+    map::XDP_COUNTERS,
+];
+pub(super) const TAP_MAPS: [&str; 5] =
+    [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS];
+
+/// The running kernel side. Dropping it leaves everything in place: pins keep it.
+pub(crate) struct Sensor {
+    pins: Pins,
+    firewall: Ebpf,
+    tap: Ebpf,
+    lists: Lists,
+    plan: Plan,
+    hash_key: u64,
+    attachments: Vec<Attachment>,
+}
+
+impl Sensor {
+    /// Loads, sets up and attaches everything, adopting what an earlier agent left. Returns the rings to read.
+    ///
+    /// # Errors
+    /// If the kernel or this process's rights do not suffice, or an interface refuses; then nothing that was not attached
+    /// before is attached after.
+    pub(crate) fn start(plan: &Plan) -> Result<(Self, Vec<Ring>)> {
+        preflight::check()?;
+        let pins = Pins::below(&plan.pin_dir);
+        let firewall_object = object::firewall()?;
+        let tap_object = object::tap()?;
+        pins.create()?;
+        let mut firewall = load(firewall_object, &pins, &FIREWALL_MAPS)?;
+        let mut tap = load(tap_object, &pins, &TAP_MAPS)?;
+        load_programs(&mut firewall, &mut tap)?;
+        let rings = rings::install(
+            &pins,
+            tap.take_map(map::RINGS).context("no ring map")?,
+            plan.rings,
+            plan.ring_bytes,
+        )?;
+        let lists = Lists::open_pins(&pins)?;
+        let mut sensor = Self {
+            pins,
+            firewall,
+            tap,
+            lists,
+            plan: plan.clone(),
+            hash_key: rand::random(),
+            attachments: Vec::new(),
+        };
+        for problem in sensor.protect()? {
+            tracing::warn!(problem, "an exemption could not be derived from the host");
+        }
+        sensor.write_settings()?;
+        sensor.attach_at_start()?;
+        Ok((sensor, rings))
+    }
+
+    /// Uses another plan's ports, sample and exemptions from now on; interfaces, rings and modes need a restart.
+    pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<()> {
+        self.plan.ports.clone_from(&plan.ports);
+        self.plan.exempt.clone_from(&plan.exempt);
+        self.plan.sample = plan.sample;
+        self.protect()?;
+        self.write_settings()
+    }
+
+    /// Brings the exemptions in line with the configuration and the host's present addresses, gateways and resolvers.
+    /// Returns what could not be read.
+    pub(crate) fn protect(&mut self) -> Result<Vec<String>> {
+        let (mut wanted, problems) = host::protected();
+        let configured = self.plan.exempt.iter();
+        wanted.extend(configured.map(|&target| Exemption { target, origin: Origin::Configuration }));
+        let owned: &[Origin] = if problems.is_empty() {
+            &[Origin::Host, Origin::Configuration]
+        } else {
+            &[Origin::Configuration]
+        };
+        self.lists.reconcile_exemptions(&wanted, owned)?;
+        Ok(problems)
+    }
+
+    /// Removes block entries that have expired.
+    pub(crate) fn sweep(&mut self) -> Result<usize> {
+        self.lists.sweep()
+    }
+
+    /// Attaches to interfaces that have appeared and forgets those that are gone. Returns what went wrong, one line each.
+    pub(crate) fn follow_interfaces(&mut self) -> Vec<String> {
+        let wanted = self.wanted_interfaces();
+        let pins = &self.pins;
+        self.attachments.retain(|attachment| {
+            let same = host::interface_index(&attachment.interface) == Some(attachment.index);
+            let stays = same && wanted.contains(&attachment.interface);
+            if !stays {
+                attach::detach(pins, &attachment.interface);
+            }
+            stays
+        });
+        let attached =
+            |name: &String| self.attachments.iter().any(|attachment| attachment.interface == *name);
+        let present = |name: &&String| host::interface_index(name).is_some();
+        let new: Vec<_> = wanted.iter().filter(present).filter(|name| !attached(name)).cloned().collect();
+        new.iter().filter_map(|name| self.attach(name).err()).map(|error| format!("{error:#}")).collect()
+    }
+
+    /// Where everything is pinned.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// What is attached where.
+    pub(crate) fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// Detaches everything and removes all pins below the configured pin directory, blocks included.
+    pub(crate) fn remove(pin_dir: &std::path::Path) -> Result<()> {
+        let pins = Pins::below(pin_dir);
+        for interface in host::interfaces()?.into_iter().chain(attach::pinned_interfaces(&pins)) {
+            attach::detach(&pins, &interface);
+        }
+        pins.remove().with_context(|| format!("cannot remove the pins in `{}`", pins.folder().display()))
+    }
+
+    fn attach_at_start(&mut self) -> Result<()> {
+        let (present, absent): (Vec<_>, Vec<_>) =
+            self.wanted_interfaces().into_iter().partition(|name| host::interface_index(name).is_some());
+        for name in &absent {
+            tracing::warn!(interface = %name, "a configured interface does not exist; it is attached when it appears");
+        }
+        if present.is_empty() {
+            bail!("no interface to attach to: bring one up, or name one in `capture.interfaces`");
+        }
+        let before = attach::pinned_interfaces(&self.pins);
+        for name in &present {
+            if let Err(error) = self.attach(name) {
+                self.undo(&before);
+                return Err(error);
+            }
+        }
+        self.drop_unwanted(&before, &present);
+        Ok(())
+    }
+
+    /// Takes off what this run attached; what an earlier agent had attached stays.
+    fn undo(&self, before: &[String]) {
+        for attachment in self.attachments.iter().filter(|made| !before.contains(&made.interface)) {
+            attach::detach(&self.pins, &attachment.interface);
+        }
+    }
+
+    /// Takes off what an earlier agent had attached to interfaces that this one is not to watch.
+    fn drop_unwanted(&self, before: &[String], wanted: &[String]) {
+        for name in before.iter().filter(|name| !wanted.contains(name)) {
+            attach::detach(&self.pins, name);
+        }
+    }
+
+    fn attach(&mut self, interface: &str) -> Result<()> {
+        let mut programs = Programs { firewall: &mut self.firewall, tap: &mut self.tap };
+        let made = attach::attach(&mut programs, &self.pins, interface, self.plan.xdp, self.plan.tap)?;
+        tracing::info!(
+            interface,
+            xdp = made.xdp,
+            why = made.why.as_deref().unwrap_or(""),
+            tap = made.tap,
+            "attached"
+        );
+        self.attachments.push(made);
+        Ok(())
+    }
+
+    fn wanted_interfaces(&self) -> Vec<String> {
+        if self.plan.interfaces.is_empty() {
+            host::interfaces().unwrap_or_default()
+        } else {
+            self.plan.interfaces.clone()
+        }
+    }
+
+    fn write_settings(&mut self) -> Result<()> {
+        self.write_ports()?;
+        let settings = TapSettings {
+            hash_key: self.hash_key,
+            sample_threshold: threshold(self.plan.sample),
+            rings: self.plan.rings,
+            wake_interval_ns: WAKE_INTERVAL_NS,
+        };
+        let mut map: Array<MapData, Wire<TapSettings>> =
+            open_map(&self.pins, map::TAP_SETTINGS)?.try_into()?;
+        map.set(0, Wire(settings), 0).context("cannot write the tap's settings")
+    }
+
+    fn write_ports(&self) -> Result<()> {
+        let mut map: HashMap<MapData, u16, u8> = open_map(&self.pins, map::PORTS)?.try_into()?;
+        let present: Vec<u16> = map.keys().collect::<Result<_, _>>()?;
+        for port in present.iter().filter(|port| !self.plan.ports.contains(port)) {
+            map.remove(port)?;
+        }
+        for port in &self.plan.ports {
+            map.insert(port, 1, 0).with_context(|| format!("cannot set the role of port {port}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The hash up to which flows are sampled.
+fn threshold(sample: f64) -> u32 {
+    (sample.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32
+}
+
+pub(super) fn load(object: &[u8], pins: &Pins, maps: &[&'static str]) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for name in maps {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    loader.load(object).map_err(explain_object)
+}
+
+fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
+    let xdp: &mut Xdp =
+        firewall.program_mut(program::FIREWALL).context("no XDP program in the object")?.try_into()?;
+    xdp.load().map_err(|error| explain_program(error, program::FIREWALL))?;
+    for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
+        let tap: &mut SchedClassifier = tap
+            .program_mut(name)
+            .with_context(|| format!("no program `{name}` in the object"))?
+            .try_into()?;
+        tap.load().map_err(|error| explain_program(error, name))?;
+    }
+    Ok(())
+}
+
+fn explain_object(error: EbpfError) -> anyhow::Error {
+    anyhow::Error::new(error)
+        .context("cannot make the kernel maps: `sensor-agent doctor` says what is missing")
+}
+
+/// The kernel's own reason first, then the end of the verifier's log, which has it.
+fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
+        return anyhow::Error::new(error).context(format!("cannot load the program `{name}`"));
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let end = lines[lines.len().saturating_sub(3)..].join(" / ");
+    anyhow::anyhow!(
+        "the kernel refused the program `{name}`: {io_error}; `sensor-agent doctor` says what is missing. Verifier: {end}"
+    )
+}

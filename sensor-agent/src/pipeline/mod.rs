@@ -1,0 +1,138 @@
+//! The threads between kernel and shell: ring → engine → commands, one thread and one engine for each ring.
+//!
+//! A block decision writes the kernel's map from the thread that made it. Everything else leaves through a bounded queue that
+//! the thread never waits for: what does not fit is counted.
+
+mod latency;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use sensor_engine::engine::{Report, Settings};
+use sensor_engine::policy::Policy;
+use sensor_engine::rule::RuleSet;
+
+use crate::kernel::counters::{Counters, KernelCounts};
+use crate::kernel::lists::Lists;
+use crate::kernel::sensor::{Plan, Sensor};
+
+pub(crate) use latency::{BOUNDS_US, Latency};
+use worker::Worker;
+pub(crate) use worker::WorkerStats;
+
+/// What the engines work by; replaced whole on reload.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    /// The rules.
+    pub(crate) rules: Arc<RuleSet>,
+    /// The policy.
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// What became of the block that a report speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enforcement {
+    /// The entry is in force (or counts, in shadow mode), this many nanoseconds after the deciding segment passed the tap.
+    InForce {
+        /// Tap to entry.
+        latency_ns: u64,
+    },
+    /// An exemption in the kernel covers the source.
+    Exempt,
+    /// An operator's entry for the source stays as it is.
+    Kept,
+    /// The block had ended before it could be written: the data was old.
+    Over,
+    /// The kernel refused the entry, which is counted and logged.
+    Failed,
+}
+
+/// A report on its way to storage and channels.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// What the engine says.
+    pub(crate) report: Box<Report>,
+    /// What became of its block, if it has one.
+    pub(crate) enforcement: Option<Enforcement>,
+}
+
+/// The running pipeline.
+pub(crate) struct Pipeline {
+    sensor: Sensor,
+    counters: Counters,
+    workers: Vec<Running>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    stats: Arc<ArcSwap<WorkerStats>>,
+}
+
+/// Counters at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Kernel counters.
+    pub(crate) kernel: KernelCounts,
+    /// One entry a ring.
+    pub(crate) workers: Vec<WorkerStats>,
+}
+
+impl Pipeline {
+    /// Starts the kernel side and one thread for each ring.
+    ///
+    /// # Errors
+    /// As [`Sensor::start`]; nothing runs then.
+    pub(crate) fn start(
+        plan: &Plan,
+        settings: &Settings,
+        inputs: &Arc<ArcSwap<Inputs>>,
+        reports: &SyncSender<Delivered>,
+    ) -> Result<Self> {
+        let (sensor, rings) = Sensor::start(plan)?;
+        let counters = Counters::open(sensor.pins())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut workers = Vec::with_capacity(rings.len());
+        for (index, ring) in rings.into_iter().enumerate() {
+            let lists = Lists::open(&plan.pin_dir)?;
+            let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
+            let shared = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
+            let worker = Worker::new(ring, lists, settings.clone(), shared, reports.clone());
+            let named = thread::Builder::new().name(format!("engine-{index}"));
+            let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;
+            workers.push(Running { thread, stats });
+        }
+        Ok(Self { sensor, counters, workers, stop })
+    }
+
+    /// The kernel side.
+    pub(crate) fn sensor(&mut self) -> &mut Sensor {
+        &mut self.sensor
+    }
+
+    /// All counters.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let workers = self.workers.iter().map(|worker| WorkerStats::clone(&worker.stats.load())).collect();
+        Ok(Snapshot { kernel: self.counters.read()?, workers })
+    }
+
+    /// Engine threads that have ended though nobody asked them to.
+    pub(crate) fn dead_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.thread.is_finished()).count()
+    }
+
+    /// Lets the threads empty their rings, at most for [`worker::DRAIN_AT_STOP`], and ends them. What is attached stays.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.workers {
+            if worker.thread.join().is_err() {
+                tracing::error!("an engine thread had panicked");
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One ring's thread.
+//!
+//! The kernel wakes it at once for the first record after a quiet time, then at most every
+//! [`WAKE_INTERVAL_NS`](crate::kernel::sensor::WAKE_INTERVAL_NS); so after work it looks again in short steps for longer
+//! than that interval, and only then sleeps long.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Cache};
+use sensor_engine::engine::{Block, Command, Engine, Report, Settings, Stats};
+use sensor_engine::time::Timestamp;
+
+use super::{Delivered, Enforcement, Inputs, Latency};
+use crate::kernel::clock::boot_nanos;
+use crate::kernel::lists::{Applied, Lists};
+use crate::kernel::rings::Ring;
+
+/// Records taken between two looks at anything else.
+const BATCH: usize = 1024;
+/// Wait after work, and how often in a row: longer in all than the kernel's wake-up interval.
+const SHORT_WAIT: Duration = Duration::from_micros(500);
+const SHORT_WAITS: u32 = 4;
+/// Wait when nothing comes: how late a stop or an idle timeout may be noticed.
+const LONG_WAIT: Duration = Duration::from_millis(50);
+/// How often counters are published.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+/// Longest that a stopping thread goes on emptying its ring.
+pub(super) const DRAIN_AT_STOP: Duration = Duration::from_secs(3);
+
+/// What one thread has counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerStats {
+    /// The engine's counters, added up over the engines that this thread has had.
+    pub(crate) engine: Stats,
+    /// Records taken from the ring.
+    pub(crate) delivered: u64,
+    /// Block entries written.
+    pub(crate) blocks_in_force: u64,
+    /// Blocks not written: exempt, kept or over.
+    pub(crate) blocks_not_needed: u64,
+    /// Blocks that the kernel refused.
+    pub(crate) blocks_failed: u64,
+    /// Reports that did not fit into the queue.
+    pub(crate) reports_lost: u64,
+    /// Times that the engine panicked and was replaced; the flows it knew are picked up again.
+    pub(crate) panics: u64,
+    /// Tap to entry in force.
+    pub(crate) latency: Latency,
+}
+
+type Shared = (Arc<ArcSwap<Inputs>>, Arc<ArcSwap<WorkerStats>>, Arc<AtomicBool>);
+
+pub(super) struct Worker {
+    ring: Ring,
+    carrier: Carrier,
+    engine: Engine,
+    settings: Settings,
+    inputs: Cache<Arc<ArcSwap<Inputs>>, Arc<Inputs>>,
+    in_use: Arc<Inputs>,
+    published: Arc<ArcSwap<WorkerStats>>,
+    stop: Arc<AtomicBool>,
+    last_publish: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(
+        ring: Ring,
+        lists: Lists,
+        settings: Settings,
+        (inputs, published, stop): Shared,
+        reports: SyncSender<Delivered>,
+    ) -> Self {
+        let mut inputs = Cache::new(inputs);
+        let in_use = Arc::clone(inputs.load());
+        let engine = engine(&settings, &in_use);
+        let carrier = Carrier { lists, reports, stats: WorkerStats::default(), enforcement: None };
+        Self {
+            ring,
+            carrier,
+            engine,
+            settings,
+            inputs,
+            in_use,
+            published,
+            stop,
+            last_publish: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut quiet = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.take_batch() > 0 {
+                quiet = 0;
+            } else {
+                self.idle(quiet);
+                quiet = quiet.saturating_add(1);
+            }
+            self.keep_up();
+        }
+        let end = Instant::now() + DRAIN_AT_STOP;
+        while self.take_batch() > 0 && Instant::now() < end {}
+        self.publish();
+    }
+
+    fn take_batch(&mut self) -> usize {
+        let Self { ring, carrier, engine, settings, in_use, .. } = self;
+        ring.drain(BATCH, |record| {
+            carrier.stats.delivered += 1;
+            let handled = catch_unwind(AssertUnwindSafe(|| {
+                engine.handle_record(record);
+                carrier.carry_out(engine, record);
+            }));
+            if handled.is_err() {
+                carrier.stats.panics += 1;
+                tracing::error!("the engine panicked; its flows are picked up again");
+                *engine = self::engine(settings, in_use);
+            }
+        })
+    }
+
+    fn idle(&mut self, quiet: u32) {
+        let wait = if quiet < SHORT_WAITS { SHORT_WAIT } else { LONG_WAIT };
+        if let Err(error) = self.ring.wait(wait) {
+            tracing::error!(%error, "cannot wait for the ring");
+            std::thread::sleep(LONG_WAIT);
+        }
+    }
+
+    /// Timeouts, new rules, published counters: once a batch, never per record.
+    fn keep_up(&mut self) {
+        let now = Timestamp::from_nanos(boot_nanos());
+        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now);
+            self.carrier.carry_out(&mut self.engine, &[]);
+        }
+        let latest = self.inputs.load();
+        if !Arc::ptr_eq(latest, &self.in_use) {
+            self.in_use = Arc::clone(latest);
+            self.engine.replace_rules(Arc::clone(&self.in_use.rules));
+            self.engine.replace_policy(Arc::clone(&self.in_use.policy));
+        }
+        if self.last_publish.elapsed() >= PUBLISH_EVERY {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.carrier.stats.engine = self.engine.stats();
+        self.published.store(Arc::new(self.carrier.stats.clone()));
+        self.last_publish = Instant::now();
+    }
+}
+
+fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
+    Engine::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy))
+}
+
+/// Carries out commands and remembers what became of the block that the next report speaks of.
+struct Carrier {
+    lists: Lists,
+    reports: SyncSender<Delivered>,
+    stats: WorkerStats,
+    enforcement: Option<Enforcement>,
+}
+
+impl Carrier {
+    fn carry_out(&mut self, engine: &mut Engine, record: &[u8]) {
+        while let Some(command) = engine.next_command() {
+            match command {
+                Command::Block(block) => self.block(&block, record),
+                Command::Report(report) => self.report(report),
+            }
+        }
+    }
+
+    fn block(&mut self, block: &Block, record: &[u8]) {
+        let until = block.until.as_nanos();
+        let applied = self.lists.block_automatically(block.source, until, block.shadow, &block.reason);
+        let enforcement = match applied {
+            Ok(Applied::InForce) => Enforcement::InForce { latency_ns: self.latency(record) },
+            Ok(Applied::Exempt) => Enforcement::Exempt,
+            Ok(Applied::Kept) => Enforcement::Kept,
+            Ok(Applied::Over) => Enforcement::Over,
+            Err(error) => {
+                tracing::error!(source = %block.source, "block not in force: {error:#}");
+                Enforcement::Failed
+            }
+        };
+        match enforcement {
+            Enforcement::InForce { .. } => self.stats.blocks_in_force += 1,
+            Enforcement::Exempt | Enforcement::Kept | Enforcement::Over => self.stats.blocks_not_needed += 1,
+            Enforcement::Failed => self.stats.blocks_failed += 1,
+        }
+        self.enforcement = Some(enforcement);
+    }
+
+    /// Nanoseconds since the record passed the tap: its header begins with that time.
+    fn latency(&mut self, record: &[u8]) -> u64 {
+        let Some(time) = record.first_chunk().map(|time| u64::from_ne_bytes(*time)) else { return 0 };
+        let latency = boot_nanos().saturating_sub(time);
+        self.stats.latency.record(latency);
+        latency
+    }
+
+    fn report(&mut self, report: Box<Report>) {
+        let enforcement = self.enforcement.take().filter(|_| report.blocked_until.is_some());
+        match self.reports.try_send(Delivered { report, enforcement }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.reports_lost += 1,
+        }
+    }
+}

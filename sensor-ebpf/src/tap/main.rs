@@ -1,0 +1,91 @@
+//! The tap: reads TCP payloads of HTTP flows in both directions into ring buffers. It only reads; whatever happens here,
+//! the packet goes on to the next program of its hook.
+#![no_std]
+#![no_main]
+// Inline assembly on BPF, for the verifier's sake (`bytes::opaque`).
+#![feature(asm_experimental_arch)]
+
+mod bytes;
+mod counters;
+mod flows;
+mod message;
+mod packet;
+mod ring;
+mod settings;
+mod socket;
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use sensor_common::{
+    counter::TapCounter,
+    flow::class,
+    record::{EGRESS, INGRESS, tcp},
+};
+
+use packet::Packet;
+
+/// TC_ACT_UNSPEC and TCX_NEXT: this program has no opinion.
+const NEXT: i32 = -1;
+
+/// Entry point for packets that arrive.
+#[classifier]
+pub fn sensor_tap_in(ctx: TcContext) -> i32 {
+    counters::add(observe(&ctx, INGRESS));
+    NEXT
+}
+
+/// Entry point for packets that leave.
+#[classifier]
+pub fn sensor_tap_out(ctx: TcContext) -> i32 {
+    counters::add(observe(&ctx, EGRESS));
+    NEXT
+}
+
+#[inline(always)]
+fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
+    let packet = match packet::parse(ctx, direction) {
+        Ok(packet) => packet,
+        Err(reason) => return reason,
+    };
+    let flags = packet.header.tcp_flags;
+    if flags & (tcp::SYN | tcp::RST) == tcp::SYN {
+        if flags & tcp::ACK != 0 {
+            flows::remember_handshake(packet.header);
+        }
+        return TapCounter::NoPayload;
+    }
+    if packet.header.payload_len != 0 {
+        payload(ctx, packet)
+    } else if flags & (tcp::FIN | tcp::RST) != 0 {
+        ending(ctx, packet)
+    } else {
+        TapCounter::NoPayload
+    }
+}
+
+/// A segment with payload: recorded if its flow is HTTP, or may turn out to be.
+#[inline(always)]
+fn payload(ctx: &TcContext, mut packet: Packet<'_>) -> TapCounter {
+    let start = message::start(ctx, packet.payload_offset, packet.header.payload_len);
+    if flows::classify(ctx, &mut packet, start) == class::OTHER {
+        return TapCounter::OtherFlow;
+    }
+    ring::record(ctx, packet)
+}
+
+/// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.
+#[inline(always)]
+fn ending(ctx: &TcContext, packet: Packet<'_>) -> TapCounter {
+    if flows::class_of(packet.header) != class::HTTP {
+        return TapCounter::NoPayload;
+    }
+    ring::record(ctx, packet)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

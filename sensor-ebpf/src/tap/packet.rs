@@ -1,0 +1,198 @@
+//! From an skb to the header of a record: Ethernet, VLAN tags, IPv4 with options, IPv6 with extension headers, TCP.
+//!
+//! Headers are read by `bpf_skb_load_bytes`, never by direct pointers: large skbs are not linear. The record header is
+//! filled in per-CPU memory, since the stack has 512 bytes.
+
+use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray, programs::TcContext};
+use sensor_common::{
+    counter::TapCounter,
+    record::{RecordHeader, mapped},
+};
+
+/// A TCP segment whose record header is filled but for what the flow table knows.
+pub(crate) struct Packet<'a> {
+    pub(crate) header: &'a mut RecordHeader,
+    /// Offset of the payload in the skb.
+    pub(crate) payload_offset: u32,
+}
+
+#[map]
+static HEADER: PerCpuArray<RecordHeader> = PerCpuArray::with_max_entries(1, 0);
+
+const ETHERNET_LEN: u32 = 14;
+const ETHER_TYPE_AT: u32 = 12;
+const VLAN_TAG_LEN: u32 = 4;
+const MAX_VLAN_TAGS: u32 = 2;
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_IPV6: u16 = 0x86dd;
+const ETHER_VLAN: u16 = 0x8100;
+const ETHER_QINQ: u16 = 0x88a8;
+
+const IPV4_LEN: u32 = 20;
+const IPV6_LEN: u32 = 40;
+/// More fragments follow, or the offset is not 0 (RFC 791 section 3.1).
+const IPV4_FRAGMENT: u16 = 0x3fff;
+/// The same in an IPv6 fragment header, whose offset stands three bits higher (RFC 8200 section 4.5).
+const IPV6_FRAGMENT: u16 = 0xfff9;
+/// Extension headers that are followed.
+const MAX_EXTENSIONS: u32 = 6;
+
+const PROTOCOL_TCP: u8 = 6;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+
+const TCP_LEN: u32 = 20;
+
+/// A network-layer header's verdict on where the transport layer stands.
+#[derive(Clone, Copy)]
+struct Transport {
+    protocol: u8,
+    /// Offset of the transport header.
+    start: u32,
+    /// End of the IP packet; what follows is padding.
+    end: u32,
+}
+
+/// The TCP segment in the skb, or why there is none.
+#[inline(always)]
+pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<Packet<'a>, TapCounter> {
+    let header = HEADER.get_ptr_mut(0).ok_or(TapCounter::Malformed)?;
+    // SAFETY: the slot belongs to this CPU, and nothing else holds a reference to it while this program runs.
+    let header = unsafe { &mut *header };
+    let (ether_type, network) = network_header(ctx)?;
+    let transport = match ether_type {
+        ETHER_IPV4 => ipv4(ctx, network, header)?,
+        ETHER_IPV6 => ipv6(ctx, network, header)?,
+        _ => return Err(TapCounter::NotIp),
+    };
+    if transport.protocol != PROTOCOL_TCP {
+        return Err(TapCounter::NotTcp);
+    }
+    let payload_offset = tcp(ctx, transport, header)?;
+    // SAFETY: the helper has no preconditions (kernel 5.8 and later).
+    header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: the context is the live `__sk_buff` of this run.
+    header.interface = unsafe { (*ctx.skb.skb).ifindex };
+    header.direction = direction;
+    header.marks = 0;
+    header.initial_sequence = 0;
+    header.captured_len = 0;
+    header.flow_hash = 0;
+    header.reserved = 0;
+    Ok(Packet { header, payload_offset })
+}
+
+#[inline(always)]
+fn load<T>(ctx: &TcContext, offset: u32) -> Result<T, TapCounter> {
+    ctx.load(offset as usize).map_err(|_| TapCounter::Malformed)
+}
+
+#[inline(always)]
+fn network_header(ctx: &TcContext) -> Result<(u16, u32), TapCounter> {
+    let mut ether_type = u16::from_be_bytes(load(ctx, ETHER_TYPE_AT)?);
+    let mut network = ETHERNET_LEN;
+    let mut tags = 0;
+    while tags < MAX_VLAN_TAGS && (ether_type == ETHER_VLAN || ether_type == ETHER_QINQ) {
+        ether_type = u16::from_be_bytes(load(ctx, network + 2)?);
+        network += VLAN_TAG_LEN;
+        tags += 1;
+    }
+    Ok((ether_type, network))
+}
+
+#[inline(always)]
+fn ipv4(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Transport, TapCounter> {
+    let ip: [u8; IPV4_LEN as usize] = load(ctx, network)?;
+    let header_len = u32::from(ip[0] & 0x0f) * 4;
+    if ip[0] >> 4 != 4 || header_len < IPV4_LEN {
+        return Err(TapCounter::Malformed);
+    }
+    if u16::from_be_bytes([ip[6], ip[7]]) & IPV4_FRAGMENT != 0 {
+        return Err(TapCounter::Fragment);
+    }
+    header.ip_version = 4;
+    header.source = mapped([ip[12], ip[13], ip[14], ip[15]]);
+    header.destination = mapped([ip[16], ip[17], ip[18], ip[19]]);
+    let total = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
+    Ok(Transport { protocol: ip[9], start: network + header_len, end: packet_end(ctx, network, total) })
+}
+
+#[inline(always)]
+fn ipv6(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Transport, TapCounter> {
+    let ip: [u8; IPV6_LEN as usize] = load(ctx, network)?;
+    if ip[0] >> 4 != 6 {
+        return Err(TapCounter::Malformed);
+    }
+    header.ip_version = 6;
+    header.source.copy_from_slice(&ip[8..24]);
+    header.destination.copy_from_slice(&ip[24..40]);
+    let (protocol, start) = skip_extensions(ctx, ip[6], network + IPV6_LEN)?;
+    let payload = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
+    let total = if payload == 0 { 0 } else { payload + IPV6_LEN };
+    Ok(Transport { protocol, start, end: packet_end(ctx, network, total) })
+}
+
+/// RFC 8200 section 4: protocol and offset of what the extension headers lead to.
+#[inline(always)]
+fn skip_extensions(ctx: &TcContext, first: u8, start: u32) -> Result<(u8, u32), TapCounter> {
+    let (mut next, mut offset) = (first, start);
+    let mut followed = 0;
+    while followed < MAX_EXTENSIONS {
+        let (kind, words): (u8, u32) = match next {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY => {
+                let [kind, len]: [u8; 2] = load(ctx, offset)?;
+                (kind, (u32::from(len) + 1) * 2)
+            }
+            AUTHENTICATION => {
+                let [kind, len]: [u8; 2] = load(ctx, offset)?;
+                (kind, u32::from(len) + 2)
+            }
+            FRAGMENT => {
+                let [kind, _, high, low]: [u8; 4] = load(ctx, offset)?;
+                if u16::from_be_bytes([high, low]) & IPV6_FRAGMENT != 0 {
+                    return Err(TapCounter::Fragment);
+                }
+                (kind, 2)
+            }
+            _ => return Ok((next, offset)),
+        };
+        next = kind;
+        offset += words * 4;
+        followed += 1;
+    }
+    if is_extension(next) { Err(TapCounter::Unparsed) } else { Ok((next, offset)) }
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS | MOBILITY)
+}
+
+/// End of the IP packet in the skb: without link-layer padding. A length of 0 is a packet over 64 KiB (BIG TCP).
+#[inline(always)]
+fn packet_end(ctx: &TcContext, network: u32, total: u32) -> u32 {
+    let end = network + total;
+    if total == 0 || end > ctx.len() { ctx.len() } else { end }
+}
+
+/// RFC 9293 section 3.1. Returns the offset of the payload.
+#[inline(always)]
+fn tcp(ctx: &TcContext, transport: Transport, header: &mut RecordHeader) -> Result<u32, TapCounter> {
+    let tcp: [u8; TCP_LEN as usize] = load(ctx, transport.start)?;
+    let header_len = u32::from(tcp[12] >> 4) * 4;
+    let payload_offset = transport.start + header_len;
+    if header_len < TCP_LEN || payload_offset > transport.end {
+        return Err(TapCounter::Malformed);
+    }
+    header.source_port = u16::from_be_bytes([tcp[0], tcp[1]]);
+    header.destination_port = u16::from_be_bytes([tcp[2], tcp[3]]);
+    header.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    header.acknowledgement = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
+    header.tcp_flags = tcp[13];
+    header.payload_len = transport.end - payload_offset;
+    Ok(payload_offset)
+}

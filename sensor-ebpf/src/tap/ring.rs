@@ -1,0 +1,159 @@
+//! Writes records: exact size, one copy, to the ring that the flow's hash names.
+//!
+//! A record's size is known only at run time, so it is reserved as a dynptr (kernel 5.19 and later) and filled in powers of
+//! two, whose lengths the verifier sees as constants. Waking the reader costs more than the copy, so that it happens at
+//! most once per [`TapSettings::wake_interval_ns`]; after a wake-up the reader looks again by itself for longer than that.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_dynptr},
+    btf_maps::{self, ArrayOfMaps},
+    helpers::generated as helper,
+    macros::{btf_map, map},
+    maps::PerCpuArray,
+    programs::TcContext,
+};
+use sensor_common::{
+    counter::TapCounter,
+    flow,
+    limit::{self, RECORD_PAYLOAD},
+    record::{HEADER_LEN, RecordHeader},
+    settings::TapSettings,
+};
+
+use crate::{bytes::opaque, counters, packet::Packet, settings};
+
+/// Bytes of the template ring; the agent puts in rings of the configured size.
+const TEMPLATE_RING: usize = 1 << 16;
+
+#[btf_map]
+static RINGS: ArrayOfMaps<btf_maps::RingBuf<[u8; 8], TEMPLATE_RING>, { limit::RINGS as usize }> =
+    ArrayOfMaps::new();
+
+/// When this CPU last woke the reader of each ring.
+#[map]
+static LAST_WAKE: PerCpuArray<u64> = PerCpuArray::with_max_entries(limit::RINGS, 0);
+
+const HEADER: u32 = HEADER_LEN as u32;
+
+/// Records the segment if it is in the sample.
+#[inline(always)]
+pub(crate) fn record(ctx: &TcContext, packet: Packet<'_>) -> TapCounter {
+    let Some(settings) = settings::current() else { return TapCounter::NoRing };
+    let header = packet.header;
+    header.flow_hash = flow::flow_hash(
+        settings.hash_key,
+        &header.source,
+        header.source_port,
+        &header.destination,
+        header.destination_port,
+    );
+    if header.flow_hash > settings.sample_threshold {
+        return TapCounter::NotSampled;
+    }
+    let index = flow::ring_index(header.flow_hash, settings.rings);
+    let Some(ring) = RINGS.get(index) else { return TapCounter::NoRing };
+    let truncated = header.payload_len > RECORD_PAYLOAD;
+    header.captured_len = if truncated { RECORD_PAYLOAD } else { header.payload_len };
+    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, packet.payload_offset, || {
+        wake_flag(settings, index, header.time_ns)
+    });
+    if truncated && outcome == TapCounter::Recorded {
+        counters::add(TapCounter::Truncated);
+    }
+    outcome
+}
+
+#[inline(always)]
+fn write(
+    ctx: &TcContext,
+    ring: *mut c_void,
+    header: &RecordHeader,
+    payload_offset: u32,
+    wake_flag: impl FnOnce() -> u64,
+) -> TapCounter {
+    let captured = opaque(u64::from(header.captured_len)) as u32 & (2 * 65_536 - 1);
+    let mut record = bpf_dynptr { __opaque: [0; 2] };
+    // SAFETY: `ring` is a ring buffer from the array of maps; `record` lives until it is submitted or discarded, which the
+    // verifier demands on every path, the failed reservation included.
+    unsafe {
+        if helper::bpf_ringbuf_reserve_dynptr(ring, HEADER + captured, 0, &mut record) != 0 {
+            helper::bpf_ringbuf_discard_dynptr(&mut record, 0);
+            return TapCounter::RingFull;
+        }
+        helper::bpf_dynptr_write(&record, 0, ptr::from_ref(header).cast_mut().cast(), HEADER, 0);
+        if !copy_payload(ctx, &mut record, captured, payload_offset) {
+            helper::bpf_ringbuf_discard_dynptr(&mut record, 0);
+            return TapCounter::CopyFailed;
+        }
+        helper::bpf_ringbuf_submit_dynptr(&mut record, wake_flag());
+    }
+    TapCounter::Recorded
+}
+
+/// Copies `len < 128 KiB` bytes as a sum of powers of two. False if one of them could not be read.
+#[inline(always)]
+fn copy_payload(ctx: &TcContext, record: &mut bpf_dynptr, len: u32, payload_offset: u32) -> bool {
+    let mut copy = Copy { record, len, done: 0, payload_offset, failed: 0 };
+    copy.power::<65_536>(ctx);
+    copy.power::<32_768>(ctx);
+    copy.power::<16_384>(ctx);
+    copy.power::<8_192>(ctx);
+    copy.power::<4_096>(ctx);
+    copy.power::<2_048>(ctx);
+    copy.power::<1_024>(ctx);
+    copy.power::<512>(ctx);
+    copy.power::<256>(ctx);
+    copy.power::<128>(ctx);
+    copy.power::<64>(ctx);
+    copy.power::<32>(ctx);
+    copy.power::<16>(ctx);
+    copy.power::<8>(ctx);
+    copy.power::<4>(ctx);
+    copy.power::<2>(ctx);
+    copy.power::<1>(ctx);
+    copy.failed == 0
+}
+
+/// A copy in progress: `0 <= done <= len`.
+struct Copy<'a> {
+    record: &'a mut bpf_dynptr,
+    len: u32,
+    done: u32,
+    payload_offset: u32,
+    failed: i64,
+}
+
+impl Copy<'_> {
+    #[inline(always)]
+    fn power<const N: u32>(&mut self, ctx: &TcContext) {
+        if self.len & N == 0 {
+            return;
+        }
+        // SAFETY: the helper gives a slice of exactly N bytes or null, and the copy writes at most N bytes.
+        unsafe {
+            let to = helper::bpf_dynptr_data(self.record, HEADER + self.done, N);
+            if to.is_null() {
+                self.failed = 1;
+            } else {
+                let from = self.payload_offset + self.done;
+                self.failed |= helper::bpf_skb_load_bytes(ctx.skb.skb.cast(), from, to, N);
+            }
+        }
+        self.done += N;
+    }
+}
+
+#[inline(always)]
+fn wake_flag(settings: &TapSettings, ring: u32, now: u64) -> u64 {
+    let Some(last) = LAST_WAKE.get_ptr_mut(ring) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
+    // SAFETY: the slot belongs to this CPU, and TC programs are not preempted by one another.
+    let last = unsafe { &mut *last };
+    if now.wrapping_sub(*last) < settings.wake_interval_ns {
+        return u64::from(BPF_RB_NO_WAKEUP);
+    }
+    *last = now;
+    counters::add(TapCounter::Wakeups);
+    u64::from(BPF_RB_FORCE_WAKEUP)
+}

@@ -1,0 +1,207 @@
+//! A TCP client in user space, for segments that no kernel would send: any split, any order, any content. It speaks from an address
+//! that the client host does not have, so that the host's own stack stays out of it.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
+
+use crate::lab::{Host, Lab, interface_of};
+
+/// A connection whose segments are made by hand.
+#[derive(Debug)]
+pub struct RawTcp {
+    socket: OwnedFd,
+    addresses: (Ipv4Addr, Ipv4Addr),
+    macs: ([u8; 6], [u8; 6]),
+    ports: (u16, u16),
+    /// Sequence number of the first byte that the client sends.
+    pub first: u32,
+    /// What the client acknowledges.
+    pub acknowledged: u32,
+}
+
+const ETHER_IPV4: u16 = 0x0800;
+const WINDOW: u16 = 60_000;
+
+impl RawTcp {
+    /// Prepares to speak as `10.66.number.last_byte` to the application's port 80; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the hosts' interfaces cannot be read or opened.
+    pub fn new(lab: &Lab, number: u8, last_byte: u8, port: u16) -> Result<Self> {
+        let client = &lab.clients[usize::from(number) - 1];
+        let (near, address) = (interface_of(number), Ipv4Addr::new(10, 66, number, last_byte));
+        let own = mac(client, "eth0")?;
+        let theirs = mac(&lab.app, &near)?;
+        let shown = own.map(|byte| format!("{byte:02x}")).join(":");
+        lab.app.ip(&["neigh", "replace", &address.to_string(), "lladdr", &shown, "dev", &near])?;
+        let socket = client.enter(|| packet_socket("eth0"))?;
+        Ok(Self {
+            socket,
+            addresses: (address, Ipv4Addr::new(10, 66, number, 1)),
+            macs: (own, theirs),
+            ports: (port, 80),
+            first: 0,
+            acknowledged: 0,
+        })
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn address(&self) -> std::net::IpAddr {
+        self.addresses.0.into()
+    }
+
+    /// Opens the connection; the first byte sent will have sequence number `initial + 1`.
+    ///
+    /// # Errors
+    /// If no SYN-ACK comes within a second: the client is blocked.
+    pub fn connect(&mut self, initial: u32) -> Result<()> {
+        self.send_segment("S", initial, 0, &[])?;
+        let (sequence, acknowledgement) = self.wait_for_handshake()?;
+        if acknowledgement != initial.wrapping_add(1) {
+            bail!("the SYN-ACK acknowledges {acknowledgement}, not {}", initial.wrapping_add(1));
+        }
+        self.first = acknowledgement;
+        self.acknowledged = sequence.wrapping_add(1);
+        self.send_segment("A", self.first, self.acknowledged, &[])
+    }
+
+    /// Sends payload bytes that stand `offset` bytes behind the first.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub fn send_at(&self, offset: usize, payload: &[u8]) -> Result<()> {
+        let sequence = self.first.wrapping_add(u32::try_from(offset)?);
+        self.send_segment("AP", sequence, self.acknowledged, payload)
+    }
+
+    /// Sends any segment.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub fn send_segment(
+        &self,
+        flags: &str,
+        sequence: u32,
+        acknowledgement: u32,
+        payload: &[u8],
+    ) -> Result<()> {
+        let mut header = TcpHeader::new(self.ports.0, self.ports.1, sequence, WINDOW);
+        header.acknowledgment_number = acknowledgement;
+        let set = |flag| flags.contains(flag);
+        (header.syn, header.ack, header.fin, header.rst, header.psh) =
+            (set('S'), set('A'), set('F'), set('R'), set('P'));
+        let packet = PacketBuilder::ethernet2(self.macs.0, self.macs.1)
+            .ipv4(self.addresses.0.octets(), self.addresses.1.octets(), 64)
+            .tcp_header(header);
+        let mut frame = Vec::new();
+        packet.write(&mut frame, payload)?;
+        // SAFETY: the buffer is valid for its length, and the call reads no more.
+        let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        if sent < 0 { Err(io::Error::last_os_error()).context("cannot send a frame") } else { Ok(()) }
+    }
+
+    /// The payload that the server sends within `at_most`, in the order of arrival.
+    #[must_use]
+    pub fn received(&self, at_most: Duration) -> Vec<u8> {
+        let until = Instant::now() + at_most;
+        let mut payload = Vec::new();
+        while let Some(frame) = self.next_frame(until) {
+            if let Some((_, bytes)) = self.answer(&frame) {
+                payload.extend(bytes);
+            }
+        }
+        payload
+    }
+
+    fn wait_for_handshake(&self) -> Result<(u32, u32)> {
+        let until = Instant::now() + Duration::from_secs(1);
+        while let Some(frame) = self.next_frame(until) {
+            if let Some((tcp, _)) = self.answer(&frame)
+                && tcp.syn
+                && tcp.ack
+            {
+                return Ok((tcp.sequence_number, tcp.acknowledgment_number));
+            }
+        }
+        bail!("no SYN-ACK from {} for {}", self.addresses.1, self.addresses.0)
+    }
+
+    /// Header and payload of a segment of this connection's other side.
+    fn answer(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
+        let packet = SlicedPacket::from_ethernet(frame).ok()?;
+        let Some(NetSlice::Ipv4(ip)) = packet.net else { return None };
+        let Some(TransportSlice::Tcp(tcp)) = packet.transport else { return None };
+        let ours = ip.header().destination_addr() == self.addresses.0
+            && tcp.destination_port() == self.ports.0
+            && tcp.source_port() == self.ports.1;
+        ours.then(|| (tcp.to_header(), tcp.payload().to_vec()))
+    }
+
+    fn next_frame(&self, until: Instant) -> Option<Vec<u8>> {
+        let mut frame = vec![0; 65_536];
+        while Instant::now() < until {
+            // SAFETY: the buffer is valid for its length, and the call writes no more.
+            let read =
+                unsafe { libc::recv(self.socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+            if let Ok(read) = usize::try_from(read) {
+                frame.truncate(read);
+                return Some(frame);
+            }
+        }
+        None
+    }
+}
+
+/// A packet socket on an interface, with a receive timeout of 20 ms.
+fn packet_socket(interface: &str) -> Result<OwnedFd> {
+    let protocol = i32::from(ETHER_IPV4.to_be());
+    // SAFETY: no pointers are passed.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error()).context("cannot open a packet socket (root?)");
+    }
+    // SAFETY: the descriptor was just opened and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    // SAFETY: all-zero bytes are a valid address, whose fields are set below.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ETHER_IPV4.to_be();
+    address.sll_ifindex = nix::net::if_::if_nametoindex(interface)?.cast_signed();
+    let len = size_of::<libc::sockaddr_ll>() as u32;
+    // SAFETY: the address is valid for its length.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
+    if bound < 0 {
+        return Err(io::Error::last_os_error()).context("cannot bind the packet socket");
+    }
+    let timeout = nix::sys::time::TimeVal::new(0, 20_000);
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &timeout)?;
+    Ok(socket)
+}
+
+/// Hardware address of an interface, from `ip`, which reads it in the right namespace.
+fn mac(host: &Host, interface: &str) -> Result<[u8; 6]> {
+    let output = std::process::Command::new("ip")
+        .args(["-netns", host.name(), "-json", "link", "show", interface])
+        .output()
+        .context("cannot run `ip`")?;
+    let links: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("`ip -json` gave no JSON")?;
+    let text =
+        links[0]["address"].as_str().with_context(|| format!("`{interface}` has no hardware address"))?;
+    let bytes: Vec<u8> =
+        text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
+    bytes.try_into().map_err(|_| anyhow::anyhow!("`{text}` is no hardware address"))
+}
+
+/// Whether this process may make network namespaces; tests that need them say so and pass without.
+#[must_use]
+pub fn privileged() -> bool {
+    nix::unistd::geteuid().is_root() && fs::metadata("/proc/self/ns/net").is_ok()
+}

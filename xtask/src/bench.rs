@@ -1,0 +1,97 @@
+//! Measurements of whole paths: real packets, real nginx, the release build.
+
+mod block_latency;
+mod tap;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+use crate::build::{self, Profile};
+use crate::packages::{self, Needed};
+use crate::{paths, test};
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Time from an attack's last segment at the tap to the block in force.
+    BlockLatency(block_latency::Options),
+    /// What the sensor costs nginx: requests per second, latency, processor time.
+    Tap(tap::Options),
+}
+
+const WRK: [Needed; 1] = [Needed { file: "/usr/bin/wrk", package: "wrk", why: "the load on nginx" }];
+
+pub(crate) fn command(options: &Options) -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("the benchmarks load kernel programs, which needs root");
+    }
+    packages::ensure(&test::PROGRAMS, 20)?;
+    packages::ensure(&WRK, 10)?;
+    let binary = build::all(Profile::Release)?;
+    test::mount_bpffs()?;
+    machine();
+    match &options.what {
+        What::BlockLatency(options) => block_latency::run(&binary, options),
+        What::Tap(options) => tap::run(&binary, options),
+    }
+}
+
+/// A folder of this run, empty.
+fn folder(name: &str) -> Result<PathBuf> {
+    let folder = paths::target().join("bench").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn machine() {
+    let kernel = Command::new("uname")
+        .arg("-r")
+        .output()
+        .map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()));
+    println!("\nkernel {}, {cpus} CPUs, {}", kernel.unwrap_or_default(), model.unwrap_or_default());
+}
+
+/// The value below which `share` of the sorted values lie.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(((last as f64) * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    quantile(&values, 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(
+            (quantile(&values, 0.0), quantile(&values, 0.5), quantile(&values, 0.99)),
+            (1.0, 51.0, 99.0)
+        );
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+}

@@ -1,0 +1,86 @@
+//! The kernel programs first, then the agent with them inside.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::toolchain::{self, Toolchain};
+use crate::{paths, step};
+
+/// Options of `cargo xtask build`.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Options {
+    /// Build the agent without optimisation: faster to build, slower to run.
+    #[arg(long)]
+    debug: bool,
+}
+
+/// How the agent is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// For tests.
+    Debug,
+    /// For people and measurements.
+    Release,
+}
+
+/// Names of the kernel objects.
+const OBJECTS: [&str; 2] = ["firewall", "tap"];
+
+pub(crate) fn command(options: Options) -> Result<()> {
+    let profile = if options.debug { Profile::Debug } else { Profile::Release };
+    let agent = all(profile)?;
+    println!("\nThe agent is at {}", agent.display());
+    println!("Next: `cargo xtask demo` to see it work, `cargo xtask run` to run it here.");
+    Ok(())
+}
+
+/// Builds everything; returns the agent's path.
+pub(crate) fn all(profile: Profile) -> Result<PathBuf> {
+    let toolchain = toolchain::setup()?;
+    kernel(&toolchain)?;
+    agent(profile)
+}
+
+/// Compiles the kernel programs and puts the objects where the agent's build looks.
+pub(crate) fn kernel(toolchain: &Toolchain) -> Result<()> {
+    let mut command = toolchain.cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "-Zbuild-std=core",
+        "--target",
+        "bpfel-unknown-none",
+    ]);
+    step::run("Compile the kernel programs", 45, &mut command)?;
+    for name in OBJECTS {
+        let built = paths::kernel_objects().join("bpfel-unknown-none/release").join(name);
+        replace_if_changed(&built, &paths::kernel_objects().join(format!("{name}.o")))?;
+    }
+    Ok(())
+}
+
+/// An unchanged object keeps its date, so that the agent is not rebuilt.
+fn replace_if_changed(from: &Path, to: &Path) -> Result<()> {
+    let new = fs::read(from).with_context(|| format!("no object at `{}`", from.display()))?;
+    if fs::read(to).ok().as_ref() != Some(&new) {
+        fs::write(to, new).with_context(|| format!("cannot write `{}`", to.display()))?;
+    }
+    Ok(())
+}
+
+fn agent(profile: Profile) -> Result<PathBuf> {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--package", "sensor-agent"]).current_dir(paths::root());
+    let (folder, usually) = match profile {
+        Profile::Debug => ("debug", 90),
+        Profile::Release => {
+            command.arg("--release");
+            ("release", 200)
+        }
+    };
+    step::run(&format!("Compile the agent ({folder})"), usually, &mut command)?;
+    Ok(paths::target().join(folder).join("sensor-agent"))
+}

@@ -1,0 +1,62 @@
+//! All tests, with everything they need.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use nix::unistd::geteuid;
+
+use crate::build::{self, Profile};
+use crate::packages::{self, Needed};
+use crate::{paths, step};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+/// Programs that the end-to-end tests and the demo drive.
+pub(crate) const PROGRAMS: [Needed; 4] = [
+    Needed { file: "/usr/sbin/nginx", package: "nginx-light", why: "the application that is protected" },
+    Needed { file: "/usr/sbin/ip", package: "iproute2", why: "test hosts are network namespaces" },
+    Needed { file: "/usr/bin/nsenter", package: "util-linux", why: "programs are started inside them" },
+    Needed { file: "/usr/bin/setpriv", package: "util-linux", why: "tests take rights away" },
+];
+
+pub(crate) fn command(options: &Options) -> Result<()> {
+    if !geteuid().is_root() {
+        step::say(
+            "without root the kernel programs and network namespaces are not tested; those tests say so",
+        );
+    } else {
+        packages::ensure(&PROGRAMS, 20)?;
+        mount_bpffs()?;
+    }
+    let agent = build::all(Profile::Debug)?;
+    step::headline("Tests (usually 4 minutes to compile, 2 to run)");
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "--workspace"]).current_dir(paths::root()).env("SENSOR_AGENT", agent);
+    command.env("CARGO_TARGET_DIR", paths::target());
+    if let Some(filter) = &options.filter {
+        command.arg(filter);
+    }
+    let status = command.status()?;
+    if !status.success() {
+        bail!("tests failed ({status})");
+    }
+    Ok(())
+}
+
+/// The BPF file system, where pins live; systemd mounts it, a container or a rescue shell may not.
+pub(crate) fn mount_bpffs() -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/mounts")?;
+    if mounts.lines().any(|line| line.split(' ').nth(2) == Some("bpf")) {
+        return Ok(());
+    }
+    if !Path::new("/sys/fs/bpf").exists() {
+        bail!("this kernel has no BPF file system (CONFIG_BPF_SYSCALL)");
+    }
+    step::run("Mount the BPF file system", 0, Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
+}
