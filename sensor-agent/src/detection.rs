@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rust_embed::RustEmbed;
-use sensor_engine::rule::RuleSet;
+use sensor_engine::rule::{RuleError, RuleSet, RuleSource};
 
 use crate::config::{OWN_RULES, SHIPPED_RULES, read_bounded};
 
@@ -143,8 +143,17 @@ fn file(path: &Path) -> Result<Source, String> {
 }
 
 /// The engine's compiler: rules and warnings, or every mistake.
-fn compile(_sources: &[Source]) -> Result<(RuleSet, Vec<String>), Vec<String>> {
-    Ok((RuleSet::default(), Vec::new()))
+fn compile(sources: &[Source]) -> Result<(RuleSet, Vec<String>), Vec<String>> {
+    let sources: Vec<_> =
+        sources.iter().map(|source| RuleSource { name: &source.name, text: &source.text }).collect();
+    let said = |errors: &[RuleError]| errors.iter().map(RuleError::to_string).collect();
+    match RuleSet::compile(&sources) {
+        Ok(rules) => {
+            let warnings = said(rules.warnings());
+            Ok((rules, warnings))
+        }
+        Err(errors) => Err(said(&errors)),
+    }
 }
 
 #[cfg(test)]
@@ -184,5 +193,21 @@ mod tests {
             "{mistakes:?}"
         );
         assert!(mistakes[1].contains("big.toml: the file is larger than 4194304 bytes"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn the_shipped_rules_are_in_the_program_and_compile() {
+        assert!(!shipped().is_empty());
+        let loaded = load(&[]).unwrap();
+        assert!(!loaded.rules.rules().is_empty());
+        assert_eq!(loaded.files, shipped().len());
+    }
+
+    #[test]
+    fn a_broken_rule_is_refused_with_file_and_line() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.toml"), "[[rule]]\nid = \"x\"\npattern = '(unclosed'\n").unwrap();
+        let Refused(mistakes) = load(&[dir.path().into()]).unwrap_err();
+        assert!(mistakes.iter().any(|mistake| mistake.contains("x.toml:1:1: rule `x`")), "{mistakes:?}");
     }
 }

@@ -10,3 +10,4 @@ pub mod nginx;
 pub mod process;
 pub mod rawtcp;
 pub mod scenarios;
+pub mod site;

@@ -57,6 +57,11 @@ impl RawTcp {
         self.addresses.0.into()
     }
 
+    /// Speaks from another port from now on.
+    pub fn set_port(&mut self, port: u16) {
+        self.ports.0 = port;
+    }
+
     /// Opens the connection; the first byte sent will have sequence number `initial + 1`.
     ///
     /// # Errors

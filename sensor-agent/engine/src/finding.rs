@@ -131,7 +131,9 @@ named! {
         HtmlEntities = "html",
         /// Backslash escapes of JSON and JavaScript resolved.
         JsEscapes = "js",
-        /// SQL comments replaced by a space.
+        /// Overlong, fullwidth and look-alike characters folded to ASCII; invisible ones and NUL removed.
+        Unicode = "unicode",
+        /// SQL block comments removed; the inside of MySQL's conditional ones kept.
         SqlComments = "sql-comments",
         /// Base64 resolved.
         Base64 = "base64",
@@ -182,3 +184,61 @@ pub struct Finding {
 
 /// Most characters of [`Finding::evidence`].
 pub const EVIDENCE_LEN: usize = 160;
+
+/// `bytes` as printable ASCII of at most `max_chars` characters: control characters, escape sequences and everything
+/// that is not ASCII are escaped as Rust escapes bytes, quotes are not. A cut text ends in `...`.
+#[must_use]
+pub fn printable(bytes: &[u8], max_chars: usize) -> String {
+    let mut text = String::with_capacity(bytes.len().min(max_chars));
+    for &byte in bytes {
+        let before = text.len();
+        match byte {
+            b' '..=b'~' if byte != b'\\' => text.push(char::from(byte)),
+            _ => text.extend(std::ascii::escape_default(byte).map(char::from)),
+        }
+        if text.len() > max_chars {
+            text.truncate(before.min(max_chars.saturating_sub(CUT.len())));
+            text.push_str(CUT.get(..max_chars.min(CUT.len())).unwrap_or_default());
+            break;
+        }
+    }
+    text
+}
+
+/// Stands where a text was cut.
+const CUT: &str = "...";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        assert!(Class::ALL.iter().all(|class| class.name().parse() == Ok(*class)));
+        let error = "sqli".parse::<Class>().unwrap_err().to_string();
+        assert!(error.starts_with("unknown class `sqli`, expected one of SQL_INJECTION, "), "{error}");
+    }
+
+    #[test]
+    fn nothing_unprintable_gets_out() {
+        let hostile = b"a'\"\\b\x1b[31m\r\n\0\xe2\x80\xae\xff";
+        assert_eq!(printable(hostile, 200), r#"a'"\\b\x1b[31m\r\n\x00\xe2\x80\xae\xff"#);
+    }
+
+    #[test]
+    fn long_text_is_cut_visibly_and_never_longer() {
+        for max in 0..12 {
+            assert!(printable(b"abcdefgh\xff\xff", max).len() <= max);
+        }
+        assert_eq!(printable(b"abcdefghijkl", 8), "abcde...");
+        assert_eq!(printable(b"abcdefgh", 8), "abcdefgh");
+    }
+
+    #[test]
+    fn confidences_combine_as_independent() {
+        let half = Confidence::new(0.5).unwrap();
+        assert_eq!(half.or(half).get(), 0.75);
+        assert_eq!(half.or(Confidence::ZERO), half);
+        assert!(Confidence::new(1.1).is_none() && Confidence::new(f32::NAN).is_none());
+    }
+}

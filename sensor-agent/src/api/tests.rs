@@ -20,7 +20,7 @@ fn row(id: u64) -> Row {
     Row {
         id,
         time_us: id as i64 * 1_000_000,
-        class: if id % 2 == 0 {
+        class: if id.is_multiple_of(2) {
             sensor_engine::finding::Class::Jwt
         } else {
             sensor_engine::finding::Class::SqlInjection

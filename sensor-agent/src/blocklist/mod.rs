@@ -18,7 +18,7 @@ use crate::kernel::lists::{Blocked, Exemption, Lists, NewBlock, Origin};
 pub(crate) struct Book(Backing);
 
 enum Backing {
-    Kernel(Lists),
+    Kernel(Box<Lists>),
     #[cfg(test)]
     Memory(memory::Memory),
 }
@@ -82,7 +82,7 @@ impl Book {
                 pins.display()
             )
         })?;
-        Ok(Self(Backing::Kernel(lists)))
+        Ok(Self(Backing::Kernel(Box::new(lists))))
     }
 
     /// Lists of a test, without a kernel.

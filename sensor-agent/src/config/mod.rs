@@ -174,10 +174,20 @@ pub(crate) struct Limits {
     pub(crate) flow_idle_secs: u64,
     /// Bytes kept for one direction of a connection.
     pub(crate) max_stream_bytes: u64,
+    /// Out-of-order segments kept for one direction of a connection.
+    pub(crate) max_stream_segments: u64,
+    /// Milliseconds after which a hole in a stream is given up.
+    pub(crate) hole_patience_ms: u64,
+    /// Bytes of a message head that are inspected.
+    pub(crate) max_head_bytes: u64,
+    /// Requests of a connection that may wait for their responses.
+    pub(crate) max_pipelined: u64,
     /// Bytes kept by one engine.
     pub(crate) max_total_bytes: u64,
     /// Bytes of a body that are inspected.
     pub(crate) max_body_bytes: u64,
+    /// Bytes of a body that are inspected once its coding is removed.
+    pub(crate) max_decoded_body_bytes: u64,
     /// Reports waiting to be written.
     pub(crate) report_queue: u64,
 }
@@ -229,8 +239,13 @@ impl Default for Limits {
             max_flows: engine.max_flows as u64,
             flow_idle_secs: engine.flow_idle.as_secs(),
             max_stream_bytes: engine.max_stream_bytes as u64,
+            max_stream_segments: engine.max_stream_segments as u64,
+            hole_patience_ms: u64::try_from(engine.hole_patience.as_millis()).unwrap_or(u64::MAX),
+            max_head_bytes: engine.max_head_bytes as u64,
+            max_pipelined: engine.max_pipelined as u64,
             max_total_bytes: engine.max_total_bytes as u64,
             max_body_bytes: engine.max_body_bytes as u64,
+            max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             report_queue: 4096,
         }
     }
@@ -274,8 +289,13 @@ impl Config {
             max_flows: size(limits.max_flows),
             flow_idle: Duration::from_secs(limits.flow_idle_secs),
             max_stream_bytes: size(limits.max_stream_bytes),
+            max_stream_segments: size(limits.max_stream_segments),
+            hole_patience: Duration::from_millis(limits.hole_patience_ms),
+            max_head_bytes: size(limits.max_head_bytes),
+            max_pipelined: size(limits.max_pipelined),
             max_total_bytes: size(limits.max_total_bytes),
             max_body_bytes: size(limits.max_body_bytes),
+            max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
         }
     }
 

@@ -122,6 +122,19 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             integer(MIB, 64 * 1024 * MIB),
         ),
         max_body_bytes: section.read("max_body_bytes", default.max_body_bytes, integer(0, 64 * MIB)),
+        max_stream_segments: section.read(
+            "max_stream_segments",
+            default.max_stream_segments,
+            integer(16, MIB),
+        ),
+        hole_patience_ms: section.read("hole_patience_ms", default.hole_patience_ms, integer(10, 60_000)),
+        max_head_bytes: section.read("max_head_bytes", default.max_head_bytes, integer(1024, 16 * MIB)),
+        max_pipelined: section.read("max_pipelined", default.max_pipelined, integer(1, 65_536)),
+        max_decoded_body_bytes: section.read(
+            "max_decoded_body_bytes",
+            default.max_decoded_body_bytes,
+            integer(0, 64 * MIB),
+        ),
         report_queue: section.read("report_queue", default.report_queue, integer(16, MIB)),
     }
 }

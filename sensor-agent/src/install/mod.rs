@@ -132,19 +132,19 @@ impl Steps<'_> {
     }
 
     fn remove_file(&mut self, path: &str) -> anyhow::Result<()> {
-        self.remove(self.place.at(path), |path| fs::remove_file(path))
+        self.remove(&self.place.at(path), |path| fs::remove_file(path))
     }
 
     fn remove_dir(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.remove(self.place.at(path), |path| fs::remove_dir_all(path))
+        self.remove(&self.place.at(path), |path| fs::remove_dir_all(path))
     }
 
-    fn remove(&mut self, path: PathBuf, remove: fn(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
+    fn remove(&mut self, path: &Path, remove: fn(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
         if !path.exists() {
             return Ok(());
         }
         if !self.place.dry_run {
-            match remove(&path) {
+            match remove(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("`{}` cannot be removed", path.display()));
                 }

@@ -5,9 +5,9 @@ fn row(id: u64) -> Row {
     Row {
         id,
         time_us: id as i64 * 1_000_000,
-        class: if id % 2 == 0 { Class::SqlInjection } else { Class::Jwt },
-        severity: if id % 3 == 0 { Severity::Critical } else { Severity::Low },
-        source: if id % 5 == 0 {
+        class: if id.is_multiple_of(2) { Class::SqlInjection } else { Class::Jwt },
+        severity: if id.is_multiple_of(3) { Severity::Critical } else { Severity::Low },
+        source: if id.is_multiple_of(5) {
             "2001:db8::5".parse().unwrap()
         } else {
             std::net::Ipv4Addr::new(192, 0, 2, id as u8).into()

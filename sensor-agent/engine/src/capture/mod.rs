@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mark};
+use zerocopy::FromBytes;
+
 use crate::time::Timestamp;
 
 /// One TCP segment as the tap saw it (after offloads: it may be far larger than the MTU).
@@ -37,4 +40,138 @@ pub struct Segment<'a> {
 #[must_use]
 pub fn ip_address(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
+}
+
+/// Why a record is not a valid one. The kernel program writes records, but nothing here relies on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Shorter than its header.
+    #[error("record is shorter than its header")]
+    Short,
+    /// Fewer bytes follow the header than `captured_len` says.
+    #[error("record ends before its payload does")]
+    Cut,
+    /// `captured_len` above `payload_len`.
+    #[error("record holds more payload than the packet")]
+    Lengths,
+    /// `payload_len` above what one packet can carry.
+    #[error("payload is longer than a packet can be")]
+    Oversized,
+    /// Neither ingress nor egress.
+    #[error("unknown direction")]
+    Direction,
+    /// The IP version is unknown or does not fit the addresses.
+    #[error("addresses do not fit the IP version")]
+    Addresses,
+}
+
+/// Most payload bytes of one packet that are believed: a BIG TCP super-packet has up to 512 KiB (Linux 6.3).
+pub const MAX_WIRE_LEN: u32 = 1 << 20;
+
+/// Decodes a ring record. Bytes behind the payload are padding.
+///
+/// # Errors
+/// Any lie in the record is an error; nothing of it is used then.
+pub fn decode(record: &[u8]) -> Result<Segment<'_>, RecordError> {
+    let (header, rest) = RecordHeader::read_from_prefix(record).map_err(|_| RecordError::Short)?;
+    if header.captured_len > header.payload_len {
+        return Err(RecordError::Lengths);
+    }
+    if header.payload_len > MAX_WIRE_LEN {
+        return Err(RecordError::Oversized);
+    }
+    let payload = rest.get(..header.captured_len as usize).ok_or(RecordError::Cut)?;
+    Ok(Segment {
+        time: Timestamp::from_nanos(header.time_ns),
+        source: endpoint(header.ip_version, header.source, header.source_port)?,
+        destination: endpoint(header.ip_version, header.destination, header.destination_port)?,
+        sequence: header.sequence,
+        acknowledgement: header.acknowledgement,
+        initial_sequence: (header.marks & mark::INITIAL_SEQUENCE != 0).then_some(header.initial_sequence),
+        flags: header.tcp_flags,
+        ingress: ingress(header.direction)?,
+        handshake: header.marks & mark::HANDSHAKE != 0,
+        wire_len: header.payload_len,
+        interface: header.interface,
+        payload,
+    })
+}
+
+fn ingress(direction: u8) -> Result<bool, RecordError> {
+    match direction {
+        INGRESS => Ok(true),
+        EGRESS => Ok(false),
+        _ => Err(RecordError::Direction),
+    }
+}
+
+/// An IPv6 packet whose address is an IPv4-mapped one is refused: it would pass for a host that never sent it.
+fn endpoint(version: u8, address: [u8; 16], port: u16) -> Result<SocketAddr, RecordError> {
+    let address = ip_address(address);
+    match (version, address) {
+        (4, IpAddr::V4(_)) | (6, IpAddr::V6(_)) => Ok(SocketAddr::new(address, port)),
+        _ => Err(RecordError::Addresses),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sensor_common::record::mapped;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn header() -> RecordHeader {
+        RecordHeader {
+            time_ns: 7,
+            source: mapped([10, 0, 0, 1]),
+            destination: mapped([10, 0, 0, 2]),
+            source_port: 4000,
+            destination_port: 80,
+            payload_len: 5,
+            captured_len: 3,
+            ip_version: 4,
+            marks: mark::HANDSHAKE,
+            ..RecordHeader::default()
+        }
+    }
+
+    fn outcome(header: RecordHeader, payload: &[u8]) -> Option<RecordError> {
+        decode(&[header.as_bytes(), payload].concat()).err()
+    }
+
+    #[test]
+    fn a_record_becomes_a_segment() {
+        let record = [header().as_bytes(), b"GET padding"].concat();
+        let segment = decode(&record).unwrap();
+        assert_eq!(segment.source, "10.0.0.1:4000".parse().unwrap());
+        assert_eq!((segment.payload, segment.wire_len), (&b"GET"[..], 5));
+        assert_eq!((segment.ingress, segment.handshake, segment.initial_sequence), (true, true, None));
+    }
+
+    #[test]
+    fn every_lie_has_its_name() {
+        let h = header();
+        assert_eq!(decode(&h.as_bytes()[..20]), Err(RecordError::Short));
+        assert_eq!(outcome(h, b"GE"), Some(RecordError::Cut));
+        assert_eq!(outcome(RecordHeader { payload_len: 2, ..h }, b"GET"), Some(RecordError::Lengths));
+        assert_eq!(
+            outcome(RecordHeader { payload_len: u32::MAX, ..h }, b"GET"),
+            Some(RecordError::Oversized)
+        );
+        assert_eq!(outcome(RecordHeader { direction: 2, ..h }, b"GET"), Some(RecordError::Direction));
+        assert_eq!(outcome(RecordHeader { ip_version: 6, ..h }, b"GET"), Some(RecordError::Addresses));
+        assert_eq!(outcome(RecordHeader { ip_version: 5, ..h }, b"GET"), Some(RecordError::Addresses));
+        assert_eq!(outcome(RecordHeader { source: [1; 16], ..h }, b"GET"), Some(RecordError::Addresses));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_fail_without_panic(record in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(segment) = decode(&record) {
+                prop_assert!(segment.payload.len() <= segment.wire_len as usize);
+            }
+        }
+    }
 }

@@ -1,11 +1,31 @@
 //! Fields and rules in, findings out.
+//!
+//! Every value is turned into its views once; rules of the content and the coded detectors look at the same views. Of
+//! the views in which a detection shows, the surest one is reported, so that one field gives one finding a detection.
+
+mod auth;
+mod builtin;
+mod csrf;
+mod html;
+mod jwt;
+pub mod redact;
+mod scan;
+mod shell;
+mod sql;
 
 use std::sync::Arc;
 
-use crate::field::Fields;
-use crate::finding::Finding;
+use crate::field::{Field, Fields, Place};
+use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::http::message::Request;
-use crate::rule::RuleSet;
+use crate::rule::{Chain, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
+
+pub use builtin::{BUILTINS, Builtin};
+use builtin::{Code, Infos};
+use scan::Scanner;
+
+/// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
+pub const MAX_FINDINGS: usize = 64;
 
 /// Which part of a request has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +47,182 @@ pub struct Part<'a> {
     pub fields: &'a Fields,
 }
 
+/// What a detector has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DetectStats {
+    /// Fields handed in.
+    pub fields: u64,
+    /// Fields so plain that nothing can be in them.
+    pub plain_fields: u64,
+    /// Findings left out because a part had too many.
+    pub findings_dropped: u64,
+    /// Bytes of values beyond what the coded detectors look at.
+    pub uninspected_bytes: u64,
+    /// Work of the rules.
+    pub matching: MatchStats,
+}
+
 /// Runs a rule set over requests. One a worker thread: it owns the scratch memory that matching needs.
 #[derive(Debug)]
 pub struct Detector {
     rules: Arc<RuleSet>,
+    infos: Infos,
+    matcher: Matcher,
+    views: Views,
+    hits: Vec<Hit>,
+    scanner: Scanner,
+    stats: DetectStats,
+}
+
+/// A coded detection in a view of a field.
+#[derive(Clone, Copy, Debug)]
+struct CodeHit {
+    code: Code,
+    view: usize,
+    start: usize,
+    end: usize,
+    confidence: f32,
+}
+
+/// What a finding says beside where it stands.
+struct Claim<'a> {
+    info: &'a Arc<RuleInfo>,
+    class: Class,
+    severity: Severity,
+    confidence: f32,
 }
 
 impl Detector {
     /// A detector for these rules.
     #[must_use]
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        Self { rules }
+        Self {
+            matcher: Matcher::new(&rules),
+            rules,
+            infos: Infos::new(),
+            views: Views::default(),
+            hits: Vec::new(),
+            scanner: Scanner::default(),
+            stats: DetectStats::default(),
+        }
     }
 
     /// Uses other rules from the next part on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
+        self.matcher = Matcher::new(&rules);
         self.rules = rules;
     }
 
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> DetectStats {
+        DetectStats { matching: self.matcher.stats(), ..self.stats }
+    }
+
     /// Appends the findings of one part of a request.
-    pub fn inspect(&mut self, _part: Part<'_>, _findings: &mut Vec<Finding>) {}
+    pub fn inspect(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let first = findings.len();
+        for (index, field) in part.fields.iter().enumerate() {
+            self.stats.fields += 1;
+            self.field(part, index, &field, findings);
+        }
+        if part.phase == Phase::Head {
+            self.forgery(part.request, findings);
+        }
+        self.repeated(part.fields, findings);
+        let kept = first + MAX_FINDINGS;
+        if findings.len() > kept {
+            self.stats.findings_dropped += (findings.len() - kept) as u64;
+            findings.truncate(kept);
+        }
+    }
+
+    fn field(&mut self, part: Part<'_>, index: usize, field: &Field<'_>, findings: &mut Vec<Finding>) {
+        let method = part.request.method();
+        self.scanner.clear();
+        self.scanner.raw(field, method);
+        if self.rules.needs_no_look(field) && self.scanner.hits().is_empty() {
+            self.stats.plain_fields += 1;
+            return;
+        }
+        self.views.fill(field);
+        self.hits.clear();
+        let scope = Scope { request: part.request, fields: part.fields };
+        self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
+        self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+        for hit in &self.hits {
+            let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
+            let claim = Claim {
+                info: rule.info(),
+                class: rule.class(),
+                severity: rule.severity(),
+                confidence: hit.confidence,
+            };
+            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+        }
+        for hit in self.scanner.hits() {
+            let Some(info) = self.infos.get(hit.code) else { continue };
+            let claim = claim(info, hit.code, hit.confidence);
+            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+        }
+    }
+
+    fn forgery(&mut self, request: &Request, findings: &mut Vec<Finding>) {
+        let Some(found) = csrf::find(request) else { return };
+        let (Some(info), Some(value)) = (self.infos.get(Code::Csrf), request.header(found.header)) else {
+            return;
+        };
+        let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+        self.views.fill(&field);
+        findings.push(finding(
+            &claim(info, Code::Csrf, found.confidence),
+            &field,
+            &self.views,
+            0,
+            0..value.len(),
+        ));
+    }
+
+    fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {
+        let Some((index, confidence)) = auth::repeated(fields) else { return };
+        let (Some(info), Some(field)) = (self.infos.get(Code::AuthRepeated), fields.iter().nth(index)) else {
+            return;
+        };
+        self.views.fill(&field);
+        let claim = claim(info, Code::AuthRepeated, confidence);
+        findings.push(finding(&claim, &field, &self.views, 0, 0..field.value.len()));
+    }
 }
+
+fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<'_> {
+    // A sign that is weak is no severe finding, whatever it would mean if it were true.
+    let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
+    Claim { info, class: code.class(), severity, confidence }
+}
+
+/// Coded detections below this confidence are of low severity.
+const WEAK: f32 = 0.5;
+
+fn finding(
+    claim: &Claim<'_>,
+    field: &Field<'_>,
+    views: &Views,
+    view: usize,
+    span: std::ops::Range<usize>,
+) -> Finding {
+    let (bytes, chain) = views.get(view).map_or((&[][..], Chain::default()), |view| (view.bytes, view.chain));
+    Finding {
+        rule: Arc::clone(claim.info),
+        class: claim.class,
+        severity: claim.severity,
+        confidence: Confidence::new(claim.confidence).unwrap_or(Confidence::ZERO),
+        field: crate::finding::printable(field.to_string().as_bytes(), MAX_FIELD_NAME),
+        offset: u32::try_from(span.start).unwrap_or(u32::MAX),
+        length: u32::try_from(span.len()).unwrap_or(u32::MAX),
+        decoders: chain.iter().collect(),
+        evidence: redact::evidence(field, bytes, span),
+    }
+}
+
+/// Most characters of [`Finding::field`].
+pub const MAX_FIELD_NAME: usize = 128;

@@ -1,6 +1,8 @@
 //! Request and response heads. A head is kept as its wire bytes with spans into them; the value is reused for the
 //! next message of the connection worker, so that parsing allocates nothing in steady state.
 
+use super::anomaly::Anomalies;
+
 /// Most headers kept of one message; more are an anomaly.
 pub const MAX_HEADERS: usize = 128;
 
@@ -43,6 +45,8 @@ pub struct Request {
     pub version: u8,
     /// Header lines in order.
     pub headers: Vec<HeaderSpan>,
+    /// What is odd about the message.
+    pub anomalies: Anomalies,
 }
 
 /// A response head.
@@ -56,6 +60,8 @@ pub struct Response {
     pub version: u8,
     /// Header lines in order.
     pub headers: Vec<HeaderSpan>,
+    /// What is odd about the message.
+    pub anomalies: Anomalies,
 }
 
 impl Request {
@@ -99,6 +105,7 @@ impl Request {
         self.head.clear();
         self.headers.clear();
         (self.method, self.target, self.version) = (Span::default(), Span::default(), 0);
+        self.anomalies = Anomalies::NONE;
     }
 }
 
@@ -119,6 +126,7 @@ impl Response {
         self.head.clear();
         self.headers.clear();
         (self.status, self.version) = (0, 0);
+        self.anomalies = Anomalies::NONE;
     }
 }
 

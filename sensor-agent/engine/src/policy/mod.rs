@@ -62,11 +62,198 @@ pub struct Verdict {
     pub action: Action,
 }
 
+impl Default for Policy {
+    /// Observe; report from 0.5, block from 0.7 and medium severity for ten minutes; nobody is exempt beside those who
+    /// always are.
+    fn default() -> Self {
+        Self {
+            mode: Mode::Observe,
+            report_from: Confidence::new(0.5).unwrap_or(Confidence::ZERO),
+            block_from: Confidence::new(0.7).unwrap_or(Confidence::ZERO),
+            block_severity: Severity::Medium,
+            block_for: Duration::from_secs(600),
+            exempt: Vec::new(),
+        }
+    }
+}
+
 impl Policy {
     /// The verdict on `source` for these findings; `None` if there is nothing to report. `verified` says that the source
     /// completed a handshake.
     #[must_use]
-    pub fn judge(&self, _source: IpAddr, _verified: bool, _findings: &[Finding]) -> Option<Verdict> {
-        None
+    pub fn judge(&self, source: IpAddr, verified: bool, findings: &[Finding]) -> Option<Verdict> {
+        let worst = Class::ALL.iter().filter_map(|&class| self.weigh(class, findings)).reduce(surer)?;
+        let (class, severity, confidence) = worst;
+        if confidence < self.report_from {
+            return None;
+        }
+        Some(Verdict {
+            class,
+            severity,
+            confidence,
+            action: self.act(source, verified, severity, confidence),
+        })
+    }
+
+    /// Whether `source` is never blocked.
+    #[must_use]
+    pub fn is_exempt(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        let always = source.is_loopback() || source.is_unspecified() || source.is_multicast();
+        always || self.exempt.iter().any(|net| net.contains(&source) || contains_mapped(net, source))
+    }
+
+    /// Severity and combined confidence of a class's findings. Findings of one field are views of one thing, and so
+    /// are those of one rule in several fields: of either only the surest counts.
+    fn weigh(&self, class: Class, findings: &[Finding]) -> Option<(Class, Severity, Confidence)> {
+        let of_class: Vec<&Finding> = findings.iter().filter(|finding| finding.class == class).collect();
+        let mut sorted = of_class.clone();
+        sorted.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
+        let mut counted: Vec<&Finding> = Vec::new();
+        for finding in sorted {
+            let same = |known: &&Finding| known.field == finding.field || known.rule.id == finding.rule.id;
+            if !counted.iter().any(same) {
+                counted.push(finding);
+            }
+        }
+        let confidence = counted.iter().fold(Confidence::ZERO, |sum, finding| sum.or(finding.confidence));
+        // The worst severity of those that are sure enough to speak for the class.
+        let speaks = |finding: &&&Finding| finding.confidence >= self.report_from;
+        let worst = of_class.iter().filter(speaks).map(|finding| finding.severity).min();
+        let severity = worst.or_else(|| of_class.iter().map(|finding| finding.severity).min())?;
+        Some((class, severity, confidence))
+    }
+
+    fn act(&self, source: IpAddr, verified: bool, severity: Severity, confidence: Confidence) -> Action {
+        if confidence < self.block_from || severity > self.block_severity {
+            return Action::Report;
+        }
+        match (self.is_exempt(source), verified, self.mode) {
+            (true, ..) => Action::Exempt,
+            (_, false, _) => Action::Unverified,
+            (.., Mode::Enforce) => Action::Block(self.block_for),
+            (.., Mode::Observe) => Action::Observe(self.block_for),
+        }
+    }
+}
+
+/// Whether a net that was written in IPv4-mapped form contains the IPv4 address.
+fn contains_mapped(net: &IpNet, source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(source) => net.contains(&IpAddr::V6(source.to_ipv6_mapped())) && net.prefix_len() >= 96,
+        IpAddr::V6(_) => false,
+    }
+}
+
+type Weight = (Class, Severity, Confidence);
+
+/// The surer of two classes; of equally sure ones the more severe.
+fn surer(a: Weight, b: Weight) -> Weight {
+    let better = b.2 > a.2 || b.2 == a.2 && b.1 < a.1;
+    if better { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use crate::finding::RuleInfo;
+
+    fn finding(rule: &str, class: Class, severity: Severity, confidence: f32, field: &str) -> Finding {
+        let id = rule.to_owned();
+        Finding {
+            rule: Arc::new(RuleInfo { id, number: 1, revision: 1, title: String::new(), tags: Vec::new() }),
+            class,
+            severity,
+            confidence: Confidence::new(confidence).unwrap(),
+            field: field.to_owned(),
+            offset: 0,
+            length: 0,
+            decoders: Vec::new(),
+            evidence: String::new(),
+        }
+    }
+
+    fn sure() -> Vec<Finding> {
+        vec![finding("a", Class::SqlInjection, Severity::High, 0.9, "query.a")]
+    }
+
+    fn enforcing() -> Policy {
+        Policy { mode: Mode::Enforce, ..Policy::default() }
+    }
+
+    fn judge(findings: &[Finding]) -> Option<Verdict> {
+        enforcing().judge("203.0.113.9".parse().unwrap(), true, findings)
+    }
+
+    fn action(policy: &Policy, source: &str, verified: bool) -> Action {
+        policy.judge(source.parse().unwrap(), verified, &sure()).unwrap().action
+    }
+
+    #[test]
+    fn fields_add_up_and_one_field_counts_once() {
+        let (class, severity) = (Class::InputValidation, Severity::High);
+        let one = finding("a", class, severity, 0.5, "query.a");
+        let same_field = finding("b", class, severity, 0.6, "query.a");
+        let other_field = finding("c", class, severity, 0.5, "query.b");
+        let same_rule = finding("a", class, severity, 0.5, "query.c");
+        let confidence = |findings: &[Finding]| judge(findings).unwrap().confidence.get();
+        assert_eq!(confidence(&[one.clone(), same_field.clone()]), 0.6);
+        assert!((confidence(&[one.clone(), other_field]) - 0.75).abs() < 1e-6);
+        assert_eq!(confidence(&[one, same_rule]), 0.5);
+    }
+
+    #[test]
+    fn the_surest_class_names_the_verdict_and_ties_go_to_the_worse() {
+        let jwt = finding("a", Class::Jwt, Severity::Critical, 0.8, "x");
+        let sql = finding("b", Class::SqlInjection, Severity::High, 0.8, "y");
+        let csrf = finding("c", Class::Csrf, Severity::Low, 0.9, "z");
+        assert_eq!(judge(&[sql.clone(), jwt.clone()]).unwrap().class, Class::Jwt);
+        let verdict = judge(&[sql, jwt, csrf]).unwrap();
+        assert_eq!(
+            (verdict.class, verdict.severity, verdict.action),
+            (Class::Csrf, Severity::Low, Action::Report)
+        );
+    }
+
+    #[test]
+    fn thresholds() {
+        let of = |severity, confidence| judge(&[finding("a", Class::Jwt, severity, confidence, "x")]);
+        assert_eq!(of(Severity::Critical, 0.49), None);
+        assert_eq!(of(Severity::Critical, 0.5).unwrap().action, Action::Report);
+        assert_eq!(of(Severity::Medium, 0.7).unwrap().action, Action::Block(Duration::from_secs(600)));
+        assert_eq!(of(Severity::Low, 0.99).unwrap().action, Action::Report);
+        assert_eq!(judge(&[]), None);
+    }
+
+    #[test]
+    fn exemptions_come_first() {
+        let exempt = vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let policy = Policy { exempt, ..enforcing() };
+        for source in [
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "::",
+            "198.51.100.7",
+            "::ffff:198.51.100.7",
+            "::ffff:127.0.0.1",
+            "2001:db8::1",
+        ] {
+            assert_eq!(action(&policy, source, true), Action::Exempt, "{source}");
+            assert_eq!(action(&policy, source, false), Action::Exempt, "{source}");
+        }
+        assert_eq!(action(&policy, "198.51.101.7", true), Action::Block(Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn unverified_sources_and_observation() {
+        assert_eq!(action(&enforcing(), "203.0.113.9", false), Action::Unverified);
+        assert_eq!(action(&Policy::default(), "203.0.113.9", false), Action::Unverified);
+        assert_eq!(
+            action(&Policy::default(), "203.0.113.9", true),
+            Action::Observe(Duration::from_secs(600))
+        );
     }
 }

@@ -1,5 +1,114 @@
 //! Rules: source → validated, compiled, immutable [`RuleSet`].
+//!
+//! A rule set is made in one step by [`RuleSet::compile`] and cannot be changed: whoever holds one knows that every
+//! rule compiled, is cheap to run, and does on its own examples what it promises. A new version of the rules becomes a
+//! new set, or a list of errors while the old set stays in force.
+//!
+//! The language and all keys are described for users in `rules/README.md`.
+
+mod compile;
+pub(crate) mod decode;
+mod error;
+mod example;
+mod fields;
+mod literal;
+mod matcher;
+mod source;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+
+use aho_corasick::AhoCorasick;
+use regex_automata::meta;
+
+use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
+
+pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
+pub use error::RuleError;
+pub use fields::FieldPattern;
+pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
+pub use source::RuleSource;
+pub(crate) use source::number_of;
+pub use view::{Chain, MAX_CHAIN, MAX_PERCENT_DEPTH, View, Views};
 
 /// Compiled rules. Only [`RuleSet`]s can match, and only valid sources become one.
 #[derive(Debug, Default)]
-pub struct RuleSet {}
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    /// Finds the literals; `None` if there are none.
+    prefilter: Option<AhoCorasick>,
+    /// Per literal of the prefilter, the rule.
+    literal_rules: Vec<u32>,
+    /// Rules without literals, bound to short fields.
+    short_rules: Vec<u32>,
+    warnings: Vec<RuleError>,
+}
+
+/// One compiled rule.
+#[derive(Debug)]
+pub struct Rule {
+    info: Arc<RuleInfo>,
+    class: Class,
+    severity: Severity,
+    confidence: Confidence,
+    fields: Vec<FieldPattern>,
+    decoders: Option<Vec<Decoder>>,
+    regex: meta::Regex,
+    also: Vec<Condition>,
+}
+
+/// A further condition on the request.
+#[derive(Debug)]
+struct Condition {
+    fields: Vec<FieldPattern>,
+    regex: meta::Regex,
+    not: bool,
+}
+
+impl RuleSet {
+    /// The rules in the order of their sources.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What is doubtful about the rules, but no reason to refuse them.
+    #[must_use]
+    pub fn warnings(&self) -> &[RuleError] {
+        &self.warnings
+    }
+}
+
+impl Rule {
+    /// Identity and words.
+    #[must_use]
+    pub fn info(&self) -> &Arc<RuleInfo> {
+        &self.info
+    }
+
+    /// Attack class.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// How bad a match is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// How sure a match is.
+    #[must_use]
+    pub fn confidence(&self) -> Confidence {
+        self.confidence
+    }
+
+    /// The fields in which the pattern is searched.
+    #[must_use]
+    pub fn fields(&self) -> &[FieldPattern] {
+        &self.fields
+    }
+}

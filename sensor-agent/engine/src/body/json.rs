@@ -1,0 +1,273 @@
+//! A tolerant scanner of JSON (RFC 8259). It keeps duplicate keys, gives out every value as soon as it is read, and does not
+//! recurse; what follows an error was not read, and the caller inspects the whole as text.
+
+use crate::field::{Fields, Place};
+use crate::http::fields::push_name;
+
+/// Deepest nesting that is followed.
+const MAX_DEPTH: usize = 64;
+/// Longest path that names a value; deeper keys are left out of the name.
+const MAX_PATH: usize = 512;
+
+/// The text is no JSON, is cut off, or is nested too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Invalid;
+
+/// Adds every string, number and literal, named by its path: `user.roles.0`.
+pub(super) fn push(text: &[u8], fields: &mut Fields) -> Result<(), Invalid> {
+    let at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let mut scanner = Scanner { text, at, path: Vec::new(), levels: Vec::new(), string: Vec::new(), fields };
+    scanner.run()
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Length of the path without the key or index of this level.
+    path: usize,
+    /// The index, in an array.
+    index: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Scanner<'a> {
+    text: &'a [u8],
+    /// `at <= text.len()`.
+    at: usize,
+    path: Vec<u8>,
+    levels: Vec<Level>,
+    string: Vec<u8>,
+    fields: &'a mut Fields,
+}
+
+impl Scanner<'_> {
+    fn run(&mut self) -> Result<(), Invalid> {
+        loop {
+            let opened = self.value()?;
+            if !opened && !self.next_value()? {
+                return if self.peek().is_none() { Ok(()) } else { Err(Invalid) };
+            }
+        }
+    }
+
+    /// Reads a value; true if it is an array or object with a first value, which is next.
+    fn value(&mut self) -> Result<bool, Invalid> {
+        match self.peek().ok_or(Invalid)? {
+            b'{' => self.open(None),
+            b'[' => self.open(Some(0)),
+            b'"' => {
+                let start = self.at + 1;
+                let complete = self.string();
+                self.fields.push(Place::Json, &self.path, &self.string, start);
+                complete.map(|()| false)
+            }
+            _ => self.literal().map(|()| false),
+        }
+    }
+
+    fn open(&mut self, index: Option<u32>) -> Result<bool, Invalid> {
+        self.at += 1;
+        let close = if index.is_some() { b']' } else { b'}' };
+        if self.peek() == Some(close) {
+            self.at += 1;
+            return Ok(false);
+        }
+        if self.levels.len() >= MAX_DEPTH {
+            return Err(Invalid);
+        }
+        self.levels.push(Level { path: self.path.len(), index });
+        self.enter()?;
+        Ok(true)
+    }
+
+    /// Behind a value: goes on to the next one, closing what ends; false at the end of the outermost.
+    fn next_value(&mut self) -> Result<bool, Invalid> {
+        loop {
+            let Some(level) = self.levels.last_mut() else { return Ok(false) };
+            self.path.truncate(level.path);
+            let close = if level.index.is_some() { b']' } else { b'}' };
+            level.index = level.index.map(|index| index.saturating_add(1));
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    self.enter()?;
+                    return Ok(true);
+                }
+                Some(byte) if byte == close => {
+                    self.at += 1;
+                    self.levels.pop();
+                }
+                _ => return Err(Invalid),
+            }
+        }
+    }
+
+    /// Extends the path by the index, or by the key, which is read.
+    fn enter(&mut self) -> Result<(), Invalid> {
+        match self.levels.last().and_then(|level| level.index) {
+            Some(index) => self.extend_path(index.to_string().as_bytes()),
+            None => {
+                let start = self.at + 1;
+                if self.peek() != Some(b'"') {
+                    return Err(Invalid);
+                }
+                let complete = self.string();
+                let key = std::mem::take(&mut self.string);
+                push_name(&key, start, self.fields);
+                self.extend_path(&key);
+                self.string = key;
+                complete?;
+                if self.peek() != Some(b':') {
+                    return Err(Invalid);
+                }
+                self.at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn extend_path(&mut self, part: &[u8]) {
+        if self.path.len() + part.len() < MAX_PATH {
+            if !self.path.is_empty() {
+                self.path.push(b'.');
+            }
+            self.path.extend_from_slice(part);
+        }
+    }
+
+    /// Reads a string into `self.string`, escapes resolved, as far as it goes; a raw control character is kept.
+    fn string(&mut self) -> Result<(), Invalid> {
+        self.string.clear();
+        self.at += 1;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            self.string.extend_from_slice(&rest[..plain]);
+            self.at += plain + 1;
+            match rest.get(plain) {
+                Some(b'"') => return Ok(()),
+                Some(_) => self.escape()?,
+                None => {
+                    self.at = self.text.len();
+                    return Err(Invalid);
+                }
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Invalid> {
+        let byte = *self.text.get(self.at).ok_or(Invalid)?;
+        self.at += 1;
+        self.string.push(match byte {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'b' => 8,
+            b'f' => 12,
+            b'u' => return self.unicode(),
+            other => other,
+        });
+        Ok(())
+    }
+
+    /// `\uXXXX`, with surrogate pairs joined; a lone surrogate becomes the replacement character.
+    fn unicode(&mut self) -> Result<(), Invalid> {
+        let mut code = self.hex()?;
+        if (0xd800..0xdc00).contains(&code) && self.text.get(self.at..self.at + 2) == Some(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            match self.hex()? {
+                low @ 0xdc00..0xe000 => code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00),
+                _ => self.at = back,
+            }
+        }
+        let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+        self.string.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        Ok(())
+    }
+
+    fn hex(&mut self) -> Result<u32, Invalid> {
+        let digits = self.text.get(self.at..self.at + 4).ok_or(Invalid)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |code, &digit| Ok(code << 4 | (digit as char).to_digit(16).ok_or(Invalid)?))
+    }
+
+    fn literal(&mut self) -> Result<(), Invalid> {
+        let rest = &self.text[self.at..];
+        let is_part = |&&byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let length = rest.iter().take_while(is_part).count();
+        if length == 0 {
+            return Err(Invalid);
+        }
+        let (word, start) = (&rest[..length], self.at);
+        self.at += length;
+        self.fields.push(Place::Json, &self.path, word, start);
+        let known = matches!(word, b"true" | b"false" | b"null") || matches!(word[0], b'-' | b'0'..=b'9');
+        if known { Ok(()) } else { Err(Invalid) }
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.text.get(self.at..)?;
+        self.at += rest.len() - rest.trim_ascii_start().len();
+        self.text.get(self.at).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let mut fields = Fields::default();
+        let end = if push(text.as_bytes(), &mut fields).is_ok() { "" } else { " !" };
+        let shown: Vec<_> = fields
+            .iter()
+            .map(|field| {
+                let name = if field.place == Place::Name {
+                    "NAME".into()
+                } else {
+                    field.name.escape_ascii().to_string()
+                };
+                format!("{name}={}", String::from_utf8_lossy(field.value))
+            })
+            .collect();
+        assert_eq!(format!("{}{end}", shown.join(" ")), expected, "{text:?}");
+    }
+
+    #[test]
+    fn values_are_named_by_their_path() {
+        check(
+            r#"{"user": {"roles": ["a", "b"], "id": 7}, "ok": true}"#,
+            "user.roles.0=a user.roles.1=b user.id=7 ok=true",
+        );
+        check(r#"[1, [2, {}], [], {"a": null}]"#, "0=1 1.0=2 3.a=null");
+        check(r#""text""#, "=text");
+        check(r#"{"a": 1, "a": 2}"#, "a=1 a=2");
+        check(r#"{"$ne": 1}"#, "NAME=$ne $ne=1");
+    }
+
+    #[test]
+    fn escapes_are_resolved() {
+        check(r#"["\u0027 \u006fr\/\n", "\ud83d\ude00\ud83d"]"#, "0=' or/\n 1=😀\u{fffd}");
+    }
+
+    #[test]
+    fn what_was_read_before_an_error_is_kept() {
+        check(r#"{"a": "x", "b": "union sel"#, "a=x b=union sel !");
+        check(r#"{"a": "x" "b": 1}"#, "a=x !");
+        check(r#"{"a": nope}"#, "a=nope !");
+        check(r#"{"a": 1} x"#, "a=1 !");
+        check("", " !");
+        check(&"[".repeat(100_000), " !");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end(text in proptest::collection::vec(proptest::sample::select(br#"{}[]",:\u0d1 n"#.to_vec()), 0..80)) {
+            _ = push(&text, &mut Fields::default());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The detectors that are code: their identities, as rules have them. They stand in one table, so that lists of rules,
+//! exemptions by id and documents see them like the rules of the content.
+
+use std::sync::Arc;
+
+use crate::finding::{Class, RuleInfo, Severity};
+use crate::rule::number_of;
+
+macro_rules! builtins {
+    ($($code:ident: $id:literal, $title:literal, $class:ident, $severity:ident, [$($tag:literal),*];)*) => {
+        /// A coded detection.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub(crate) enum Code { $($code),* }
+
+        /// All coded detections, in the order of [`Code`].
+        pub const BUILTINS: &[Builtin] = &[$(
+            Builtin {
+                id: $id, title: $title, class: Class::$class, severity: Severity::$severity, tags: &[$($tag),*],
+            }
+        ),*];
+    };
+}
+
+/// Identity of a coded detection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// Stable identifier.
+    pub id: &'static str,
+    /// One line for people.
+    pub title: &'static str,
+    /// Attack class.
+    pub class: Class,
+    /// How bad.
+    pub severity: Severity,
+    /// Tags.
+    pub tags: &'static [&'static str],
+}
+
+builtins! {
+    SqlUnion: "sql-union-select", "UNION SELECT joined to a query", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
+    SqlStacked: "sql-stacked-query", "second statement after a semicolon", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
+    SqlTime: "sql-time-delay", "time delay in SQL", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
+    SqlBoolean: "sql-boolean", "always-true or probing condition", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
+    SqlExpression: "sql-expression", "expression behind a closed string", SqlInjection, High, ["CWE-89", "OWASP-A03"];
+    SqlComment: "sql-comment", "rest of a query cut off by a comment", SqlInjection, High, ["CWE-89", "OWASP-A03"];
+    SqlProcedure: "sql-procedure", "stored procedure call", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
+    SqlProbe: "sql-probe", "ORDER BY, GROUP BY or LIMIT probing", SqlInjection, High, ["CWE-89", "OWASP-A03"];
+    SqlSubquery: "sql-subquery", "SELECT inside a value", SqlInjection, High, ["CWE-89", "OWASP-A03"];
+    SqlFunction: "sql-function", "database function that attacks use", SqlInjection, High, ["CWE-89", "OWASP-A03"];
+    HtmlTag: "xss-markup", "active HTML element", InputValidation, High, ["CWE-79", "OWASP-A03"];
+    HtmlHandler: "xss-event-handler", "event handler attribute", InputValidation, High, ["CWE-79", "OWASP-A03"];
+    HtmlScheme: "xss-script-url", "URL that runs script", InputValidation, High, ["CWE-79", "OWASP-A03"];
+    ShellCommand: "shell-command", "shell command behind a separator", InputValidation, Critical, ["CWE-78", "OWASP-A03"];
+    JwtNone: "jwt-alg-none", "JWT without a signature algorithm", Jwt, Critical, ["CWE-347", "OWASP-A07"];
+    JwtUnsigned: "jwt-empty-signature", "JWT whose signature is empty", Jwt, Critical, ["CWE-347", "OWASP-A07"];
+    JwtMalformed: "jwt-malformed", "malformed JWT", Jwt, Medium, ["CWE-347", "OWASP-A07"];
+    JwtKid: "jwt-kid-injection", "injection through the JWT key id", Jwt, Critical, ["CWE-347", "OWASP-A07"];
+    JwtKeyHeader: "jwt-key-header", "JWT that brings its own key", Jwt, High, ["CWE-347", "OWASP-A07"];
+    JwtClaims: "jwt-claims", "JWT without usual claims", Jwt, Low, ["CWE-347", "OWASP-A07"];
+    AuthBearer: "auth-bearer-placeholder", "bearer token that is no token", AuthBypass, High, ["CWE-287", "OWASP-A07"];
+    AuthBearerForm: "auth-bearer-malformed", "malformed bearer token", AuthBypass, Medium, ["CWE-287", "OWASP-A07"];
+    AuthRewrite: "auth-rewrite-header", "header that replaces the request's path", AuthBypass, High, ["CWE-290", "OWASP-A01"];
+    AuthLoopback: "auth-loopback-header", "header that claims a local client", AuthBypass, High, ["CWE-290", "OWASP-A01"];
+    AuthMethod: "auth-method-override", "header that replaces the request's method", AuthBypass, Medium, ["CWE-650", "OWASP-A01"];
+    AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["CWE-639", "OWASP-A01"];
+    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["CWE-235", "OWASP-A01"];
+    Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["CWE-352", "OWASP-A01"];
+}
+
+impl Code {
+    fn builtin(self) -> Option<&'static Builtin> {
+        BUILTINS.get(self as usize)
+    }
+
+    /// Attack class.
+    pub(crate) fn class(self) -> Class {
+        self.builtin().map_or(Class::InputValidation, |builtin| builtin.class)
+    }
+
+    /// How bad.
+    pub(crate) fn severity(self) -> Severity {
+        self.builtin().map_or(Severity::Info, |builtin| builtin.severity)
+    }
+}
+
+/// The infos of all coded detections, shared by their findings.
+#[derive(Debug)]
+pub(crate) struct Infos(Vec<Arc<RuleInfo>>);
+
+impl Infos {
+    pub(crate) fn new() -> Self {
+        Self(BUILTINS.iter().map(|builtin| Arc::new(info(builtin))).collect())
+    }
+
+    /// The info of `code`.
+    pub(crate) fn get(&self, code: Code) -> Option<&Arc<RuleInfo>> {
+        self.0.get(code as usize)
+    }
+}
+
+fn info(builtin: &Builtin) -> RuleInfo {
+    RuleInfo {
+        id: builtin.id.to_owned(),
+        number: number_of(builtin.id),
+        revision: 1,
+        title: builtin.title.to_owned(),
+        tags: builtin.tags.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_numbers_are_unique() {
+        let mut numbers: Vec<u32> = BUILTINS.iter().map(|builtin| number_of(builtin.id)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), BUILTINS.len());
+    }
+
+    #[test]
+    fn codes_name_their_row() {
+        assert_eq!(Code::Csrf.builtin().map(|builtin| builtin.id), Some("csrf-foreign-origin"));
+        assert_eq!(Code::Csrf.class(), Class::Csrf);
+    }
+}

@@ -1,0 +1,294 @@
+//! Script in HTML: active elements, event handlers and URLs that run script, found by one lenient scan for what begins
+//! them. Browsers accept far more than the standard says, so that white space, slashes and control characters between
+//! the parts are all accepted here too.
+
+use super::builtin::Code;
+
+/// Script found in a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) code: Code,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) confidence: f32,
+}
+
+/// Bytes behind a sign in which its arguments are looked for.
+const NEAR: usize = 200;
+
+/// The strongest sign of script in `value`.
+pub(crate) fn find(value: &[u8]) -> Option<Found> {
+    let signs = memchr::memchr3_iter(b'<', b'=', b':', value);
+    let mut best: Option<Found> = None;
+    let mut in_tag = false;
+    for at in signs {
+        let found = match value.get(at) {
+            Some(b'<') => {
+                in_tag |= value
+                    .get(at + 1)
+                    .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte <= b' ' || *byte == b'/');
+                element(value, at)
+            }
+            Some(b'=') => handler(value, at, in_tag),
+            _ => script_url(value, at),
+        };
+        if let Some(found) = found
+            && best.is_none_or(|best| found.confidence > best.confidence)
+        {
+            best = Some(found);
+        }
+    }
+    best
+}
+
+/// Elements that run or fetch something, with the confidence of their mere presence and with telling attributes.
+const ELEMENTS: &[(&str, f32, &[&str])] = &[
+    ("script", 0.9, &[]),
+    ("iframe", 0.6, &["src", "srcdoc", "javascript"]),
+    ("frame", 0.5, &["src"]),
+    ("object", 0.5, &["data", "type", "classid"]),
+    ("embed", 0.5, &["src", "code"]),
+    ("applet", 0.75, &[]),
+    ("meta", 0.4, &["http-equiv", "url="]),
+    ("base", 0.4, &["href"]),
+    ("link", 0.4, &["import", "javascript:", "stylesheet"]),
+    ("style", 0.4, &["expression", "@import", "behavior", "javascript", "-moz-binding"]),
+    ("svg", 0.45, &["onload", "<script", "<animate", "<set", "<use"]),
+    ("math", 0.45, &["href", "xlink", "<mi", "<maction"]),
+    ("isindex", 0.6, &["action", "type"]),
+    ("bgsound", 0.6, &["src"]),
+    ("layer", 0.5, &["src"]),
+    ("xml", 0.3, &["src", "id="]),
+    ("form", 0.3, &["action", "formaction"]),
+    ("button", 0.2, &["formaction"]),
+];
+
+/// Confidence of an element with a telling attribute.
+const TELLING: f32 = 0.8;
+
+/// An active element whose `<` stands at `at`.
+fn element(value: &[u8], at: usize) -> Option<Found> {
+    let rest = value.get(at + 1..)?;
+    let lead = rest.iter().take(16).take_while(|&&byte| byte <= b' ' || byte == b'/').count();
+    let closing = rest.iter().take(lead).any(|&byte| byte == b'/');
+    let name = rest.get(lead..)?;
+    // A namespace in front of the name: `<x:script`.
+    let skip = name.iter().take(16).position(|&byte| byte == b':').map_or(0, |colon| colon + 1);
+    let (len, plain, telling, skipped) = [0, skip].into_iter().find_map(|skip| {
+        let name = name.get(skip..)?;
+        let &(word, plain, telling) = ELEMENTS.iter().find(|(word, ..)| starts_with(name, word))?;
+        let ends = name
+            .get(word.len())
+            .is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-' && *byte != b'_');
+        ends.then_some((word.len(), plain, telling, skip))
+    })?;
+    let behind = name.get(skipped + len..).unwrap_or_default();
+    let near = behind.get(..NEAR.min(behind.len())).unwrap_or_default();
+    let told = telling.iter().any(|sign| contains(near, sign));
+    let confidence = match (closing, told) {
+        (true, _) => plain * 0.6,
+        (false, true) => TELLING,
+        (false, false) => plain,
+    };
+    Some(Found { code: Code::HtmlTag, start: at, end: at + 1 + lead + skipped + len, confidence })
+}
+
+/// Event handlers that are looked for where no element is open.
+const HANDLERS: &[&str] = &[
+    "onabort",
+    "onactivate",
+    "onafter",
+    "onanimation",
+    "onauxclick",
+    "onbefore",
+    "onblur",
+    "onbounce",
+    "oncanplay",
+    "onchange",
+    "onclick",
+    "onclose",
+    "oncontextmenu",
+    "oncopy",
+    "oncut",
+    "ondblclick",
+    "ondrag",
+    "ondrop",
+    "onerror",
+    "onfinish",
+    "onfocus",
+    "onhashchange",
+    "oninput",
+    "oninvalid",
+    "onkey",
+    "onload",
+    "onmessage",
+    "onmouse",
+    "onpage",
+    "onpaste",
+    "onplay",
+    "onpointer",
+    "onpopstate",
+    "onready",
+    "onreset",
+    "onresize",
+    "onscroll",
+    "onsearch",
+    "onselect",
+    "onshow",
+    "onstart",
+    "onsubmit",
+    "ontoggle",
+    "ontouch",
+    "ontransition",
+    "onunload",
+    "onwheel",
+    "onbegin",
+    "onend",
+    "onrepeat",
+];
+
+/// An event handler whose `=` stands at `at`.
+fn handler(value: &[u8], at: usize, in_tag: bool) -> Option<Found> {
+    let before = value.get(at.saturating_sub(48)..at)?;
+    let blank = before.iter().rev().take_while(|&&byte| byte <= b' ' || byte == b'/').count();
+    let name_end = before.len() - blank;
+    let name = before.get(..name_end)?;
+    let len = name.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let name = name.get(name_end - len..)?;
+    let start = at - blank - len;
+    if !(5..=32).contains(&len) || !starts_with(name, "on") {
+        return None;
+    }
+    let ahead = start.checked_sub(1).and_then(|ahead| value.get(ahead)).copied();
+    let quote = matches!(ahead, Some(b'"' | b'\'' | b'`'));
+    let separated = quote || matches!(ahead, None | Some(0..=b' ' | b'/' | b';' | 0x80..));
+    let known = HANDLERS.iter().any(|handler| starts_with(name, handler));
+    let script = runs_script(value.get(at + 1..)?);
+    let broken =
+        quote || value.get(..start).is_some_and(|head| memchr::memchr3(b'"', b'\'', b'`', head).is_some());
+    let confidence = match (separated, in_tag, known) {
+        (true, true, true) => 0.92,
+        (true, true, false) if script => 0.85,
+        (true, false, true) if script && broken => 0.85,
+        (true, false, true) if script => 0.72,
+        (true, false, true) if broken => 0.6,
+        (false, true, true) if script => 0.8,
+        _ => return None,
+    };
+    Some(Found { code: Code::HtmlHandler, start, end: at + 1, confidence })
+}
+
+/// Whether `value` begins with what a script could be: a call, an assignment.
+fn runs_script(value: &[u8]) -> bool {
+    value.iter().take(NEAR).any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'.'))
+}
+
+/// A URL that runs script, whose colon stands at `at`.
+fn script_url(value: &[u8], at: usize) -> Option<Found> {
+    let before = value.get(at.saturating_sub(40)..at)?;
+    // Browsers skip tabs, line ends and leading control characters in schemes.
+    let mut letters = [0_u8; 10];
+    let (mut count, mut taken) = (0, 0);
+    for &byte in before.iter().rev() {
+        if byte > b' ' {
+            if !byte.is_ascii_alphabetic() || count == letters.len() {
+                break;
+            }
+            count += 1;
+            if let Some(slot) = letters.iter_mut().nth_back(count - 1) {
+                *slot = byte.to_ascii_lowercase();
+            }
+        } else if byte == b' ' && count > 0 {
+            break;
+        }
+        taken += 1;
+    }
+    let word = letters.get(letters.len() - count..)?;
+    let behind = value.get(at + 1..)?;
+    let near = behind.get(..NEAR.min(behind.len())).unwrap_or_default();
+    let confidence = match word {
+        b"javascript" | b"vbscript" | b"livescript" | b"jscript" if behind.first() == Some(&b' ') => 0.4,
+        b"javascript" | b"vbscript" | b"livescript" | b"jscript" => {
+            if near.iter().any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'[' | b'%' | b'/')) {
+                0.88
+            } else {
+                0.55
+            }
+        }
+        b"data"
+            if starts_with(near, "text/html")
+                || starts_with(near, "text/xml")
+                || starts_with(near, "application/xhtml") =>
+        {
+            0.8
+        }
+        b"data" if starts_with(near, "image/svg+xml") || starts_with(near, "text/javascript") => 0.7,
+        _ => return None,
+    };
+    Some(Found { code: Code::HtmlScheme, start: at.saturating_sub(taken), end: at + 1, confidence })
+}
+
+fn starts_with(text: &[u8], word: &str) -> bool {
+    text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn contains(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confidence(value: &str) -> f32 {
+        find(value.as_bytes()).map_or(0.0, |found| found.confidence)
+    }
+
+    #[test]
+    fn script_in_its_many_forms() {
+        for value in [
+            "<script>alert(1)</script>",
+            "<ScRiPt/x src=//evil>",
+            "</textarea><script",
+            "<svg/onload=alert(1)>",
+            "<img src=x onerror\x0c=alert(1)>",
+            "<details open ontoggle=confirm()>",
+            "\" onmouseover=\"alert(1)",
+            "jav\tascript:alert(1)",
+            "javascript:alert`1`",
+            "<a href=\"data:text/html;base64,PHN\">",
+            "<iframe src=//evil>",
+            "<meta http-equiv=refresh content=0>",
+            "<x:script xmlns:x=\"y\">",
+            "<body/onpageshow=alert(1)>",
+        ] {
+            assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_script() {
+        for value in [
+            "a < b and c > d",
+            "<b>bold</b> and <i>italic</i>",
+            "JavaScript: the good parts",
+            "one = two, online=yes, onion = 3",
+            "The script <scripture> of the play",
+            "data: text about html",
+            "http://example.com/?on=1&only=2",
+            "i <3 you",
+            "season=5&option=a",
+        ] {
+            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn any_bytes_end() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(4096).collect();
+        find(&bytes);
+        for part in ["<", "=", ":", "<script", " on", "onload="] {
+            find(part.repeat(20_000).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The coded detectors over the views of one field, and the surest hit of each.
+
+use crate::field::{Field, Place};
+use crate::finding::Decoder;
+use crate::rule::{View, Views};
+
+use super::builtin::Code;
+use super::sql::Sql;
+use super::{CodeHit, auth, html, jwt, shell};
+
+/// Bytes of a view that the coded detectors look at.
+pub(crate) const MAX_VIEW_BYTES: usize = 128 * 1024;
+/// Coded detections in headers count from this confidence: header values are full of punctuation.
+const HEADER_FROM: f32 = 0.8;
+/// Weaker detections are noise.
+const KEEP_FROM: f32 = 0.3;
+
+/// Headers whose values are lists of types, dates, digests and the like.
+const FORMAL_HEADERS: &[&[u8]] = &[
+    b"accept",
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"authorization",
+    b"cache-control",
+    b"connection",
+    b"content-disposition",
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"keep-alive",
+    b"pragma",
+    b"priority",
+    b"proxy-authorization",
+    b"range",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// Scratch memory and hits of one field.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    sql: Sql,
+    tokens: Vec<jwt::Found>,
+    hits: Vec<CodeHit>,
+}
+
+impl Scanner {
+    pub(super) fn clear(&mut self) {
+        self.hits.clear();
+    }
+
+    pub(super) fn hits(&self) -> &[CodeHit] {
+        &self.hits
+    }
+
+    /// What needs no decoding: authentication headers and tokens.
+    pub(super) fn raw(&mut self, field: &Field<'_>, method: &[u8]) {
+        if field.place == Place::Header
+            && let Some(found) = auth::in_header(field, method)
+        {
+            self.keep(found.code, 0, (found.start, found.end), found.confidence);
+        }
+        self.tokens.clear();
+        jwt::find(field, field.value, &mut self.tokens);
+        for index in 0..self.tokens.len() {
+            let Some(&found) = self.tokens.get(index) else { break };
+            self.keep(found.code, 0, (found.start, found.end), found.confidence);
+        }
+    }
+
+    /// What shows in some view. The result is the number of bytes that were left out.
+    pub(super) fn views(&mut self, field: &Field<'_>, views: &Views) -> u64 {
+        let formal = field.place == Place::Header
+            && (FORMAL_HEADERS.contains(&field.name) || field.name.starts_with(b"sec-"));
+        if formal || matches!(field.place, Place::Method | Place::Target) {
+            return 0;
+        }
+        let mut left_out = 0;
+        for (number, view) in views.iter().enumerate() {
+            left_out += view.bytes.len().saturating_sub(MAX_VIEW_BYTES) as u64;
+            self.view(field, number, view);
+        }
+        left_out
+    }
+
+    fn view(&mut self, field: &Field<'_>, number: usize, view: View<'_>) {
+        let bytes = view.bytes.get(..MAX_VIEW_BYTES).unwrap_or(view.bytes);
+        let trust = view.chain.trust();
+        if let Some(found) = auth::in_parameter(field, bytes) {
+            self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
+        }
+        // These detectors skip white space and case themselves.
+        if matches!(view.chain.iter().last(), Some(Decoder::Fold | Decoder::Path)) {
+            return;
+        }
+        let from = if field.place == Place::Header { HEADER_FROM } else { KEEP_FROM };
+        if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
+            self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
+        }
+        if let Some(found) = html::find(bytes).filter(|found| found.confidence * trust >= from) {
+            self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
+        }
+        if matches!(field.place, Place::Header | Place::Path) {
+            return;
+        }
+        if let Some(found) = shell::find(bytes).filter(|found| found.confidence * trust >= from) {
+            self.keep(Code::ShellCommand, number, (found.start, found.end), found.confidence * trust);
+        }
+    }
+
+    /// Keeps the surest hit of each detection, of equal ones the first.
+    fn keep(&mut self, code: Code, view: usize, (start, end): (usize, usize), confidence: f32) {
+        let hit = CodeHit { code, view, start, end, confidence };
+        match self.hits.iter_mut().find(|known| known.code == code) {
+            Some(known) if known.confidence >= confidence => {}
+            Some(known) => *known = hit,
+            None => self.hits.push(hit),
+        }
+    }
+}

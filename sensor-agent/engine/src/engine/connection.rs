@@ -1,0 +1,146 @@
+//! One connection: two directions and what their messages have in common.
+
+use sensor_common::record::tcp;
+
+use super::half::{Half, Tools};
+use super::inspect::{Exchange, Worker};
+use super::settings::Settings;
+use crate::capture::Segment;
+use crate::flow::{Key, Side};
+use crate::http::reader::Scratch;
+use crate::stream::Piece;
+use crate::time::Timestamp;
+
+/// What a segment meant for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on.
+    Open,
+    /// It is over.
+    Closed,
+}
+
+/// What the connections of a thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) worker: Worker,
+    pub(super) scratch: Scratch,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) last_seen: Timestamp,
+    /// Memory of the connection when it was last added up.
+    pub(super) memory: usize,
+    /// It is over, and kept a little so that late segments are not taken for a new one.
+    pub(super) closed: bool,
+    halves: [Option<Half>; 2],
+    exchange: Exchange,
+}
+
+impl Connection {
+    pub(super) fn new(id: u64, key: Key, segment: &Segment<'_>) -> Self {
+        Self {
+            last_seen: segment.time,
+            memory: 0,
+            closed: false,
+            halves: [None, None],
+            exchange: Exchange::new(id, key, segment.interface),
+        }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.exchange.flow_id
+    }
+
+    /// Whether a segment belongs to a later connection between the same endpoints.
+    pub(super) fn is_replaced_by(&self, from: Side, segment: &Segment<'_>) -> bool {
+        let Some(half) = &self.halves[from.index()] else { return false };
+        segment.initial_sequence.is_some_and(|initial| half.initial != Some(initial))
+    }
+
+    /// Takes a segment from one end.
+    pub(super) fn take(&mut self, from: Side, segment: &Segment<'_>, shared: &mut Shared) -> Progress {
+        self.last_seen = self.last_seen.max(segment.time);
+        self.exchange.handshake |= segment.handshake;
+        if segment.flags & tcp::ACK != 0 && segment.flags & tcp::RST == 0 {
+            self.acknowledge(from.other(), segment, shared);
+        }
+        let half = self.halves[from.index()]
+            .get_or_insert_with(|| Half::new(segment.initial_sequence, segment.sequence, &shared.settings));
+        if segment.flags & tcp::RST != 0 {
+            return reset(half, segment, shared);
+        }
+        let exchange = &mut self.exchange;
+        exchange.from_start[from.index()] = half.initial.is_some();
+        if !segment.payload.is_empty() {
+            exchange.note_payload(from, segment.ingress);
+        }
+        let fin = segment.flags & tcp::FIN != 0;
+        let Segment { sequence, payload, wire_len, .. } = *segment;
+        half.take(
+            Piece { sequence, payload, wire_len, fin },
+            &mut tools(exchange, shared, from, segment.time),
+        );
+        shared.worker.verify(exchange, segment.time);
+        let ended = |half: &Option<Half>| half.as_ref().is_some_and(|half| half.stream.is_ended());
+        if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
+    }
+
+    /// Ends both directions: what is incomplete is inspected as far as it came.
+    pub(super) fn end(&mut self, time: Timestamp, shared: &mut Shared) {
+        for side in [Side::Low, Side::High] {
+            if let Some(half) = &mut self.halves[side.index()] {
+                half.end(&mut tools(&mut self.exchange, shared, side, time));
+            }
+        }
+    }
+
+    /// Gives up the hole of a direction if it made no progress since `position`.
+    pub(super) fn lose_patience(&mut self, side: Side, position: i64, time: Timestamp, shared: &mut Shared) {
+        let Some(half) = &mut self.halves[side.index()] else { return };
+        half.watched = false;
+        if half.stream.position() == position {
+            half.give_up_hole(&mut tools(&mut self.exchange, shared, side, time));
+        }
+    }
+
+    /// The position of a hole that nobody looks after yet.
+    pub(super) fn watch_hole(&mut self, side: Side) -> Option<i64> {
+        let half =
+            self.halves[side.index()].as_mut().filter(|half| !half.watched && half.stream.has_hole())?;
+        half.watched = true;
+        Some(half.stream.position())
+    }
+
+    /// Adds up the memory held.
+    pub(super) fn measure(&self) -> usize {
+        let halves: usize = self.halves.iter().flatten().map(Half::memory).sum();
+        halves + self.exchange.memory()
+    }
+
+    fn acknowledge(&mut self, side: Side, segment: &Segment<'_>, shared: &mut Shared) {
+        if let Some(half) = &mut self.halves[side.index()] {
+            half.acknowledge(
+                segment.acknowledgement,
+                &mut tools(&mut self.exchange, shared, side, segment.time),
+            );
+        }
+    }
+}
+
+fn tools<'a>(exchange: &'a mut Exchange, shared: &'a mut Shared, from: Side, time: Timestamp) -> Tools<'a> {
+    let Shared { settings, worker, scratch } = shared;
+    Tools { worker, scratch, exchange, settings, from, time }
+}
+
+/// Only a reset at exactly the expected place has an effect (RFC 9293 section 3.10.7.4, RFC 5961).
+fn reset(half: &Half, segment: &Segment<'_>, shared: &mut Shared) -> Progress {
+    if half.stream.is_next(segment.sequence) {
+        return Progress::Closed;
+    }
+    shared.worker.counters.resets_inexact += 1;
+    Progress::Open
+}

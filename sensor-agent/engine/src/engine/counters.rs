@@ -1,0 +1,91 @@
+//! What an engine counts. Names and help texts are a public contract: they become metrics.
+
+/// What an engine has counted since it was made. Every record ends in exactly one of the outcomes:
+/// `records = accepted + record_malformed + ignored_*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records handed in.
+    pub records: u64,
+    /// Records whose segment reached its flow.
+    pub accepted: u64,
+    /// Records that were no valid record.
+    pub record_malformed: u64,
+    /// Named counters beside these, in a fixed order: name, help, value.
+    pub named: Vec<(&'static str, &'static str, u64)>,
+}
+
+impl Stats {
+    /// The named counter, or 0.
+    #[must_use]
+    pub fn named(&self, name: &str) -> u64 {
+        self.named.iter().find(|(known, ..)| *known == name).map_or(0, |&(.., value)| value)
+    }
+}
+
+macro_rules! counters {
+    ($($name:ident: $help:literal,)*) => {
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct Counters {
+            pub(super) records: u64,
+            pub(super) accepted: u64,
+            pub(super) record_malformed: u64,
+            $(pub(super) $name: u64,)*
+        }
+
+        impl Counters {
+            pub(super) fn stats(&self) -> Stats {
+                Stats {
+                    records: self.records,
+                    accepted: self.accepted,
+                    record_malformed: self.record_malformed,
+                    named: vec![$((stringify!($name), $help, self.$name)),*],
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    ignored_syn: "records ignored because they open a connection; data on a SYN does not reach the application",
+    ignored_no_ack: "records ignored because they lack the ACK flag, as the receiver ignores them",
+    ignored_no_flow: "records without payload ignored because their connection is not known",
+    flows_now: "connections kept",
+    flow_bytes: "bytes of memory held by connections",
+    flows_opened: "connections begun",
+    flows_closed: "connections that ended by FIN or RST",
+    flows_reused: "connections replaced by a new one between the same endpoints",
+    flows_evicted: "connections forgotten because the table was full",
+    flows_evicted_memory: "connections forgotten because all together held too much memory",
+    flows_expired: "connections forgotten because they were idle",
+    requests: "request heads read",
+    responses: "response heads read",
+    transactions: "responses paired with their request",
+    tunnels: "connections that left HTTP by CONNECT or Upgrade",
+    http2_connections: "connections that begin as HTTP/2, which is not inspected",
+    pipeline_overflows: "requests forgotten before their response because too many waited",
+    segments_old: "segments that brought nothing new",
+    segments_queued: "segments that came out of order",
+    segments_after_end: "segments behind the end of their stream",
+    segments_out_of_window: "segments further ahead than any window reaches",
+    resets_inexact: "RST segments without effect because their sequence number was not exact",
+    overlap_conflicts: "segments that contradicted queued ones",
+    queue_overflows: "times the out-of-order data of a stream exceeded its limit",
+    holes_given_up: "holes in a stream given up after time or space ran out",
+    rewinds: "holes that were filled after they had been given up",
+    gaps: "gaps in streams",
+    gap_bytes: "bytes that went by unseen in gaps",
+    resyncs: "times the place in a stream was lost and the next message looked for",
+    heads_too_long: "heads longer than is kept",
+    body_bytes: "bytes of request bodies kept for inspection",
+    body_uninspected_bytes: "bytes of request bodies beyond what is inspected",
+    body_encoded: "request bodies with a content coding",
+    body_undecoded: "request bodies whose content coding was not removed, or only in part",
+    trailer_uninspected_bytes: "bytes of trailer sections beyond what is inspected",
+    fields_dropped: "inspection fields left out because a message had too many",
+    anomalies: "oddities named on requests and responses",
+    findings: "findings",
+    reports: "reports given out",
+    blocks: "blocks given out",
+    blocks_repeated: "blocks not given out again because the same was given out just before",
+    blocks_deferred: "blocks put off until the connection is verified",
+}

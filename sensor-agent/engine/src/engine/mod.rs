@@ -1,0 +1,349 @@
+//! The façade: records in, commands out.
+
+mod blocks;
+mod connection;
+mod counters;
+mod half;
+mod inspect;
+mod settings;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sensor_common::record::tcp;
+
+use crate::capture::{self, Segment};
+use crate::detect::Detector;
+use crate::finding::Finding;
+use crate::flow::lru::Lru;
+use crate::flow::table::{Slot, Table};
+use crate::flow::{Key, Side};
+use crate::http::reader::Scratch;
+use crate::policy::{Policy, Verdict};
+use crate::rule::RuleSet;
+use crate::time::Timestamp;
+use connection::{Connection, Progress, Shared};
+use counters::Counters;
+pub use counters::Stats;
+use inspect::Worker;
+pub use settings::Settings;
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Write a block entry for `source`, at once.
+    Block(Block),
+    /// Record and publish a report.
+    Report(Box<Report>),
+}
+
+/// A block decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The address to block.
+    pub source: IpAddr,
+    /// When the block ends, counted from the data's own time.
+    pub until: Timestamp,
+    /// Count matches, but drop nothing.
+    pub shadow: bool,
+    /// One printable line: class and rule.
+    pub reason: String,
+}
+
+/// Findings of one transaction, with what people need to understand them. All text is printable and redacted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// When the deciding segment passed the tap.
+    pub time: Timestamp,
+    /// Number of the flow within this engine's run; never 0.
+    pub flow_id: u64,
+    /// Interface index.
+    pub interface: u32,
+    /// The side that sent the request.
+    pub client: SocketAddr,
+    /// The side that got it.
+    pub server: SocketAddr,
+    /// Number of the transaction in its connection, from 0.
+    pub transaction: u64,
+    /// The request line and two headers.
+    pub request: RequestSummary,
+    /// Everything found, the most confident first; never empty.
+    pub findings: Vec<Finding>,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Until when the source is blocked (or would be, when observing), if it is.
+    pub blocked_until: Option<Timestamp>,
+    /// Bytes of the flow's client side that were on the wire, but not captured.
+    pub client_bytes_missed: u64,
+}
+
+/// A request line and headers as printable, redacted text, each at most [`SUMMARY_LEN`] characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestSummary {
+    /// Method.
+    pub method: String,
+    /// Host header.
+    pub host: String,
+    /// Target.
+    pub target: String,
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    pub protocol: String,
+    /// User-Agent header.
+    pub user_agent: String,
+    /// Referer header.
+    pub referer: String,
+    /// Content-Type header.
+    pub content_type: String,
+}
+
+/// Most characters of each text in a [`RequestSummary`].
+pub const SUMMARY_LEN: usize = 1024;
+
+/// One engine: the flows of one ring.
+#[derive(Debug)]
+pub struct Engine {
+    table: Table<Connection>,
+    shared: Shared,
+    /// Connections that hold memory, the one that used it least recently first.
+    holders: Lru,
+    memory: usize,
+    /// Holes in streams that are given up at a time, in the order of these times.
+    holes: VecDeque<Hole>,
+    /// Closed connections that are forgotten at a time, in the order of these times.
+    closed: VecDeque<Closed>,
+    flows: u64,
+    now: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    due: Timestamp,
+    slot: Slot,
+    flow_id: u64,
+    side: Side,
+    position: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    due: Timestamp,
+    slot: Slot,
+    flow_id: u64,
+}
+
+/// How long a closed connection is kept, so that late copies of its segments do not begin a new one.
+const CLOSED_FOR: Duration = Duration::from_secs(2);
+/// Most closed connections kept.
+const MAX_CLOSED: usize = 4096;
+/// Most connections that one call of [`Engine::handle_timeout`] forgets.
+const MAX_EXPIRED_AT_ONCE: usize = 1024;
+
+impl Engine {
+    /// An engine without flows.
+    #[must_use]
+    pub fn new(settings: Settings, rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
+        let worker = Worker::new(Detector::new(rules), policy);
+        Self {
+            table: Table::new(settings.max_flows),
+            shared: Shared { settings, worker, scratch: Scratch::default() },
+            holders: Lru::default(),
+            memory: 0,
+            holes: VecDeque::new(),
+            closed: VecDeque::new(),
+            flows: 0,
+            now: Timestamp::default(),
+        }
+    }
+
+    /// Takes one record of a ring.
+    pub fn handle_record(&mut self, record: &[u8]) {
+        self.counters().records += 1;
+        match capture::decode(record) {
+            Ok(segment) => self.handle_segment(&segment),
+            Err(_) => self.counters().record_malformed += 1,
+        }
+    }
+
+    /// The next thing to do, if any; call until `None`.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.shared.worker.commands.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] wants to be called, if at all.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let idle = self.table.oldest().and_then(|slot| self.table.get(slot));
+        let idle = idle.map(|connection| connection.last_seen + self.shared.settings.flow_idle);
+        let hole = self.holes.front().map(|hole| hole.due);
+        let closed = self.closed.front().map(|closed| closed.due);
+        [idle, hole, closed].into_iter().flatten().min()
+    }
+
+    /// Lets time pass: holes are given up, closed and idle flows are forgotten. Calling it early is harmless; when much is
+    /// due, [`Engine::poll_timeout`] stays in the past, and it wants to be called again.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.give_up_holes();
+        while let Some(closed) = self.closed.pop_front_if(|closed| closed.due <= now) {
+            self.forget_closed(closed);
+        }
+        let idle = self.shared.settings.flow_idle;
+        for _ in 0..MAX_EXPIRED_AT_ONCE {
+            let Some(slot) = self.table.oldest() else { return };
+            if self.table.get(slot).is_none_or(|connection| connection.last_seen + idle > now) {
+                return;
+            }
+            self.counters().flows_expired += 1;
+            self.remove(slot);
+        }
+    }
+
+    /// Uses other rules from the next message on.
+    pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
+        self.shared.worker.detector.replace_rules(rules);
+    }
+
+    /// Uses another policy from the next verdict on.
+    pub fn replace_policy(&mut self, policy: Arc<Policy>) {
+        self.shared.worker.policy = policy;
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut counters = self.shared.worker.counters.clone();
+        counters.flows_now = self.table.len() as u64;
+        counters.flow_bytes = self.memory as u64;
+        counters.stats()
+    }
+
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.shared.worker.counters
+    }
+
+    fn handle_segment(&mut self, segment: &Segment<'_>) {
+        if segment.flags & tcp::SYN != 0 {
+            return self.counters().ignored_syn += 1;
+        }
+        if segment.flags & (tcp::ACK | tcp::RST) == 0 {
+            return self.counters().ignored_no_ack += 1;
+        }
+        let (key, from) = Key::of(segment);
+        let Some(slot) = self.connection(key, from, segment) else {
+            return self.counters().ignored_no_flow += 1;
+        };
+        self.counters().accepted += 1;
+        self.now = self.now.max(segment.time);
+        self.table.touch(slot);
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        let progress = connection.take(from, segment, &mut self.shared);
+        if progress == Progress::Closed && !std::mem::replace(&mut connection.closed, true) {
+            connection.end(segment.time, &mut self.shared);
+            self.keep_closed(slot);
+        }
+        self.watch_holes(slot);
+        self.account(slot);
+        self.enforce_memory();
+    }
+
+    /// The connection of a segment; a new one if there is none, unless the segment has nothing to begin one with.
+    fn connection(&mut self, key: Key, from: Side, segment: &Segment<'_>) -> Option<Slot> {
+        if let Some(slot) = self.table.find(&key) {
+            if !self.table.get(slot)?.is_replaced_by(from, segment) {
+                return Some(slot);
+            }
+            self.counters().flows_reused += 1;
+            self.remove(slot);
+        }
+        if segment.wire_len == 0 {
+            return None;
+        }
+        if self.table.is_full()
+            && let Some(oldest) = self.table.oldest()
+        {
+            self.counters().flows_evicted += 1;
+            self.remove(oldest);
+        }
+        self.flows += 1;
+        self.counters().flows_opened += 1;
+        Some(self.table.insert(key, Connection::new(self.flows, key, segment)))
+    }
+
+    /// Forgets a connection; what is incomplete in it is inspected as far as it came.
+    fn remove(&mut self, slot: Slot) {
+        let Some(mut connection) = self.table.remove(slot) else { return };
+        self.holders.remove(slot);
+        self.memory -= connection.memory;
+        connection.end(self.now, &mut self.shared);
+    }
+
+    fn keep_closed(&mut self, slot: Slot) {
+        let Some(flow_id) = self.table.get(slot).map(Connection::id) else { return };
+        self.counters().flows_closed += 1;
+        self.closed.push_back(Closed { due: self.now + CLOSED_FOR, slot, flow_id });
+        if self.closed.len() > MAX_CLOSED
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.forget_closed(oldest);
+        }
+    }
+
+    fn forget_closed(&mut self, closed: Closed) {
+        if self.table.get(closed.slot).is_some_and(|connection| connection.id() == closed.flow_id) {
+            self.remove(closed.slot);
+        }
+    }
+
+    fn watch_holes(&mut self, slot: Slot) {
+        let due = self.now + self.shared.settings.hole_patience;
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        let flow_id = connection.id();
+        for side in [Side::Low, Side::High] {
+            if let Some(position) = connection.watch_hole(side) {
+                self.holes.push_back(Hole { due, slot, flow_id, side, position });
+            }
+        }
+    }
+
+    fn give_up_holes(&mut self) {
+        while let Some(hole) = self.holes.pop_front_if(|hole| hole.due <= self.now) {
+            let Some(connection) = self.table.get_mut(hole.slot) else { continue };
+            if connection.id() == hole.flow_id {
+                connection.lose_patience(hole.side, hole.position, self.now, &mut self.shared);
+                self.watch_holes(hole.slot);
+                self.account(hole.slot);
+            }
+        }
+        self.enforce_memory();
+    }
+
+    /// Brings the sum of all memory up to date with one connection.
+    fn account(&mut self, slot: Slot) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        let memory = connection.measure();
+        self.memory = self.memory - connection.memory + memory;
+        connection.memory = memory;
+        if memory > HOLDER_FROM {
+            self.holders.touch(slot);
+        } else {
+            self.holders.remove(slot);
+        }
+    }
+
+    /// The holder that used its memory least recently makes room, until all together keep to the limit.
+    fn enforce_memory(&mut self) {
+        while self.memory > self.shared.settings.max_total_bytes {
+            let Some(slot) = self.holders.oldest().or_else(|| self.table.oldest()) else { return };
+            self.counters().flows_evicted_memory += 1;
+            self.remove(slot);
+        }
+    }
+}
+
+/// A connection with more memory than this is asked first to make room.
+const HOLDER_FROM: usize = 4096;

@@ -1,0 +1,46 @@
+//! Limits of an engine. Each has a counter that says how often it was reached.
+
+use std::time::Duration;
+
+/// Limits and switches of an engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Connections kept at once; the one idle for longest makes room (`flows_evicted`).
+    pub max_flows: usize,
+    /// A connection without a segment for this long is forgotten (`flows_expired`).
+    pub flow_idle: Duration,
+    /// Bytes of out-of-order data kept for one direction of a flow (`queue_overflows`).
+    pub max_stream_bytes: usize,
+    /// Segments of out-of-order data kept for one direction of a flow (`queue_overflows`).
+    pub max_stream_segments: usize,
+    /// A hole in a stream is given up after this time without progress (`holes_given_up`).
+    pub hole_patience: Duration,
+    /// Bytes of a message head that are kept and inspected (`heads_too_long`).
+    pub max_head_bytes: usize,
+    /// Requests of a connection that may wait for their responses; the oldest is forgotten (`pipeline_overflows`).
+    pub max_pipelined: usize,
+    /// Bytes kept for all flows of this engine together; the flow idle for longest that holds memory makes room
+    /// (`flows_evicted_memory`).
+    pub max_total_bytes: usize,
+    /// Bytes of a request body that are inspected (`body_uninspected_bytes`).
+    pub max_body_bytes: usize,
+    /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
+    pub max_decoded_body_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_flows: 65_536,
+            flow_idle: Duration::from_secs(600),
+            max_stream_bytes: 256 * 1024,
+            max_stream_segments: 1024,
+            hole_patience: Duration::from_secs(1),
+            max_head_bytes: 64 * 1024,
+            max_pipelined: 128,
+            max_total_bytes: 64 << 20,
+            max_body_bytes: 128 * 1024,
+            max_decoded_body_bytes: 512 * 1024,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Inspection fields of a request head.
+
+use memchr::{memchr, memchr_iter};
+
+use super::anomaly::Anomaly;
+use super::message::{Request, Span};
+use crate::field::{Fields, Place};
+
+/// Longest header name that is written in lower case; a longer one is kept as it is.
+const MAX_NAME: usize = 256;
+
+/// Adds the fields of a request head: method, target, path, query, headers, cookies, and odd names.
+pub fn push_head(request: &Request, fields: &mut Fields) {
+    let target = request.target.start as usize;
+    fields.push(Place::Method, b"", request.method(), request.method.start as usize);
+    fields.push(Place::Target, b"", request.target(), target);
+    fields.push(Place::Path, b"", request.path(), target);
+    push_pairs(Place::Query, b'&', request.query(), target + request.path().len() + 1, fields);
+    for header in &request.headers {
+        push_header(header.name.of(&request.head), header.value, &request.head, fields);
+    }
+}
+
+/// What is odd about the request once its fields are looked at.
+pub fn note_query(request: &mut Request) {
+    let separated = memchr(b';', request.query()).is_some();
+    request.anomalies.insert_if(separated, Anomaly::QuerySemicolon);
+}
+
+/// Adds the pairs of `name=value&name=value` (WHATWG URL, application/x-www-form-urlencoded); a piece without `=` is a name
+/// with an empty value, so it counts as a name and is looked at there.
+pub fn push_pairs(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
+    let mut start = 0;
+    for end in memchr_iter(separator, text).chain([text.len()]) {
+        let pair = &text[start..end];
+        if !pair.is_empty() {
+            push_pair(place, pair, offset + start, fields);
+        }
+        start = end + 1;
+    }
+}
+
+/// Adds `name` as a value of [`Place::Name`] if it holds more than names do.
+pub fn push_name(name: &[u8], offset: usize, fields: &mut Fields) {
+    if !name.iter().all(|&byte| is_plain(byte)) {
+        fields.push(Place::Name, b"", name, offset);
+    }
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-')
+}
+
+fn push_pair(place: Place, pair: &[u8], offset: usize, fields: &mut Fields) {
+    let equals = memchr(b'=', pair);
+    let name = &pair[..equals.unwrap_or(pair.len())];
+    let value = equals.map_or(&[][..], |at| &pair[at + 1..]);
+    push_name(name, offset, fields);
+    fields.push(place, name, value, offset + pair.len() - value.len());
+}
+
+fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
+    if name.eq_ignore_ascii_case(b"cookie") {
+        return push_cookies(value.of(head), value.start as usize, fields);
+    }
+    let mut lower = [0; MAX_NAME];
+    let name = match lower.get_mut(..name.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            &*lower
+        }
+        None => name,
+    };
+    push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
+    fields.push(Place::Header, name, value.of(head), value.start as usize);
+}
+
+/// Adds the pairs of a Cookie header (RFC 6265 section 4.2.1).
+fn push_cookies(text: &[u8], offset: usize, fields: &mut Fields) {
+    let mut start = 0;
+    for end in memchr_iter(b';', text).chain([text.len()]) {
+        let pair = &text[start..end];
+        let lead = pair.len() - pair.trim_ascii_start().len();
+        let trimmed = pair.trim_ascii();
+        if !trimmed.is_empty() {
+            match memchr(b'=', trimmed) {
+                Some(_) => push_pair(Place::Cookie, trimmed, offset + start + lead, fields),
+                None => _ = fields.push(Place::Cookie, b"", trimmed, offset + start + lead),
+            }
+        }
+        start = end + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::parse_request;
+
+    fn shown(head: &str) -> Vec<String> {
+        let (mut request, mut fields) = (Request::default(), Fields::default());
+        parse_request(head.as_bytes(), &mut request);
+        push_head(&request, &mut fields);
+        for field in fields.iter().filter(|field| field.place != Place::Name && !field.value.is_empty()) {
+            assert_eq!(&request.head[field.offset as usize..][..field.value.len()], field.value, "{field}");
+        }
+        fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii())).collect()
+    }
+
+    #[test]
+    fn fields_of_a_head() {
+        let head = "POST /a/b?id=1'&x&a%5b%5d=2&=3? HTTP/1.1\r\nHost: h\r\nUser-Agent:  u v\r\nCookie: s=1; t=a=b;;u\r\n\r\n";
+        assert_eq!(
+            shown(head),
+            [
+                "method=POST",
+                r"target=/a/b?id=1\'&x&a%5b%5d=2&=3?",
+                "path=/a/b",
+                r"query.id=1\'",
+                "query.x=",
+                "name=a%5b%5d",
+                "query.a%5b%5d=2",
+                "query=3?",
+                "header.host=h",
+                "header.user-agent=u v",
+                "cookie.s=1",
+                "cookie.t=a=b",
+                "cookie=u",
+            ]
+        );
+    }
+
+    #[test]
+    fn odd_names_are_looked_at_as_values() {
+        let shown = shown("GET /?<script>=1&$where=2 HTTP/1.0\r\nX{}: y\r\n\r\n");
+        assert_eq!(shown.iter().filter(|field| field.starts_with("name=")).count(), 3);
+    }
+}

@@ -1,0 +1,62 @@
+//! A rule's examples: small requests that are run through the matcher that runs on traffic.
+
+use crate::field::{Fields, Place};
+use crate::http::message::{HeaderSpan, Request, Span};
+
+use super::compile::RuleExamples;
+use super::error::RuleError;
+use super::matcher::{Matcher, Scope};
+use super::source::Example;
+use super::{RuleSet, Views};
+
+/// Reports every example that does not do what it says.
+pub(super) fn run(set: &RuleSet, rules: &[RuleExamples<'_>], errors: &mut Vec<RuleError>) {
+    let mut matcher = Matcher::new(set);
+    for RuleExamples { source, rule, examples } in rules {
+        let Some(info) = set.rules.get(*rule).map(|rule| &rule.info) else { continue };
+        for example in examples {
+            if matches(set, &mut matcher, *rule, example) == example.matches {
+                continue;
+            }
+            let reason = match example.matches {
+                true => format!("example `{}` does not match, expected a match", example.text),
+                false => format!("example `{}` matches, expected none", example.text),
+            };
+            errors.push(RuleError::at(source.name, source.text, example.at, Some(&info.id), reason));
+        }
+    }
+}
+
+fn matches(set: &RuleSet, matcher: &mut Matcher, rule: usize, example: &Example) -> bool {
+    let (request, fields) = request(example);
+    let scope = Scope { request: &request, fields: &fields };
+    let (mut views, mut hits) = (Views::default(), Vec::new());
+    for (index, field) in fields.iter().enumerate() {
+        views.fill(&field);
+        matcher.search(set, scope, index, &field, &views, &mut hits);
+    }
+    hits.iter().any(|hit| hit.rule == rule)
+}
+
+/// The request that an example describes, as head and as fields.
+fn request(example: &Example) -> (Request, Fields) {
+    let (mut request, mut fields) = (Request::default(), Fields::default());
+    let mut append = |bytes: &[u8]| {
+        let start = request.head.len() as u32;
+        request.head.extend_from_slice(bytes);
+        Span { start, end: request.head.len() as u32 }
+    };
+    for (place, name, value) in &example.fields {
+        fields.push(*place, name.as_bytes(), value.as_bytes(), 0);
+        match place {
+            Place::Method => request.method = append(value.as_bytes()),
+            Place::Target | Place::Path => request.target = append(value.as_bytes()),
+            Place::Header => {
+                let (name, value) = (append(name.as_bytes()), append(value.as_bytes()));
+                request.headers.push(HeaderSpan { name, value });
+            }
+            _ => {}
+        }
+    }
+    (request, fields)
+}

@@ -1,0 +1,180 @@
+//! Field patterns: which fields of a request a rule looks at.
+
+use std::fmt;
+
+use crate::field::{Field, Place};
+
+/// Names of places a rule can give, with the places they mean.
+pub(crate) const PLACES: &[(&str, &[Place])] = &[
+    ("method", &[Place::Method]),
+    ("target", &[Place::Target]),
+    ("path", &[Place::Path]),
+    ("query", &[Place::Query]),
+    ("header", &[Place::Header]),
+    ("cookie", &[Place::Cookie]),
+    ("body.form", &[Place::Form]),
+    ("body.json", &[Place::Json]),
+    ("body.multipart", &[Place::Multipart]),
+    ("body.xml", &[Place::Xml]),
+    ("body.text", &[Place::Text]),
+    ("body", &[Place::Form, Place::Json, Place::Multipart, Place::Xml, Place::Text]),
+    ("name", &[Place::Name]),
+    ("args", ARGS),
+];
+
+/// Everything a client passes as a parameter.
+const ARGS: &[Place] = &[
+    Place::Query,
+    Place::Form,
+    Place::Json,
+    Place::Multipart,
+    Place::Xml,
+    Place::Text,
+    Place::Cookie,
+    Place::Name,
+];
+
+/// A set of fields: places, and a name within them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPattern {
+    places: &'static [Place],
+    name: NamePattern,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NamePattern {
+    Any,
+    /// Equal without case.
+    Exact(Box<str>),
+    /// Begins so, without case.
+    Prefix(Box<str>),
+}
+
+impl FieldPattern {
+    /// Reads `query.id`, `header.x-*`, `body.*`, `args`, `path`; `None` if no place is named so.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let whole = |&&(place, _): &&(&str, &[Place])| {
+            text.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let (place, places) = PLACES.iter().find(whole)?;
+        let name = text.get(place.len()..)?.strip_prefix('.');
+        let name = match name {
+            None | Some("*") => NamePattern::Any,
+            Some("") => return None,
+            Some(name) => match name.strip_suffix('*') {
+                Some(prefix) => NamePattern::Prefix(prefix.into()),
+                None => NamePattern::Exact(name.into()),
+            },
+        };
+        Some(Self { places, name })
+    }
+
+    /// Whether the field is one of the set.
+    #[must_use]
+    pub fn matches(&self, field: &Field<'_>) -> bool {
+        self.places.contains(&field.place) && self.matches_name(field.name)
+    }
+
+    /// Whether the set has fields of `place` with this name.
+    pub(crate) fn matches_name(&self, got: &[u8]) -> bool {
+        match &self.name {
+            NamePattern::Any => true,
+            NamePattern::Exact(name) => got.eq_ignore_ascii_case(name.as_bytes()),
+            NamePattern::Prefix(prefix) => {
+                got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
+        }
+    }
+
+    /// Whether fields of `place` can be in the set.
+    pub(crate) fn has(&self, place: Place) -> bool {
+        self.places.contains(&place)
+    }
+
+    /// Whether the set is the method or fields of one name: few bytes a request, so that a rule without a literal
+    /// may run on them.
+    pub(crate) fn is_single(&self) -> bool {
+        self.places == [Place::Method] || matches!(self.name, NamePattern::Exact(_))
+    }
+
+    /// A field of the set that stands for it in examples.
+    pub(crate) fn example_field(&self) -> (Place, String) {
+        let preferred = if self.has(Place::Json) { Some(Place::Json) } else { self.places.first().copied() };
+        let place = preferred.unwrap_or(Place::Text);
+        let name = match &self.name {
+            NamePattern::Exact(name) => name.to_string(),
+            NamePattern::Prefix(prefix) => format!("{prefix}example"),
+            NamePattern::Any if has_names(place) => "example".to_owned(),
+            NamePattern::Any => String::new(),
+        };
+        (place, name)
+    }
+}
+
+/// Whether fields of `place` have names.
+fn has_names(place: Place) -> bool {
+    !matches!(place, Place::Method | Place::Target | Place::Path | Place::Text | Place::Name)
+}
+
+/// Splits an example `query.id=value` into place, name and value; `None` if it does not begin with a field's name.
+pub(crate) fn parse_assignment(text: &str) -> Option<(Place, &str, &str)> {
+    let (field, value) = text.split_once('=')?;
+    let whole = |&&(place, places): &&(&str, &'static [Place])| {
+        let rest = field.strip_prefix(place);
+        places.len() == 1 && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let (text, places) = PLACES.iter().find(whole)?;
+    let place = *places.first()?;
+    let name = field.get(text.len()..)?.trim_start_matches('.');
+    let spaced = name.bytes().any(|byte| byte.is_ascii_whitespace());
+    (has_names(place) != name.is_empty() && !spaced).then_some((place, name, value))
+}
+
+impl fmt::Display for FieldPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = PLACES.iter().find(|(_, places)| *places == self.places).map_or("", |(name, _)| name);
+        match &self.name {
+            NamePattern::Any => f.write_str(place),
+            NamePattern::Exact(name) => write!(f, "{place}.{name}"),
+            NamePattern::Prefix(prefix) => write!(f, "{place}.{prefix}*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, place: Place, name: &str) -> bool {
+        let field = Field { place, name: name.as_bytes(), value: b"", offset: 0 };
+        FieldPattern::parse(pattern).unwrap().matches(&field)
+    }
+
+    #[test]
+    fn patterns_select_fields() {
+        assert!(matches("query.id", Place::Query, "ID") && !matches("query.id", Place::Query, "ids"));
+        assert!(matches("body.*", Place::Json, "a.b") && !matches("body.*", Place::Query, "a"));
+        assert!(matches("body.json.user.*", Place::Json, "user.name"));
+        assert!(!matches("body.json.user.*", Place::Form, "user.name"));
+        assert!(matches("args", Place::Cookie, "x") && matches("args", Place::Name, ""));
+        assert!(!matches("args", Place::Header, "x"));
+        assert!(matches("path", Place::Path, ""));
+    }
+
+    #[test]
+    fn unknown_places_are_refused() {
+        for text in ["", "querys.id", "query.", "bodys", "Query.id"] {
+            assert_eq!(FieldPattern::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn assignments_name_one_field() {
+        assert_eq!(parse_assignment("query.id=1=1"), Some((Place::Query, "id", "1=1")));
+        assert_eq!(parse_assignment("method=POST"), Some((Place::Method, "", "POST")));
+        assert_eq!(parse_assignment("body.json.a.b=x"), Some((Place::Json, "a.b", "x")));
+        for plain in ["1=1", "query=1", "args.x=1", "no", "method.x=1", "query.a b=c"] {
+            assert_eq!(parse_assignment(plain), None, "{plain}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Matching: one pass for literals over each view of a value, then the patterns of the rules whose literal was seen.
+//! The caches of the lazy automata are owned here, one set a worker thread, so that matching takes no lock.
+
+use aho_corasick::Input as LiteralInput;
+use regex_automata::{Input, meta};
+
+use crate::field::{Field, Fields, Place};
+use crate::finding::Decoder;
+use crate::http::message::Request;
+
+use super::view::{Chain, View, Views};
+use super::{Condition, FieldPattern, Rule, RuleSet};
+
+/// Longest value in which rules without a literal are searched: their fields are short ones.
+pub const SHORT_FIELD_BYTES: usize = 1024;
+
+/// A match of a rule in a view of a field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// Number of the rule in its set.
+    pub rule: usize,
+    /// Number of the field.
+    pub field: usize,
+    /// Number of the view.
+    pub view: usize,
+    /// First byte of the match in the view.
+    pub start: usize,
+    /// Behind the last byte of the match.
+    pub end: usize,
+    /// The rule's confidence, less what the view's decoders cost.
+    pub confidence: f32,
+}
+
+/// What conditions of a rule can look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The request's head.
+    pub request: &'a Request,
+    /// The fields that are inspected together.
+    pub fields: &'a Fields,
+}
+
+/// What a matcher has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MatchStats {
+    /// Bytes of views scanned for literals.
+    pub scanned_bytes: u64,
+    /// Patterns that were searched because of a literal.
+    pub candidates: u64,
+}
+
+/// Scratch memory of one worker for one rule set.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    caches: Vec<Option<meta::Cache>>,
+    /// Per rule the number of the last scan in which it became a candidate.
+    seen: Vec<u64>,
+    scan: u64,
+    candidates: Vec<u32>,
+    stats: MatchStats,
+}
+
+impl Matcher {
+    /// A matcher for this set.
+    #[must_use]
+    pub fn new(set: &RuleSet) -> Self {
+        let count = set.rules.len();
+        Self { caches: (0..count).map(|_| None).collect(), seen: vec![0; count], ..Self::default() }
+    }
+
+    /// Appends the hits in all views of a field, one a rule: that in the view with the fewest decoders.
+    pub fn search(
+        &mut self,
+        set: &RuleSet,
+        scope: Scope<'_>,
+        index: usize,
+        field: &Field<'_>,
+        views: &Views,
+        hits: &mut Vec<Hit>,
+    ) {
+        let first = hits.len();
+        for (number, view) in views.iter().enumerate() {
+            self.collect(set, field, view.bytes);
+            for at in 0..self.candidates.len() {
+                let Some(rule) = self.candidates.get(at).map(|&rule| rule as usize) else { break };
+                if hits.iter().skip(first).any(|hit| hit.rule == rule) {
+                    continue;
+                }
+                if let Some((start, end, confidence)) = self.verify(set, scope, rule, field, view) {
+                    hits.push(Hit { rule, field: index, view: number, start, end, confidence });
+                }
+            }
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> MatchStats {
+        self.stats
+    }
+
+    /// Gathers the rules that can match in `bytes`.
+    fn collect(&mut self, set: &RuleSet, field: &Field<'_>, bytes: &[u8]) {
+        self.candidates.clear();
+        self.scan += 1;
+        if bytes.len() <= SHORT_FIELD_BYTES {
+            self.candidates.extend(set.short_rules.iter().filter(|&&rule| set.looks_at(rule, field)));
+        }
+        let Some(prefilter) = &set.prefilter else { return };
+        self.stats.scanned_bytes += bytes.len() as u64;
+        for found in prefilter.find_overlapping_iter(LiteralInput::new(bytes)) {
+            let Some(&rule) = set.literal_rules.get(found.pattern().as_usize()) else { continue };
+            let Some(seen) = self.seen.get_mut(rule as usize) else { continue };
+            if *seen != self.scan {
+                *seen = self.scan;
+                if set.looks_at(rule, field) {
+                    self.candidates.push(rule);
+                }
+            }
+        }
+    }
+
+    /// The match of a rule in a view, with its confidence.
+    fn verify(
+        &mut self,
+        set: &RuleSet,
+        scope: Scope<'_>,
+        number: usize,
+        field: &Field<'_>,
+        view: View<'_>,
+    ) -> Option<(usize, usize, f32)> {
+        let rule = set.rules.get(number)?;
+        if !rule.allows(view.chain) {
+            return None;
+        }
+        self.stats.candidates += 1;
+        let cache = self.caches.get_mut(number)?.get_or_insert_with(|| rule.regex.create_cache());
+        let found = rule.regex.search_with(cache, &Input::new(view.bytes))?;
+        let holds = rule.also.iter().all(|condition| condition.holds(scope, field));
+        holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
+    }
+}
+
+impl RuleSet {
+    /// Whether a value is so plain that no rule can match in it.
+    pub(crate) fn needs_no_look(&self, field: &Field<'_>) -> bool {
+        is_plain(field) && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
+    }
+
+    fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
+        self.rules.get(rule as usize).is_some_and(|rule| rule.fields.iter().any(|one| one.matches(field)))
+    }
+}
+
+impl Rule {
+    /// Whether the rule may match behind these decoders.
+    fn allows(&self, chain: Chain) -> bool {
+        // Folding white space hides nothing, so that it needs no leave.
+        let allowed = |decoders: &Vec<Decoder>| {
+            chain.iter().all(|step| step == Decoder::Fold || decoders.contains(&step))
+        };
+        self.decoders.as_ref().is_none_or(allowed)
+    }
+}
+
+impl Condition {
+    /// Whether some field of the request fulfils the condition (none, for a negated one). Conditions are rare and
+    /// come last, so that they use the shared cache of their pattern.
+    fn holds(&self, scope: Scope<'_>, field: &Field<'_>) -> bool {
+        let fits = |one: &Field<'_>| {
+            self.fields.iter().any(|pattern| pattern.matches(one)) && self.regex.is_match(one.value)
+        };
+        (fits(field) || scope.fields.iter().any(|one| fits(&one)) || self.holds_in_head(scope.request))
+            != self.not
+    }
+
+    /// Whether the head fulfils the condition: while a body is inspected, its fields are no longer at hand.
+    fn holds_in_head(&self, request: &Request) -> bool {
+        let line = [
+            (Place::Method, request.method()),
+            (Place::Target, request.target()),
+            (Place::Path, request.path()),
+        ];
+        let in_line = |(place, value): (Place, &[u8])| {
+            self.fields.iter().any(|pattern| pattern.has(place)) && self.regex.is_match(value)
+        };
+        let in_header = |(name, value): (&[u8], &[u8])| {
+            let named = |pattern: &FieldPattern| pattern.has(Place::Header) && pattern.matches_name(name);
+            self.fields.iter().any(named) && self.regex.is_match(value)
+        };
+        line.into_iter().any(in_line) || request.headers().any(in_header)
+    }
+}
+
+/// Whether the value is of the kind that needs no look: a word, a number, an identifier.
+fn is_plain(field: &Field<'_>) -> bool {
+    let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
+    let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    field.place != Place::Name && field.value.iter().all(plain) && !field.value.windows(2).any(telling)
+}

@@ -1,0 +1,201 @@
+//! Views of a value: the value as it stood, and what decoders make of it. Attacks are encoded in the hope that the
+//! sensor decodes less than the application does, so every intermediate step is kept and looked at.
+
+use crate::field::{Field, Place};
+use crate::finding::Decoder;
+
+use super::decode;
+
+/// Percent-encodings resolved one inside the other.
+pub const MAX_PERCENT_DEPTH: usize = 3;
+/// Most decoders in a row.
+pub const MAX_CHAIN: usize = 8;
+
+/// Decoders in the order in which they were applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    steps: [Option<Decoder>; MAX_CHAIN],
+    len: u8,
+}
+
+impl Chain {
+    fn with(mut self, decoder: Decoder) -> Self {
+        if let Some(free) = self.steps.get_mut(usize::from(self.len)) {
+            *free = Some(decoder);
+            self.len += 1;
+        }
+        self
+    }
+
+    /// The decoders in order.
+    pub fn iter(&self) -> impl Iterator<Item = Decoder> + '_ {
+        self.steps.iter().flatten().copied()
+    }
+
+    /// Whether `decoder` is among them.
+    #[must_use]
+    pub fn has(&self, decoder: Decoder) -> bool {
+        self.iter().any(|step| step == decoder)
+    }
+
+    /// Share of a rule's confidence that is left behind these decoders: text that is only text after base64 may
+    /// never be decoded by the application.
+    #[must_use]
+    pub fn trust(&self) -> f32 {
+        if self.has(Decoder::Base64) { 0.8 } else { 1.0 }
+    }
+}
+
+/// One view, borrowed from [`Views`].
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The bytes behind the decoders.
+    pub bytes: &'a [u8],
+    /// How they came to be.
+    pub chain: Chain,
+}
+
+/// `start <= end`, within `Views::bytes`.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    start: usize,
+    end: usize,
+    chain: Chain,
+}
+
+/// The views of one field; reused for the next.
+#[derive(Debug, Default)]
+pub struct Views {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    scratch: Vec<u8>,
+}
+
+impl Views {
+    /// Replaces the views by those of `field`.
+    pub fn fill(&mut self, field: &Field<'_>) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.bytes.extend_from_slice(field.value);
+        self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
+        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target);
+        for depth in 0..MAX_PERCENT_DEPTH {
+            let plus = plus && depth == 0;
+            if !self.step(Decoder::Percent, |input, out| decode::percent(input, plus, out)) {
+                break;
+            }
+        }
+        let decoded = self.entries.len() - 1;
+        self.step(Decoder::Unicode, decode::unicode);
+        self.step(Decoder::HtmlEntities, decode::html);
+        self.step(Decoder::JsEscapes, decode::js);
+        let plain = self.entries.len() - 1;
+        self.step(Decoder::SqlComments, decode::sql_comments);
+        self.step(Decoder::Fold, decode::fold);
+        self.step_from(plain, Decoder::Path, normalise_path);
+        if self.step_from(decoded, Decoder::Base64, decode::base64) {
+            self.step(Decoder::Percent, |input, out| decode::percent(input, false, out));
+        }
+    }
+
+    /// The views, the raw one first.
+    pub fn iter(&self) -> impl Iterator<Item = View<'_>> {
+        self.entries.iter().map(|entry| self.view(entry))
+    }
+
+    /// The view of this number.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<View<'_>> {
+        self.entries.get(index).map(|entry| self.view(entry))
+    }
+
+    fn view(&self, entry: &Entry) -> View<'_> {
+        View { bytes: self.bytes.get(entry.start..entry.end).unwrap_or_default(), chain: entry.chain }
+    }
+
+    fn step(&mut self, decoder: Decoder, decode: impl Fn(&[u8], &mut Vec<u8>) -> bool) -> bool {
+        self.step_from(self.entries.len() - 1, decoder, decode)
+    }
+
+    /// Adds what `decode` makes of view `from`, if that is something new.
+    fn step_from(
+        &mut self,
+        from: usize,
+        decoder: Decoder,
+        decode: impl Fn(&[u8], &mut Vec<u8>) -> bool,
+    ) -> bool {
+        let Some(&source) = self.entries.get(from) else { return false };
+        self.scratch.clear();
+        let input = self.bytes.get(source.start..source.end).unwrap_or_default();
+        if !decode(input, &mut self.scratch) || self.scratch == input {
+            return false;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&self.scratch);
+        self.entries.push(Entry { start, end: self.bytes.len(), chain: source.chain.with(decoder) });
+        true
+    }
+}
+
+/// Path normalisation, for values in which it could reveal something.
+fn normalise_path(input: &[u8], out: &mut Vec<u8>) -> bool {
+    let telling = [&b"./"[..], b".\\", b"//", b".;", b"\\"];
+    telling.iter().any(|sign| memchr::memmem::find(input, sign).is_some()) && decode::path(input, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn views(place: Place, value: &[u8]) -> Vec<String> {
+        let mut views = Views::default();
+        views.fill(&Field { place, name: b"x", value, offset: 0 });
+        let shown = |view: View<'_>| {
+            let chain: Vec<_> = view.chain.iter().map(Decoder::name).collect();
+            format!("{}:{}", chain.join(","), view.bytes.escape_ascii())
+        };
+        views.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn every_depth_of_percent_encoding_is_a_view() {
+        assert_eq!(
+            views(Place::Query, b"%25252e%252e%2fetc"),
+            [
+                ":%25252e%252e%2fetc",
+                "percent:%252e%2e/etc",
+                "percent,percent:%2e./etc",
+                "percent,percent,percent:../etc"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plus_is_a_space_in_queries_only() {
+        assert_eq!(views(Place::Query, b"a+b"), [":a+b", "percent:a b"]);
+        assert_eq!(views(Place::Json, b"a+b"), [":a+b"]);
+    }
+
+    #[test]
+    fn comments_go_and_white_space_folds() {
+        assert_eq!(
+            views(Place::Json, b"1/**/UNION\tALL"),
+            [":1/**/UNION\\tALL", "sql-comments:1UNION\\tALL", "sql-comments,fold:1union all"]
+        );
+    }
+
+    #[test]
+    fn chains_of_different_encodings() {
+        let shown = views(Place::Query, b"%26%2360%3bsvg%5Cx3e");
+        assert_eq!(shown.last().map(String::as_str), Some("percent,html,js:<svg>"));
+    }
+
+    #[test]
+    fn a_second_field_replaces_the_first() {
+        let mut views = Views::default();
+        for value in [&b"%41%2541"[..], b"b"] {
+            views.fill(&Field { place: Place::Json, name: b"", value, offset: 0 });
+        }
+        assert_eq!(views.iter().map(|view| view.bytes.to_vec()).collect::<Vec<_>>(), [b"b"]);
+    }
+}

@@ -1,0 +1,52 @@
+//! Requests in, findings out: with the coded detectors alone. The content has its own tests.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{inspect, parse};
+use sensor_engine::detect::{Detector, MAX_FINDINGS, Part, Phase};
+use sensor_engine::finding::{Class, Finding};
+use sensor_engine::rule::RuleSet;
+
+fn findings(raw: &str) -> Vec<Finding> {
+    inspect(&mut Detector::new(Arc::new(RuleSet::default())), raw.as_bytes())
+}
+
+#[test]
+fn a_finding_says_where_and_how() {
+    let found = findings("GET /a?id=1%2527%2520or%2520%25271%2527%253D%25271 HTTP/1.1\r\n\r\n");
+    let finding = found.iter().find(|finding| finding.field == "query.id").unwrap();
+    assert_eq!((finding.rule.id.as_str(), finding.class), ("sql-boolean", Class::SqlInjection));
+    assert_eq!(finding.decoders.iter().map(|step| step.name()).collect::<Vec<_>>(), ["percent", "percent"]);
+    assert_eq!(finding.evidence, "1' or '1'='1");
+    assert_eq!((finding.offset, finding.length), (3, 9));
+}
+
+#[test]
+fn plain_values_are_not_looked_at() {
+    let (request, fields) = parse(b"GET /a?id=42&name=bob HTTP/1.1\r\n\r\n");
+    let mut detector = Detector::new(Arc::new(RuleSet::default()));
+    detector.inspect(Part { phase: Phase::Head, request: &request, fields: &fields }, &mut Vec::new());
+    assert!(detector.stats().plain_fields >= 2, "{:?}", detector.stats());
+}
+
+#[test]
+fn findings_are_bounded_and_counted() {
+    let query: Vec<String> = (0..MAX_FINDINGS + 10).map(|n| format!("a{n}=1'or'1'='1")).collect();
+    let (request, fields) = parse(format!("GET /?{} HTTP/1.1\r\n\r\n", query.join("&")).as_bytes());
+    let mut detector = Detector::new(Arc::new(RuleSet::default()));
+    let mut findings = Vec::new();
+    detector.inspect(Part { phase: Phase::Head, request: &request, fields: &fields }, &mut findings);
+    assert_eq!(findings.len(), MAX_FINDINGS);
+    assert!(detector.stats().findings_dropped >= 10);
+}
+
+#[test]
+fn evidence_of_a_secret_field_shows_the_attack_only() {
+    let found = findings("GET /?password=hunter2'%20or%201%3D1-- HTTP/1.1\r\n\r\n");
+    assert!(
+        !found.is_empty() && found.iter().all(|finding| !finding.evidence.contains("hunter2")),
+        "{found:?}"
+    );
+}
