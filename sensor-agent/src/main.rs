@@ -1,4 +1,27 @@
-//! The service.
+//! The service around the engine: kernel, pipeline, blocklist, alerts, API and command line.
+
+mod agent;
+mod alert;
+mod api;
+mod blocklist;
+mod cli;
+mod clock;
+mod config;
+mod detection;
+mod doctor;
+mod duration;
+mod install;
 mod kernel;
-fn main() {}
 mod pipeline;
+mod printable;
+mod request;
+mod shared;
+mod store;
+mod target;
+mod tend;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

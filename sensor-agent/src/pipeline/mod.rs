@@ -21,7 +21,7 @@ use crate::kernel::counters::{Counters, KernelCounts};
 use crate::kernel::lists::Lists;
 use crate::kernel::sensor::{Plan, Sensor};
 
-pub(crate) use latency::Latency;
+pub(crate) use latency::{BOUNDS_US, Latency};
 use worker::Worker;
 pub(crate) use worker::WorkerStats;
 

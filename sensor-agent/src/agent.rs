@@ -1,0 +1,204 @@
+//! The running agent: its parts in the order in which they start, how they take up a changed configuration, and how they
+//! stop. What is pinned in the kernel outlives it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use sensor_engine::rule::RuleSet;
+
+use crate::alert::{Output, Setup};
+use crate::blocklist::Book;
+use crate::config::{Config, XdpMode};
+use crate::detection;
+use crate::kernel::attach::{TapChoice, XdpChoice};
+use crate::kernel::sensor::Plan;
+use crate::pipeline::{Inputs, Pipeline};
+use crate::shared::{Shared, Status};
+use crate::store::Store;
+use crate::tend::Tend;
+
+/// The agent.
+pub(crate) struct Agent {
+    file: Option<PathBuf>,
+    config: Config,
+    shared: Arc<Shared>,
+    output: Output,
+    pipeline: Pipeline,
+    inputs: Arc<ArcSwap<Inputs>>,
+    tend: Tend,
+    _lock: Lock,
+}
+
+impl Agent {
+    /// Starts everything but the API.
+    pub(crate) fn start(file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let config = Config::load(file.as_deref())?;
+        let lock = Lock::take(&config.runtime_dir)?;
+        let rules = load_rules(&config)?;
+        let store = open_store(&config)?;
+        let queue = usize::try_from(config.limits.report_queue)?;
+        let output = Output::start(Setup { store: store.clone(), alerts: config.alerts.clone(), queue })?;
+        let shared = Arc::new(Shared::new(store, output.live(), output.figures()));
+        shared.set_mode(config.mode());
+        let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
+        let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
+            .context("the capture cannot be started")?;
+        match Book::open(&config.capture.pin_dir) {
+            Ok(book) => shared.set_book(book),
+            Err(error) => tracing::error!("the API has no block list: {error:#}"),
+        }
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend: Tend::default(), _lock: lock })
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the parts share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Takes up the configuration file and the rules as they are now: all of it, or nothing.
+    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
+        self.output.reopen();
+        let config = Config::load(self.file.as_deref())?;
+        let rules = load_rules(&config)?;
+        let taken_up = self.config.with_reloadable(&config);
+        self.pipeline.sensor().reconfigure(&plan(&taken_up))?;
+        self.inputs.store(Arc::new(inputs(&taken_up, rules)));
+        if taken_up != config {
+            tracing::warn!("some changes count after a restart only: see the head of the configuration file");
+        }
+        self.shared.set_mode(taken_up.mode());
+        self.config = taken_up;
+        Ok(())
+    }
+
+    /// What must be done from time to time; to be called about once a second.
+    pub(crate) fn tend(&mut self) {
+        self.tend.tend(&mut self.pipeline, &self.shared);
+    }
+
+    /// Ends the threads and writes what is waiting. Blocks stay in force until they expire.
+    pub(crate) fn stop(self) {
+        self.shared.stop();
+        self.pipeline.stop();
+        self.output.stop();
+    }
+}
+
+fn inputs(config: &Config, rules: Arc<RuleSet>) -> Inputs {
+    Inputs { rules, policy: Arc::new(config.policy()) }
+}
+
+fn plan(config: &Config) -> Plan {
+    let capture = &config.capture;
+    let cpus =
+        std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+    Plan {
+        pin_dir: capture.pin_dir.clone(),
+        interfaces: capture.interfaces.clone(),
+        xdp: match capture.xdp_mode {
+            XdpMode::Auto => XdpChoice::Auto,
+            XdpMode::Native => XdpChoice::Native,
+            XdpMode::Generic => XdpChoice::Generic,
+            XdpMode::Off => XdpChoice::Off,
+        },
+        tap: TapChoice::Auto,
+        ports: capture.ports.clone(),
+        sample: capture.sample,
+        rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },
+        ring_bytes: capture.ring_bytes,
+        exempt: config.response.exempt.clone(),
+    }
+}
+
+fn load_rules(config: &Config) -> anyhow::Result<Arc<RuleSet>> {
+    let loaded = detection::load(&config.detection.rules_dirs)?;
+    for note in &loaded.notes {
+        tracing::warn!("{}", crate::printable::line(note));
+    }
+    tracing::info!(files = loaded.files, "rules loaded");
+    Ok(Arc::new(loaded.rules))
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<Store>> {
+    let opened = Store::open(&config.store.path, config.store.max_alerts)?;
+    if let Some(aside) = opened.quarantined {
+        tracing::error!(
+            "the alert database was corrupt: it was moved to `{}` and a fresh one made",
+            aside.display()
+        );
+    }
+    Ok(Arc::new(opened.store))
+}
+
+/// Says in the health that the API does not work; detection goes on without it.
+pub(crate) fn api_failed(shared: &Shared, error: &anyhow::Error) {
+    tracing::error!("the API does not work, detection goes on: {error:#}");
+    shared.set_check("api", Status::Failing, format!("{error:#}"));
+}
+
+/// Keeps a second agent from starting. The kernel gives it back when the process ends, however that happens.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join("sensor.lock");
+        let context = || format!("the lock file `{}` cannot be taken", path.display());
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).with_context(context)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(context)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Only to say who holds it.
+                let _ = file.take(20).read_to_string(&mut holder);
+                anyhow::bail!(
+                    "another agent runs already (process {}): `systemctl stop sensor`, or give this one its own \
+                     `service.runtime_dir`",
+                    crate::printable::line(holder.trim())
+                );
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+        }
+        file.rewind()
+            .and_then(|()| file.set_len(0))
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .with_context(context)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_agent_is_refused_and_told_who_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = dir.path().join("run/sensor");
+        let first = Lock::take(&runtime).unwrap();
+        let error = Lock::take(&runtime).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        Lock::take(&runtime).unwrap();
+    }
+}

@@ -1,0 +1,150 @@
+//! The figures for Prometheus, in OpenMetrics text. Labels have values from fixed lists only: nothing that a client
+//! sends can make a new time series.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use sensor_engine::policy::Mode;
+
+use super::State;
+use super::problem::Problem;
+use crate::pipeline::BOUNDS_US;
+use crate::shared::{Check, StatsSnapshot};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Named = Vec<(&'static str, &'static str, u64)>;
+
+/// `GET /metrics`.
+pub(super) async fn metrics(api: State) -> Response {
+    let shared = &api.shared;
+    let snapshot = Snapshot {
+        stats: shared.stats(),
+        alerts: shared.figures.named(),
+        checks: shared.checks(),
+        enforcing: shared.mode() == Mode::Enforce,
+        uptime_secs: shared.started.elapsed().as_secs(),
+    };
+    let mut registry = Registry::with_prefix("sensor");
+    registry.register_collector(Box::new(snapshot));
+    let mut body = String::new();
+    match text::encode(&mut body, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response(),
+        Err(_) => Problem::new(500, "internal", "the metrics could not be written").into_response(),
+    }
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    stats: StatsSnapshot,
+    alerts: Named,
+    checks: BTreeMap<String, Check>,
+    enforcing: bool,
+    uptime_secs: u64,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        gauge(&mut encoder, "uptime_seconds", "Seconds since the agent started", self.uptime_secs)?;
+        gauge(
+            &mut encoder,
+            "enforcing",
+            "1 if blocks take effect, 0 if they are only counted",
+            u64::from(self.enforcing),
+        )?;
+        self.health(&mut encoder)?;
+        self.kernel(&mut encoder, "xdp")?;
+        self.kernel(&mut encoder, "tap")?;
+        self.engines(&mut encoder)?;
+        for (name, help, value) in &self.stats.pipeline {
+            counter(&mut encoder, name, help, *value)?;
+        }
+        counter(&mut encoder, "records_delivered", "Records that reached an engine", self.stats.delivered)?;
+        self.latency(&mut encoder)?;
+        for (name, help, value) in &self.alerts {
+            let name = format!("alerts_{name}");
+            // What waits goes down again, the rest only up.
+            if name.ends_with("unstored") || name.ends_with("unfiled") {
+                gauge(&mut encoder, &name, help, *value)?;
+            } else {
+                counter(&mut encoder, &name, help, *value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn health(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "0 if the check is well, 1 if degraded, 2 if failing";
+        let mut family = encoder.encode_descriptor("health", help, None, MetricType::Gauge)?;
+        for (name, check) in &self.checks {
+            let value = ConstGauge::new(i64::from(check.status as u8));
+            value.encode(family.encode_family(&[("check", name.as_str())])?)?;
+        }
+        Ok(())
+    }
+
+    fn kernel(&self, encoder: &mut DescriptorEncoder<'_>, program: &str) -> fmt::Result {
+        let name = format!("{program}_packets");
+        let help = "Packets by what became of them; their sum is the packets seen";
+        let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        for counter in self.stats.kernel.iter().filter(|c| c.program == program && c.outcome) {
+            let value = ConstCounter::new(counter.value);
+            value.encode(family.encode_family(&[("outcome", counter.name)])?)?;
+        }
+        for extra in self.stats.kernel.iter().filter(|c| c.program == program && !c.outcome) {
+            counter(encoder, &format!("{program}_{}", extra.name), extra.help, extra.value)?;
+        }
+        Ok(())
+    }
+
+    fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let latency = &self.stats.latency;
+        let bounds = BOUNDS_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(latency.buckets).collect();
+        let count = latency.buckets.iter().sum();
+        let help = "From the tap to a block in force";
+        let unit = Unit::Seconds;
+        let mut metric =
+            encoder.encode_descriptor("block_latency", help, Some(&unit), MetricType::Histogram)?;
+        metric.encode_histogram::<[(&str, &str); 0]>(latency.sum_ns as f64 / 1e9, count, &buckets, None)
+    }
+
+    fn engines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut sums: Vec<(String, &str, u64)> = Vec::new();
+        for engine in &self.stats.engines {
+            let fixed = [
+                ("records", "Records handed to the engines", engine.records),
+                ("accepted", "Records whose segment reached its flow", engine.accepted),
+                ("record_malformed", "Records that were no valid record", engine.record_malformed),
+            ];
+            for (name, help, value) in fixed.iter().chain(&engine.named) {
+                match sums.iter_mut().find(|sum| sum.0 == *name) {
+                    Some(sum) => sum.2 += value,
+                    None => sums.push(((*name).to_owned(), help, *value)),
+                }
+            }
+        }
+        sums.iter()
+            .try_for_each(|(name, help, value)| counter(encoder, &format!("engine_{name}"), help, *value))
+    }
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstCounter::new(value);
+    metric.encode(encoder.encode_descriptor(name, help.trim_end_matches('.'), None, MetricType::Counter)?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    metric.encode(encoder.encode_descriptor(name, help.trim_end_matches('.'), None, MetricType::Gauge)?)
+}

@@ -1,0 +1,143 @@
+//! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sensor_engine::engine::{Command, Engine};
+use sensor_engine::policy::Mode;
+
+use super::output::{GREEN, PLAIN, YELLOW};
+use super::{Common, output};
+use crate::alert::eve;
+use crate::clock::WallClock;
+use crate::config::Config;
+use crate::detection::{self, Loaded};
+use crate::pipeline::Delivered;
+use crate::request;
+
+/// Largest request tried.
+const MAX_REQUEST_BYTES: u64 = 8 << 20;
+
+/// Detection rules.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Rules {
+    /// Load and compile rules, and name every mistake
+    Check {
+        /// A directory [default: those of the configuration]
+        dir: Option<PathBuf>,
+    },
+    /// Run a request through the engine and show what is found
+    Test {
+        /// An HTTP/1 request as it goes over the wire; - is the standard input
+        request: PathBuf,
+    },
+}
+
+impl Rules {
+    /// Runs the command.
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+        let config = common.load()?;
+        match self {
+            Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
+            Self::Test { request } => test(&config, &request, common),
+        }
+    }
+}
+
+fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
+    let loaded = match detection::load(dirs) {
+        Ok(loaded) => loaded,
+        Err(refused) if common.json => {
+            output::json(&serde_json::json!({ "ok": false, "mistakes": refused.0 }))?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(refused) => return Err(refused.into()),
+    };
+    if common.json {
+        output::json(&serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes }))?;
+    } else {
+        say_notes(&loaded)?;
+        output::say(&format!("{GREEN}ok{PLAIN}: the rules of {} files compile", loaded.files))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say_notes(loaded: &Loaded) -> anyhow::Result<()> {
+    loaded
+        .notes
+        .iter()
+        .try_for_each(|note| output::say(&format!("{YELLOW}note{PLAIN}: {}", crate::printable::line(note))))
+}
+
+/// Fails if something is found, so that a script can tell a request that is clean from one that is not.
+fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCode> {
+    let bytes = read(file).with_context(|| format!("the request `{}` cannot be read", file.display()))?;
+    let loaded = detection::load(&config.detection.rules_dirs)?;
+    let mut policy = config.policy();
+    policy.mode = Mode::Observe;
+    let engine = Engine::new(config.engine_settings(), Arc::new(loaded.rules), Arc::new(policy));
+    let reports = reports(engine, &bytes);
+    for report in &reports {
+        show(report, common)?;
+    }
+    if reports.is_empty() && !common.json {
+        output::say("nothing is found")?;
+    }
+    Ok(if reports.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {
+    let mut reports = Vec::new();
+    for record in request::records(&request::with_line_ends(request)) {
+        engine.handle_record(&record);
+        while let Some(command) = engine.next_command() {
+            if let Command::Report(report) = command {
+                reports.push(Delivered { report, enforcement: None });
+            }
+        }
+    }
+    reports
+}
+
+fn show(delivered: &Delivered, common: &Common) -> anyhow::Result<()> {
+    if common.json {
+        let frame = eve::Frame { id: 0, clock: WallClock::measure(), interface: None, suppressed: 0 };
+        return output::say(&eve::event(delivered, frame));
+    }
+    let report = &delivered.report;
+    let verdict = &report.verdict;
+    output::say(&format!(
+        "{YELLOW}{}{PLAIN}: severity {}, confidence {}, verdict {}",
+        verdict.class,
+        verdict.severity,
+        verdict.confidence,
+        eve::verdict_name(verdict.action)
+    ))?;
+    let rows: Vec<Vec<String>> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            let decoders: Vec<_> = finding.decoders.iter().map(|decoder| decoder.name()).collect();
+            vec![
+                finding.rule.id.clone(),
+                finding.severity.to_string(),
+                finding.confidence.to_string(),
+                finding.field.clone(),
+                decoders.join(" "),
+                finding.evidence.clone(),
+            ]
+        })
+        .collect();
+    output::table(&["rule", "severity", "confidence", "field", "decoders", "evidence"], &rows)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read;
+    let source = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
+    let mut bytes = Vec::new();
+    std::fs::File::open(source)?.take(MAX_REQUEST_BYTES + 1).read_to_end(&mut bytes)?;
+    anyhow::ensure!(bytes.len() as u64 <= MAX_REQUEST_BYTES, "it is larger than {MAX_REQUEST_BYTES} bytes");
+    Ok(bytes)
+}

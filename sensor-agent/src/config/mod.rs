@@ -1,0 +1,351 @@
+//! TOML as written → a resolved and checked [`Config`], or all its mistakes at once.
+//!
+//! The defaults stand in code ([`Config::default`]); the commented file in `dist/` documents them, and a test holds the
+//! two together.
+
+mod read;
+mod reader;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use ipnet::IpNet;
+use sensor_engine::engine::Settings;
+use sensor_engine::finding::{Confidence, Severity};
+use sensor_engine::policy::{Mode, Policy};
+
+pub(crate) use reader::Problem;
+
+/// Where the configuration is looked for unless `--config` says otherwise.
+pub(crate) const DEFAULT_PATH: &str = "/etc/sensor/sensor.toml";
+/// Rules that come with the sensor.
+pub(crate) const SHIPPED_RULES: &str = "/usr/share/sensor/rules";
+/// Rules of the operator.
+pub(crate) const OWN_RULES: &str = "/etc/sensor/rules.d";
+/// The default configuration with every key explained.
+pub(crate) const DEFAULT_FILE: &str = include_str!("../../dist/sensor.toml");
+
+/// Largest configuration file read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The whole configuration, resolved and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// What is captured, and how.
+    pub(crate) capture: Capture,
+    /// What is looked for.
+    pub(crate) detection: Detection,
+    /// What follows from findings.
+    pub(crate) response: Response,
+    /// Where alerts are written.
+    pub(crate) alerts: Alerts,
+    /// Where alerts are kept.
+    pub(crate) store: Store,
+    /// How people and machines ask.
+    pub(crate) api: Api,
+    /// What an attacker can make grow.
+    pub(crate) limits: Limits,
+    /// Directory of the lock file.
+    pub(crate) runtime_dir: PathBuf,
+}
+
+/// `[capture]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Capture {
+    /// Interfaces; empty means every one that is up and not a loopback.
+    pub(crate) interfaces: Vec<String>,
+    /// How XDP attaches.
+    pub(crate) xdp_mode: XdpMode,
+    /// Server ports that are HTTP by configuration.
+    pub(crate) ports: Vec<u16>,
+    /// Share of the flows that are seen, 0 to 1.
+    pub(crate) sample: f64,
+    /// Ring buffers and engine threads; 0 means one per CPU.
+    pub(crate) rings: u32,
+    /// Bytes of each ring; a power of two.
+    pub(crate) ring_bytes: u32,
+    /// Directory of the pinned maps and links.
+    pub(crate) pin_dir: PathBuf,
+}
+
+/// How XDP attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum XdpMode {
+    /// In the driver if it can, else generic.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the network stack.
+    Generic,
+    /// Not at all: nothing is blocked.
+    Off,
+}
+
+impl XdpMode {
+    /// Name in the configuration.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl FromStr for XdpMode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Auto, Self::Native, Self::Generic, Self::Off].into_iter().find(|m| m.name() == text).ok_or(())
+    }
+}
+
+/// `[detection]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Detection {
+    /// Directories of rule files, all of them loaded.
+    pub(crate) rules_dirs: Vec<PathBuf>,
+}
+
+/// `[response]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Response {
+    /// Whether blocks take effect.
+    pub(crate) enforce: bool,
+    /// How long a block lasts.
+    pub(crate) block_for: Duration,
+    /// Combined confidence from which a source is blocked.
+    pub(crate) block_from: Confidence,
+    /// Confidence from which a finding is reported.
+    pub(crate) report_from: Confidence,
+    /// Severity from which a source is blocked.
+    pub(crate) block_severity: Severity,
+    /// Sources that are never blocked.
+    pub(crate) exempt: Vec<IpNet>,
+}
+
+/// `[alerts]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Alerts {
+    /// File of one JSON event a line, if wanted.
+    pub(crate) file: Option<PathBuf>,
+    /// Size at which the file is rotated.
+    pub(crate) max_file_bytes: u64,
+    /// Rotated files kept.
+    pub(crate) keep_files: u32,
+    /// Alerts of one source and rule written singly in 10 seconds; more are rolled up.
+    pub(crate) burst: u32,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Store {
+    /// The database file.
+    pub(crate) path: PathBuf,
+    /// Alerts kept; the oldest go first.
+    pub(crate) max_alerts: u64,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Api {
+    /// Address and port, if the API is on.
+    pub(crate) listen: Option<SocketAddr>,
+    /// File of the bearer token.
+    pub(crate) token_file: PathBuf,
+    /// Host names that requests may name, beside loopback and the listen address.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Clients of the live stream at once.
+    pub(crate) max_stream_clients: u32,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limits {
+    /// Connections kept by one engine.
+    pub(crate) max_flows: u64,
+    /// Seconds without a segment after which a connection is forgotten.
+    pub(crate) flow_idle_secs: u64,
+    /// Bytes kept for one direction of a connection.
+    pub(crate) max_stream_bytes: u64,
+    /// Out-of-order segments kept for one direction of a connection.
+    pub(crate) max_stream_segments: u64,
+    /// Milliseconds after which a hole in a stream is given up.
+    pub(crate) hole_patience_ms: u64,
+    /// Bytes of a message head that are inspected.
+    pub(crate) max_head_bytes: u64,
+    /// Requests of a connection that may wait for their responses.
+    pub(crate) max_pipelined: u64,
+    /// Bytes kept by one engine.
+    pub(crate) max_total_bytes: u64,
+    /// Bytes of a body that are inspected.
+    pub(crate) max_body_bytes: u64,
+    /// Bytes of a body that are inspected once its coding is removed.
+    pub(crate) max_decoded_body_bytes: u64,
+    /// Reports waiting to be written.
+    pub(crate) report_queue: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            capture: Capture {
+                interfaces: Vec::new(),
+                xdp_mode: XdpMode::Auto,
+                ports: vec![80, 8080],
+                sample: 1.0,
+                rings: 0,
+                ring_bytes: 8 << 20,
+                pin_dir: "/sys/fs/bpf/sensor".into(),
+            },
+            detection: Detection { rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()] },
+            response: Response {
+                enforce: false,
+                block_for: Duration::from_secs(600),
+                block_from: confidence(0.7),
+                report_from: confidence(0.5),
+                block_severity: Severity::Medium,
+                exempt: Vec::new(),
+            },
+            alerts: Alerts {
+                file: Some("/var/log/sensor/eve.json".into()),
+                max_file_bytes: 64 << 20,
+                keep_files: 5,
+                burst: 20,
+            },
+            store: Store { path: "/var/lib/sensor/sensor.db".into(), max_alerts: 100_000 },
+            api: Api {
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 9470))),
+                token_file: "/var/lib/sensor/api.token".into(),
+                allowed_hosts: Vec::new(),
+                max_stream_clients: 32,
+            },
+            limits: Limits::default(),
+            runtime_dir: "/run/sensor".into(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let engine = Settings::default();
+        Self {
+            max_flows: engine.max_flows as u64,
+            flow_idle_secs: engine.flow_idle.as_secs(),
+            max_stream_bytes: engine.max_stream_bytes as u64,
+            max_stream_segments: engine.max_stream_segments as u64,
+            hole_patience_ms: u64::try_from(engine.hole_patience.as_millis()).unwrap_or(u64::MAX),
+            max_head_bytes: engine.max_head_bytes as u64,
+            max_pipelined: engine.max_pipelined as u64,
+            max_total_bytes: engine.max_total_bytes as u64,
+            max_body_bytes: engine.max_body_bytes as u64,
+            max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
+            report_queue: 4096,
+        }
+    }
+}
+
+/// The confidence nearest to `value`.
+fn confidence(value: f64) -> Confidence {
+    Confidence::new(value as f32).unwrap_or(Confidence::ZERO)
+}
+
+impl Config {
+    /// Reads the text of `file`; all mistakes at once.
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
+        read::config(file, text).map_err(Problems)
+    }
+
+    /// Reads `file`. Without one, the defaults are in force if nothing stands at the default place.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let path = file.unwrap_or(Path::new(DEFAULT_PATH));
+        if file.is_none() && !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = read_bounded(path, MAX_FILE_BYTES)
+            .with_context(|| format!("the configuration `{}` cannot be read", path.display()))?;
+        Ok(Self::parse(path, &text)?)
+    }
+
+    /// This configuration with what a reload takes up of `new`.
+    pub(crate) fn with_reloadable(&self, new: &Self) -> Self {
+        let mut config = self.clone();
+        config.capture.sample = new.capture.sample;
+        config.detection = new.detection.clone();
+        config.response = new.response.clone();
+        config
+    }
+
+    /// What the engine needs of it.
+    pub(crate) fn engine_settings(&self) -> Settings {
+        let limits = &self.limits;
+        Settings {
+            max_flows: size(limits.max_flows),
+            flow_idle: Duration::from_secs(limits.flow_idle_secs),
+            max_stream_bytes: size(limits.max_stream_bytes),
+            max_stream_segments: size(limits.max_stream_segments),
+            hole_patience: Duration::from_millis(limits.hole_patience_ms),
+            max_head_bytes: size(limits.max_head_bytes),
+            max_pipelined: size(limits.max_pipelined),
+            max_total_bytes: size(limits.max_total_bytes),
+            max_body_bytes: size(limits.max_body_bytes),
+            max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
+        }
+    }
+
+    /// When to report and when to block.
+    pub(crate) fn policy(&self) -> Policy {
+        let response = &self.response;
+        Policy {
+            mode: self.mode(),
+            report_from: response.report_from,
+            block_from: response.block_from,
+            block_severity: response.block_severity,
+            block_for: response.block_for,
+            exempt: response.exempt.clone(),
+        }
+    }
+
+    /// Observe or enforce.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.response.enforce { Mode::Enforce } else { Mode::Observe }
+    }
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// Reads a text file of at most `most` bytes.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> anyhow::Result<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    anyhow::ensure!(bytes.len() as u64 <= most, "the file is larger than {most} bytes");
+    String::from_utf8(bytes).map_err(|error| {
+        anyhow::anyhow!("the file is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to() + 1)
+    })
+}
+
+/// All mistakes of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the configuration has {count} mistake{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The sections and keys, their ranges, and the rules that hold between keys.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use sensor_engine::finding::Severity;
+
+use super::reader::{Document, Problem, Section};
+use super::value::{
+    flag, fraction, integer, list, optional_path, parsed, path, paths, power_of_two, text, with,
+};
+use super::{Alerts, Api, Capture, Config, Detection, Limits, Response, Store, confidence};
+
+const MIB: u64 = 1 << 20;
+/// Longest automatic block: thirty days. An address changes hands.
+const LONGEST_BLOCK_SECS: u64 = 30 * 86_400;
+
+/// Reads a whole configuration.
+pub(super) fn config(file: &Path, source: &str) -> Result<Config, Vec<Problem>> {
+    let mut document = Document::parse(file, source);
+    let config = sections(&mut document);
+    let problems = document.finish();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// Every key there is, as `section.key`.
+#[cfg(test)]
+pub(super) fn known_keys() -> Vec<String> {
+    let mut document = Document::parse(Path::new(""), "");
+    sections(&mut document);
+    document.keys().to_vec()
+}
+
+fn sections(document: &mut Document<'_>) -> Config {
+    let default = Config::default();
+    let (api, allow_plain_remote) = document.section("api", |section| api(section, default.api));
+    let config = Config {
+        capture: document.section("capture", |section| capture(section, default.capture)),
+        detection: document.section("detection", |section| Detection {
+            rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
+        }),
+        response: document.section("response", |section| response(section, default.response)),
+        alerts: document.section("alerts", |section| alerts(section, default.alerts)),
+        store: document.section("store", |section| Store {
+            path: section.read("path", default.store.path, path),
+            max_alerts: section.read("max_alerts", default.store.max_alerts, integer(100, 100_000_000)),
+        }),
+        api,
+        limits: document.section("limits", |section| limits(section, &default.limits)),
+        runtime_dir: document.section("service", |s| s.read("runtime_dir", default.runtime_dir, path)),
+    };
+    relate(document, &config, allow_plain_remote);
+    config
+}
+
+fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
+    let rings = u64::from(sensor_common::limit::RINGS);
+    Capture {
+        interfaces: section.read("interfaces", default.interfaces, list(with(interface))),
+        xdp_mode: section.read(
+            "xdp_mode",
+            default.xdp_mode,
+            parsed("one of `auto`, `native`, `generic`, `off`"),
+        ),
+        ports: section.read("ports", default.ports, list(|value| narrow(integer(1, 65_535)(value)))),
+        sample: section.read("sample", default.sample, fraction),
+        rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),
+        ring_bytes: section.read("ring_bytes", default.ring_bytes, ring_bytes),
+        pin_dir: section.read("pin_dir", default.pin_dir, path),
+    }
+}
+
+fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
+    let fraction_of = |section: &mut Section<'_, '_>, key, default: sensor_engine::finding::Confidence| {
+        section.read(key, default, |value| fraction(value).map(confidence))
+    };
+    Response {
+        enforce: section.read("enforce", default.enforce, flag),
+        block_for: Duration::from_secs(section.read(
+            "block_secs",
+            default.block_for.as_secs(),
+            integer(1, LONGEST_BLOCK_SECS),
+        )),
+        block_from: fraction_of(section, "block_from", default.block_from),
+        report_from: fraction_of(section, "report_from", default.report_from),
+        block_severity: section.read("block_severity", default.block_severity, with(severity)),
+        exempt: section.read("exempt", default.exempt, list(with(exemption))),
+    }
+}
+
+fn alerts(section: &mut Section<'_, '_>, default: Alerts) -> Alerts {
+    Alerts {
+        file: section.read("file", default.file, optional_path),
+        max_file_bytes: section.read("max_file_bytes", default.max_file_bytes, integer(64 << 10, 1 << 40)),
+        keep_files: section.read("keep_files", default.keep_files, |value| narrow(integer(0, 1000)(value))),
+        burst: section.read("burst", default.burst, |value| narrow(integer(1, 100_000)(value))),
+    }
+}
+
+fn api(section: &mut Section<'_, '_>, default: Api) -> (Api, bool) {
+    let api = Api {
+        listen: section.read("listen", default.listen, with(listen)),
+        token_file: section.read("token_file", default.token_file, path),
+        allowed_hosts: section.read("allowed_hosts", default.allowed_hosts, list(text)),
+        max_stream_clients: section.read("max_stream_clients", default.max_stream_clients, |value| {
+            narrow(integer(1, 10_000)(value))
+        }),
+    };
+    (api, section.read("allow_plain_remote", false, flag))
+}
+
+fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
+    Limits {
+        max_flows: section.read("max_flows", default.max_flows, integer(16, 16 * MIB)),
+        flow_idle_secs: section.read("flow_idle_secs", default.flow_idle_secs, integer(1, 86_400)),
+        max_stream_bytes: section.read("max_stream_bytes", default.max_stream_bytes, integer(4096, 64 * MIB)),
+        max_total_bytes: section.read(
+            "max_total_bytes",
+            default.max_total_bytes,
+            integer(MIB, 64 * 1024 * MIB),
+        ),
+        max_body_bytes: section.read("max_body_bytes", default.max_body_bytes, integer(0, 64 * MIB)),
+        max_stream_segments: section.read(
+            "max_stream_segments",
+            default.max_stream_segments,
+            integer(16, MIB),
+        ),
+        hole_patience_ms: section.read("hole_patience_ms", default.hole_patience_ms, integer(10, 60_000)),
+        max_head_bytes: section.read("max_head_bytes", default.max_head_bytes, integer(1024, 16 * MIB)),
+        max_pipelined: section.read("max_pipelined", default.max_pipelined, integer(1, 65_536)),
+        max_decoded_body_bytes: section.read(
+            "max_decoded_body_bytes",
+            default.max_decoded_body_bytes,
+            integer(0, 64 * MIB),
+        ),
+        report_queue: section.read("report_queue", default.report_queue, integer(16, MIB)),
+    }
+}
+
+/// Ring sizes that the kernel takes: whole pages, a power of two.
+fn ring_bytes(value: &toml::Spanned<toml::de::DeValue<'_>>) -> super::reader::Parsed<u32> {
+    power_of_two(64 << 10, 1 << 30)(value).and_then(|bytes| narrow(Ok(bytes)))
+}
+
+/// What must hold between keys.
+fn relate(document: &mut Document<'_>, config: &Config, allow_plain_remote: bool) {
+    let response = &config.response;
+    if response.block_from < response.report_from {
+        let reason = format!(
+            "`response.block_from`: got {}, expected at least `report_from` ({}), so that nothing is blocked \
+             without a report",
+            response.block_from, response.report_from
+        );
+        document.fault("response", "block_from", reason);
+    }
+    let limits = &config.limits;
+    if limits.max_stream_bytes > limits.max_total_bytes {
+        let reason = format!(
+            "`limits.max_stream_bytes`: got `{}`, expected at most `max_total_bytes` (`{}`)",
+            limits.max_stream_bytes, limits.max_total_bytes
+        );
+        document.fault("limits", "max_stream_bytes", reason);
+    }
+    if let Some(listen) = config.api.listen.filter(|a| !a.ip().is_loopback() && !allow_plain_remote) {
+        let reason = format!(
+            "`api.listen`: `{listen}` is reachable from other hosts and the API speaks plain HTTP, expected a \
+             loopback address (or set `allow_plain_remote = true` if something in front of it speaks TLS)"
+        );
+        document.fault("api", "listen", reason);
+    }
+}
+
+/// `value` in a narrower type; its range was checked before.
+fn narrow<N: TryFrom<u64> + Default>(value: super::reader::Parsed<u64>) -> super::reader::Parsed<N> {
+    value.map(|number| N::try_from(number).unwrap_or_default())
+}
+
+fn listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        let shown = crate::printable::short(text, 60);
+        format!("`{shown}` is no address with a port, expected one like `127.0.0.1:9470` or `[::1]:9470`")
+    })
+}
+
+fn interface(text: &str) -> Result<String, String> {
+    let fits = (1..16).contains(&text.len())
+        && !text.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        let shown = crate::printable::short(text, 40);
+        format!("`{shown}` is no interface name, expected 1 to 15 characters like `eth0`")
+    })
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    text.parse().map_err(|error: sensor_engine::finding::UnknownName| error.to_string())
+}
+
+fn exemption(text: &str) -> Result<IpNet, String> {
+    crate::target::parse(text)
+}

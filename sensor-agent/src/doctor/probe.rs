@@ -1,0 +1,110 @@
+//! Gathers the facts of this host. What cannot be read counts as absent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::{Facts, Interface};
+use crate::config::Config;
+
+const NEEDED: &[(Capability, &str)] = &[
+    (Capability::CAP_BPF, "CAP_BPF"),
+    (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+    (Capability::CAP_PERFMON, "CAP_PERFMON"),
+];
+
+/// The facts that matter for `config`.
+pub(crate) fn facts(config: &Config) -> Facts {
+    let pin_dir = &config.capture.pin_dir;
+    Facts {
+        release: nix::sys::utsname::uname()
+            .map(|name| name.release().to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        missing_capabilities: missing_capabilities(),
+        bpffs: on_bpffs(pin_dir),
+        pin_dir: pin_dir.display().to_string(),
+        jit: line("/proc/sys/net/core/bpf_jit_enable"),
+        lockdown: line("/sys/kernel/security/lockdown").and_then(|modes| chosen(&modes)),
+        interfaces: interfaces(),
+        configured: config.capture.interfaces.clone(),
+    }
+}
+
+fn missing_capabilities() -> Vec<&'static str> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    if has(Capability::CAP_SYS_ADMIN) && has(Capability::CAP_NET_ADMIN) {
+        return Vec::new();
+    }
+    NEEDED.iter().filter(|(capability, _)| !has(*capability)).map(|(_, name)| *name).collect()
+}
+
+/// The pin directory is made below the mount when the agent starts, so its nearest ancestor counts.
+fn on_bpffs(pin_dir: &Path) -> bool {
+    let there: Option<PathBuf> = pin_dir.ancestors().find(|path| path.exists()).map(Path::to_owned);
+    there.and_then(|path| statfs(&path).ok()).is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// The bracketed word of `none [integrity] confidentiality`.
+fn chosen(modes: &str) -> Option<String> {
+    Some(modes.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+fn line(path: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn interfaces() -> Vec<Interface> {
+    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
+    let mut found: Vec<_> = entries.flatten().map(|entry| interface(&entry.path())).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// IFF_UP and IFF_LOOPBACK of `flags`.
+const UP: u32 = 0x1;
+const LOOPBACK: u32 = 0x8;
+
+fn interface(path: &Path) -> Interface {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let flags =
+        line(path.join("flags")).and_then(|text| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok());
+    let flags = flags.unwrap_or(0);
+    Interface {
+        up: flags & UP != 0,
+        loopback: flags & LOOPBACK != 0,
+        driver: driver(path),
+        mtu: line(path.join("mtu")).and_then(|text| text.parse().ok()).unwrap_or(0),
+        name,
+    }
+}
+
+/// Virtual devices have no driver link; a veth shows itself by its peer.
+fn driver(path: &Path) -> Option<String> {
+    if let Ok(target) = fs::read_link(path.join("device/driver")) {
+        return Some(target.file_name()?.to_string_lossy().into_owned());
+    }
+    let own = line(path.join("ifindex"));
+    let is_virtual = !path.join("device").exists();
+    (is_virtual && line(path.join("iflink")) != own).then(|| "veth".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_facts() {
+        let facts = facts(&Config::default());
+        assert!(!facts.release.is_empty());
+        assert!(facts.interfaces.iter().any(|interface| interface.loopback));
+    }
+
+    #[test]
+    fn the_chosen_lockdown_mode_is_read() {
+        assert_eq!(chosen("none [integrity] confidentiality").as_deref(), Some("integrity"));
+        assert_eq!(chosen(""), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! What must be done from time to time while the agent runs: figures published, interfaces followed, exemptions kept in
+//! line with the host, expired entries swept. Each has its own pace.
+
+use std::time::{Duration, Instant};
+
+use sensor_common::counter::{TapCounter, XdpCounter};
+
+use crate::kernel::counters::KernelCounts;
+use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
+use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
+
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+const PROTECT_EVERY: Duration = Duration::from_secs(10);
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// When each chore was done last.
+#[derive(Debug, Default)]
+pub(crate) struct Tend {
+    followed: Option<Instant>,
+    protected: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl Tend {
+    /// Does what is due.
+    pub(crate) fn tend(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
+        publish(pipeline, shared);
+        if due(&mut self.followed, FOLLOW_EVERY) {
+            follow(pipeline, shared);
+        }
+        if due(&mut self.protected, PROTECT_EVERY) {
+            protect(pipeline, shared);
+        }
+        if due(&mut self.swept, SWEEP_EVERY)
+            && let Err(error) = pipeline.sensor().sweep()
+        {
+            tracing::warn!("expired entries cannot be removed: {error:#}");
+        }
+    }
+}
+
+fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+    let due = last.is_none_or(|last| last.elapsed() >= every);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
+}
+
+fn publish(pipeline: &Pipeline, shared: &Shared) {
+    let dead = pipeline.dead_workers();
+    let (status, detail) = match dead {
+        0 => (Status::Ok, "every engine thread runs".to_owned()),
+        _ => (
+            Status::Failing,
+            format!("{dead} engine threads have ended: restart the agent, and report its log"),
+        ),
+    };
+    shared.set_check("engines", status, detail);
+    match pipeline.snapshot() {
+        Ok(snapshot) => {
+            let stats = stats(&snapshot);
+            let lost = snapshot.workers.iter().map(|worker| worker.reports_lost).sum();
+            shared.figures.set_queue_lost(lost);
+            shared.publish_stats(stats);
+        }
+        Err(error) => tracing::warn!("the kernel's counters cannot be read: {error:#}"),
+    }
+}
+
+fn follow(pipeline: &mut Pipeline, shared: &Shared) {
+    let problems = pipeline.sensor().follow_interfaces();
+    let attached: Vec<_> = pipeline
+        .sensor()
+        .attachments()
+        .iter()
+        .map(|attachment| {
+            let why = attachment.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("{}: XDP {}{why}, tap {}", attachment.interface, attachment.xdp, attachment.tap)
+        })
+        .collect();
+    let (status, detail) = match (problems.is_empty(), attached.is_empty()) {
+        (true, false) => (Status::Ok, attached.join("; ")),
+        (true, true) => (Status::Failing, "attached to no interface".to_owned()),
+        (false, _) => (Status::Degraded, [problems, attached].concat().join("; ")),
+    };
+    shared.set_check("interfaces", status, detail);
+}
+
+fn protect(pipeline: &mut Pipeline, shared: &Shared) {
+    let (status, detail) = match pipeline.sensor().protect() {
+        Ok(problems) if problems.is_empty() => {
+            (Status::Ok, "own addresses, gateways and resolvers are exempt".to_owned())
+        }
+        Ok(problems) => (Status::Degraded, format!("not known: {}", problems.join("; "))),
+        Err(error) => (Status::Failing, format!("{error:#}")),
+    };
+    shared.set_check("exemptions", status, detail);
+}
+
+fn stats(snapshot: &Snapshot) -> StatsSnapshot {
+    let workers = &snapshot.workers;
+    let mut latency = Latency::default();
+    workers.iter().for_each(|worker| latency.merge(&worker.latency));
+    let sum = |figure: fn(&WorkerStats) -> u64| workers.iter().map(figure).sum();
+    StatsSnapshot {
+        kernel: kernel(&snapshot.kernel),
+        engines: workers.iter().map(|worker| worker.engine.clone()).collect(),
+        delivered: sum(|worker| worker.delivered),
+        pipeline: vec![
+            ("blocks_in_force", "Block entries written", sum(|worker| worker.blocks_in_force)),
+            (
+                "blocks_not_needed",
+                "Blocks not written: exempt, kept or over",
+                sum(|worker| worker.blocks_not_needed),
+            ),
+            ("blocks_failed", "Blocks that the kernel refused", sum(|worker| worker.blocks_failed)),
+            ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
+        ],
+        latency,
+    }
+}
+
+fn kernel(counts: &KernelCounts) -> Vec<KernelCounter> {
+    let xdp = counts.xdp.iter().map(|(counter, value)| KernelCounter {
+        program: "xdp",
+        name: XdpCounter::name(*counter),
+        help: counter.help(),
+        value: *value,
+        outcome: true,
+        loss: false,
+    });
+    let tap = counts.tap.iter().map(|(counter, value)| KernelCounter {
+        program: "tap",
+        name: counter.name(),
+        help: counter.help(),
+        value: *value,
+        outcome: counter.is_outcome(),
+        loss: matches!(counter, TapCounter::RingFull | TapCounter::CopyFailed),
+    });
+    xdp.chain(tap).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_all_threads_are_added_up_and_losses_known() {
+        let worker = WorkerStats { delivered: 3, blocks_in_force: 1, ..WorkerStats::default() };
+        let kernel = KernelCounts {
+            xdp: XdpCounter::ALL.iter().map(|counter| (*counter, 1)).collect(),
+            tap: TapCounter::ALL.iter().map(|counter| (*counter, 2)).collect(),
+        };
+        let stats = stats(&Snapshot { kernel, workers: vec![worker.clone(), worker] });
+        assert_eq!((stats.delivered, stats.pipeline[0].2), (6, 2));
+        assert_eq!(stats.lost(), 4, "a full ring and a failed copy");
+        assert!(stats.kernel.iter().any(|counter| !counter.outcome));
+    }
+
+    #[test]
+    fn a_chore_is_due_at_its_pace() {
+        let mut last = None;
+        assert!(due(&mut last, Duration::from_secs(60)));
+        assert!(!due(&mut last, Duration::from_secs(60)));
+        assert!(due(&mut last, Duration::ZERO));
+    }
+}
