@@ -716,7 +716,7 @@ impl Shapes<'_> {
 }
 
 /// An open string longer than this is text, not an operand.
-const LONG_TEXT: usize = 24;
+const LONG_TEXT: usize = 12;
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
