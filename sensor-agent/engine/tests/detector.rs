@@ -4,9 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{inspect, parse};
+use common::{content, inspect, parse};
+use proptest::prelude::*;
 use sensor_engine::detect::{Detector, MAX_FINDINGS, Part, Phase};
-use sensor_engine::finding::{Class, Finding};
+use sensor_engine::field::{Fields, Place};
+use sensor_engine::finding::{Class, EVIDENCE_LEN, Finding};
+use sensor_engine::http::message::Request;
 use sensor_engine::rule::RuleSet;
 
 fn findings(raw: &str) -> Vec<Finding> {
@@ -49,4 +52,84 @@ fn evidence_of_a_secret_field_shows_the_attack_only() {
         !found.is_empty() && found.iter().all(|finding| !finding.evidence.contains("hunter2")),
         "{found:?}"
     );
+}
+
+const PLACES: [Place; 12] = [
+    Place::Method,
+    Place::Target,
+    Place::Path,
+    Place::Query,
+    Place::Header,
+    Place::Cookie,
+    Place::Form,
+    Place::Json,
+    Place::Multipart,
+    Place::Xml,
+    Place::Text,
+    Place::Name,
+];
+
+/// Bytes and pieces of attacks, in any order.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        any::<u8>().prop_map(|byte| vec![byte]),
+        prop::sample::select(vec![
+            "'",
+            "\"",
+            " or ",
+            "1=1",
+            "union select ",
+            "--",
+            "/*",
+            "*/",
+            "<script",
+            " onload=",
+            "%27",
+            "%252e",
+            "../",
+            ";cat ",
+            "${jndi:",
+            "&#x3c;",
+            "\\u0027",
+            "ey.",
+            "$(",
+            "`id`",
+            "sleep(",
+            "password=",
+            "4111111111111111",
+            "a@b.cc",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_fields_give_bounded_printable_and_equal_findings(
+        values in prop::collection::vec((0..PLACES.len(), hostile(), hostile()), 0..8),
+    ) {
+        let mut fields = Fields::default();
+        for (place, name, value) in &values {
+            fields.push(PLACES[*place], name, value, 0);
+        }
+        let request = Request::default();
+        let part = Part { phase: Phase::Head, request: &request, fields: &fields };
+        thread_local!(static DETECTOR: std::cell::RefCell<Detector> = std::cell::RefCell::new(Detector::new(content())));
+        let run = || DETECTOR.with_borrow_mut(|detector| {
+            let mut findings = Vec::new();
+            detector.inspect(part, &mut findings);
+            findings
+        });
+        let first = run();
+        prop_assert_eq!(&first, &run());
+        for finding in &first {
+            prop_assert!(finding.evidence.len() <= EVIDENCE_LEN);
+            let text = finding.evidence.bytes().chain(finding.field.bytes());
+            prop_assert!(text.into_iter().all(|byte| (b' '..=b'~').contains(&byte)), "{:?}", finding);
+            prop_assert!((0.0..=1.0).contains(&finding.confidence.get()));
+        }
+    }
 }

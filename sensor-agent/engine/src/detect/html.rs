@@ -13,6 +13,15 @@ pub(crate) struct Found {
     pub(crate) confidence: f32,
 }
 
+/// What the scan has seen of a value so far.
+#[derive(Clone, Copy, Debug)]
+struct Context {
+    /// Where the first quote stands, or the value's end.
+    first_quote: usize,
+    /// Whether an element may have begun.
+    in_tag: bool,
+}
+
 /// Bytes behind a sign in which its arguments are looked for.
 const NEAR: usize = 200;
 
@@ -20,16 +29,17 @@ const NEAR: usize = 200;
 pub(crate) fn find(value: &[u8]) -> Option<Found> {
     let signs = memchr::memchr3_iter(b'<', b'=', b':', value);
     let mut best: Option<Found> = None;
-    let mut in_tag = false;
+    let first_quote = memchr::memchr3(b'"', b'\'', b'`', value).unwrap_or(value.len());
+    let mut context = Context { first_quote, in_tag: false };
     for at in signs {
         let found = match value.get(at) {
             Some(b'<') => {
-                in_tag |= value
+                context.in_tag |= value
                     .get(at + 1)
                     .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte <= b' ' || *byte == b'/');
                 element(value, at)
             }
-            Some(b'=') => handler(value, at, in_tag),
+            Some(b'=') => handler(value, at, context),
             _ => script_url(value, at),
         };
         if let Some(found) = found
@@ -148,7 +158,7 @@ const HANDLERS: &[&str] = &[
 ];
 
 /// An event handler whose `=` stands at `at`.
-fn handler(value: &[u8], at: usize, in_tag: bool) -> Option<Found> {
+fn handler(value: &[u8], at: usize, context: Context) -> Option<Found> {
     let before = value.get(at.saturating_sub(48)..at)?;
     let blank = before.iter().rev().take_while(|&&byte| byte <= b' ' || byte == b'/').count();
     let name_end = before.len() - blank;
@@ -164,9 +174,8 @@ fn handler(value: &[u8], at: usize, in_tag: bool) -> Option<Found> {
     let separated = quote || matches!(ahead, None | Some(0..=b' ' | b'/' | b';' | 0x80..));
     let known = HANDLERS.iter().any(|handler| starts_with(name, handler));
     let script = runs_script(value.get(at + 1..)?);
-    let broken =
-        quote || value.get(..start).is_some_and(|head| memchr::memchr3(b'"', b'\'', b'`', head).is_some());
-    let confidence = match (separated, in_tag, known) {
+    let broken = quote || context.first_quote < start;
+    let confidence = match (separated, context.in_tag, known) {
         (true, true, true) => 0.92,
         (true, true, false) if script => 0.85,
         (true, false, true) if script && broken => 0.85,

@@ -82,6 +82,8 @@ pub fn evidence(field: &Field<'_>, view: &[u8], span: std::ops::Range<usize>) ->
     let secret = field.place == Place::Cookie || is_secret_name(field.name);
     let context = if secret { 0 } else { CONTEXT };
     let (start, end) = (span.start.min(view.len()), span.end.min(view.len()).max(span.start.min(view.len())));
+    // What is not shown needs no masking; a secret that the limit cuts through is masked before it is cut.
+    let end = end.min(start + 2 * EVIDENCE_LEN);
     let cut = start.saturating_sub(context)..end.saturating_add(context).min(view.len());
     let shown = view.get(cut.clone()).unwrap_or_default();
     // Half a token or number is not recognised as one, so that what the context cuts through goes entirely.

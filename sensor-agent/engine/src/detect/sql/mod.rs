@@ -2,7 +2,10 @@
 //! compared with what injections consist of. What speaks against prose is grammar: behind a closed string SQL goes on
 //! with an operator, a keyword, a bracket or a comment, and two operands never stand side by side.
 
+mod call;
+mod condition;
 mod pattern;
+mod statement;
 mod token;
 
 use token::{Context, Token, tokenise};

@@ -1,0 +1,367 @@
+//! Calls: delays, procedures, functions, subqueries and clauses that attacks use.
+
+use super::pattern::{Broken, LOOK_AHEAD, Shape, Shapes};
+use super::token::{Key, Kind};
+use crate::detect::builtin::Code;
+
+impl Shapes<'_> {
+    pub(super) fn time_delay(&self, at: usize) -> Shape {
+        let found = |len, confidence| Some((Code::SqlTime, len, confidence));
+        if self.is(at, Key::Waitfor) && matches!(self.kind(at + 1), Kind::Key(Key::Delay | Key::Time)) {
+            let value =
+                matches!(self.kind(at + 2), Kind::Text | Kind::OpenText | Kind::Variable | Kind::Number);
+            return if value { found(3, 0.95) } else { None };
+        }
+        if self.kind(at) != Kind::Word || self.kind(at + 1) != Kind::Open {
+            return None;
+        }
+        let argument = self.kind(at + 2);
+        let number = matches!(
+            argument,
+            Kind::Number
+                | Kind::Text
+                | Kind::Open
+                | Kind::Arithmetic
+                | Kind::Key(Key::Select | Key::If | Key::Case)
+        );
+        const SURE: &[&str] = &[
+            "pg_sleep",
+            "pg_sleep_for",
+            "dbms_pipe.receive_message",
+            "dbms_lock.sleep",
+            "user_lock.sleep",
+            "dbms_session.sleep",
+            "pg_catalog.pg_sleep",
+        ];
+        if self.text_is(at, SURE) {
+            return found(3, 0.95);
+        }
+        if self.text_is(at, &["benchmark"]) && number && self.kind(at + 3) == Kind::Comma {
+            return found(4, 0.95);
+        }
+        if self.text_is(at, &["randomblob", "zeroblob"]) && number {
+            return found(3, 0.9);
+        }
+        if !self.text_is(at, &["sleep"]) || !number {
+            return None;
+        }
+        let behind = matches!(
+            self.before(at),
+            Kind::Logic | Kind::Key(_) | Kind::Comma | Kind::Arithmetic | Kind::Compare | Kind::Open
+        );
+        match self.broken {
+            Broken::Quote | Broken::Number if behind => found(3, 0.95),
+            Broken::Word if behind && self.before(at) != Kind::Compare => found(3, 0.75),
+            Broken::No if matches!(self.before(at), Kind::Key(Key::Select) | Kind::Logic) => found(3, 0.9),
+            _ if at == 0
+                && self.kind(at + 3) == Kind::Close
+                && matches!(self.kind(at + 4), Kind::End | Kind::Comment | Kind::Logic) =>
+            {
+                found(4, 0.7)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn procedure(&self, at: usize) -> Shape {
+        let found = |len, confidence| Some((Code::SqlProcedure, len, confidence));
+        if self.kind(at) == Kind::Word
+            && self.text_starts(
+                at,
+                &[
+                    "xp_",
+                    "master..xp_",
+                    "master.dbo.xp_",
+                    "master..sp_",
+                    "sp_oacreate",
+                    "sp_executesql",
+                    "sp_makewebtask",
+                ],
+            )
+            && self.text(at).len() > 5
+        {
+            return found(1, 0.9);
+        }
+        if !matches!(self.kind(at), Kind::Key(Key::Exec | Key::Execute)) {
+            return None;
+        }
+        let named = self.text_starts(at + 1, &["sp_", "xp_", "master", "sys.", "immediate"]);
+        match self.kind(at + 1) {
+            Kind::Word if named => found(2, 0.93),
+            Kind::Word if self.before(at) == Kind::Semicolon && self.broken >= Broken::Number => {
+                found(2, 0.85)
+            }
+            Kind::Open | Kind::Variable if self.broken >= Broken::Number => found(2, 0.85),
+            Kind::Variable => found(2, 0.7),
+            _ => None,
+        }
+    }
+
+    /// ORDER BY n, GROUP BY … HAVING, LIMIT n, PROCEDURE ANALYSE.
+    pub(super) fn probe(&self, at: usize) -> Shape {
+        let cut = |end| matches!(self.kind(end), Kind::Comment);
+        let ends = |end| matches!(self.kind(end), Kind::Comment | Kind::End | Kind::Comma);
+        let quoted = self.broken == Broken::Quote;
+        match self.kind(at) {
+            Kind::Key(Key::Order | Key::Group)
+                if self.is(at + 1, Key::By) && self.broken >= Broken::Number =>
+            {
+                let number = self.kind(at + 2) == Kind::Number;
+                let confidence = match (number, cut(at + 3)) {
+                    (true, true) => 0.9,
+                    (true, false) if ends(at + 3) => 0.8,
+                    (_, true) => 0.8,
+                    _ if quoted && self.kind(at + 2) == Kind::Word && ends(at + 3) => 0.7,
+                    _ => return None,
+                };
+                Some((Code::SqlProbe, 3, confidence))
+            }
+            Kind::Key(Key::Having) if self.broken >= Broken::Number => Some((Code::SqlProbe, 3, 0.75)),
+            Kind::Key(Key::Having)
+                if at == 1 && matches!(self.kind(2), Kind::Open | Kind::Number | Kind::Text) =>
+            {
+                Some((Code::SqlProbe, 3, 0.72))
+            }
+            Kind::Key(Key::Limit) if quoted && self.kind(at + 1) == Kind::Number => {
+                Some((Code::SqlProbe, 2, 0.8))
+            }
+            Kind::Key(Key::Procedure) if self.text_is(at + 1, &["analyse"]) => Some((Code::SqlProbe, 3, 0.9)),
+            // `') as x where 1`, `' group by`, `' into @x`
+            Kind::Key(Key::Where | Key::Into | Key::As | Key::Collate | Key::Escape)
+                if quoted && self.before(at) == Kind::Close && at <= 3 =>
+            {
+                Some((Code::SqlProbe, 2, 0.7))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn subquery(&self, at: usize) -> Shape {
+        let found = |len, confidence| Some((Code::SqlSubquery, len, confidence));
+        if matches!(self.kind(at), Kind::Word) && self.text_starts(at, SYSTEM_TABLES) {
+            let behind = matches!(self.before(at), Kind::Key(Key::From) | Kind::Comma | Kind::Open);
+            return if behind { found(1, 0.85) } else { None };
+        }
+        if !self.is(at, Key::Select) {
+            return None;
+        }
+        let sure = self.select_list(at + 1) == Some(true);
+        let inside = self.before(at) == Kind::Open;
+        let from = sure && self.has_from(at);
+        match self.broken {
+            Broken::Quote | Broken::Number if sure && inside => found(3, 0.88),
+            Broken::Quote | Broken::Number if sure => found(3, 0.8),
+            _ if inside && from && at <= 2 => found(3, 0.8),
+            _ if inside && from => found(3, 0.65),
+            _ if inside && sure && at == 1 => found(3, 0.75),
+            // Honest queries select columns, probes select literals.
+            _ if sure && at == 0 && self.is_literal(at + 1) => found(3, 0.75),
+            _ if from && at == 0 && self.lists_literals(at + 1) => found(3, 0.72),
+            _ if from => found(3, 0.55),
+            _ => None,
+        }
+    }
+
+    /// Whether a select list mixes in literals.
+    pub(super) fn lists_literals(&self, at: usize) -> bool {
+        let list = || (at..at + LOOK_AHEAD).take_while(|&at| !self.is(at, Key::From));
+        let literal = |at: usize| matches!(self.kind(at), Kind::Number | Kind::Text | Kind::Variable);
+        list().any(|at| self.kind(at) == Kind::Comma) && list().any(literal)
+    }
+
+    pub(super) fn is_literal(&self, at: usize) -> bool {
+        let at = at + usize::from(self.kind(at) == Kind::Open);
+        matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant)
+    }
+
+    pub(super) fn function(&self, at: usize) -> Shape {
+        let found = |len, confidence| Some((Code::SqlFunction, len, confidence));
+        if self.kind(at) == Kind::Variable
+            && self.text_is(
+                at,
+                &["@@version", "@@datadir", "@@hostname", "@@servername", "@@basedir", "@@global.version"],
+            )
+        {
+            return found(1, 0.75);
+        }
+        if self.kind(at) == Kind::Key(Key::Case) && self.is(at + 1, Key::When) {
+            return if self.broken >= Broken::Number || self.before(at) == Kind::Open {
+                found(3, 0.85)
+            } else {
+                None
+            };
+        }
+        if !matches!(self.kind(at), Kind::Word | Kind::Key(Key::If)) || self.kind(at + 1) != Kind::Open {
+            return None;
+        }
+        if self.text_is(at, STRONG_FUNCTIONS) {
+            return found(3, 0.88);
+        }
+        // CHAR(83)||CHAR(69), CONCAT(0x7e, …
+        let number = self.kind(at + 2) == Kind::Number;
+        let codes = self.text_is(at, &["char", "chr", "nchar"]) && number;
+        if codes
+            && (self.kind(at + 3) == Kind::Comma
+                || matches!(self.kind(at + 4), Kind::Logic | Kind::Arithmetic))
+        {
+            return found(5, 0.8);
+        }
+        if self.text_is(at, &["concat", "concat_ws", "group_concat"])
+            && self.text_starts(at + 2, &["0x", "char", "@@", "version", "user"])
+        {
+            return found(3, 0.85);
+        }
+        let known = self.text_is(at, FUNCTIONS);
+        match self.broken {
+            Broken::Quote if known => found(3, 0.8),
+            Broken::Number if known => found(3, 0.72),
+            _ => None,
+        }
+    }
+
+    /// INTO OUTFILE 'x', LOAD DATA INFILE.
+    pub(super) fn file(&self, at: usize) -> Shape {
+        let into =
+            self.is(at, Key::Into) && matches!(self.kind(at + 1), Kind::Key(Key::Outfile | Key::Dumpfile));
+        let load = self.is(at, Key::Load)
+            && self.text_is(at + 1, &["data"])
+            && self.text_is(at + 2, &["infile", "local"]);
+        (into || load).then_some((Code::SqlFunction, 3, 0.9))
+    }
+}
+
+/// Beginnings of the names of catalogues that only a database's own tools ask for.
+const SYSTEM_TABLES: &[&str] = &[
+    "information_schema",
+    "sysobjects",
+    "syscolumns",
+    "sysusers",
+    "sysdatabases",
+    "sys.",
+    "sqlite_master",
+    "sqlite_schema",
+    "pg_catalog",
+    "pg_user",
+    "pg_shadow",
+    "pg_tables",
+    "pg_database",
+    "all_tables",
+    "all_tab_columns",
+    "user_tables",
+    "mysql.",
+    "msysobjects",
+    "master..",
+    "master.dbo",
+    "v$",
+    "dba_users",
+    "dual",
+    "rdb$",
+];
+
+/// Functions that hardly anybody writes outside of an attack.
+const STRONG_FUNCTIONS: &[&str] = &[
+    "extractvalue",
+    "updatexml",
+    "load_file",
+    "xmltype",
+    "utl_inaddr.get_host_address",
+    "utl_inaddr.get_host_name",
+    "utl_http.request",
+    "ctxsys.drithsx.sn",
+    "dbms_xmlgen.getxml",
+    "dbms_utility.sqlid_to_sqlhash",
+    "httpuritype",
+    "sys_eval",
+    "sys_exec",
+    "name_const",
+    "pg_read_file",
+    "pg_ls_dir",
+    "lo_import",
+    "openrowset",
+    "opendatasource",
+    "gtid_subset",
+    "gtid_subtract",
+    "procedure_analyse",
+    "json_keys",
+    "query_to_xml",
+    "database_to_xml",
+    "dblink_connect",
+    "sysibm.xmlquery",
+    "fn_sqlvarbasetostr",
+    "make_set",
+    "xp_cmdshell",
+    "load_extension",
+];
+
+/// Functions that are evidence behind a break-out only.
+const FUNCTIONS: &[&str] = &[
+    "ascii",
+    "substring",
+    "substr",
+    "mid",
+    "char",
+    "chr",
+    "concat",
+    "concat_ws",
+    "group_concat",
+    "version",
+    "user",
+    "database",
+    "current_user",
+    "system_user",
+    "session_user",
+    "hex",
+    "unhex",
+    "ord",
+    "length",
+    "len",
+    "count",
+    "elt",
+    "ifnull",
+    "nullif",
+    "coalesce",
+    "cast",
+    "convert",
+    "floor",
+    "rand",
+    "exp",
+    "row",
+    "if",
+    "iif",
+    "least",
+    "greatest",
+    "md5",
+    "sha1",
+    "left",
+    "right",
+    "bin",
+    "conv",
+    "field",
+    "strcmp",
+    "db_name",
+    "host_name",
+    "user_name",
+    "object_id",
+    "cot",
+    "pi",
+    "now",
+    "abs",
+    "polygon",
+    "multipoint",
+    "geometrycollection",
+    "linestring",
+    "to_char",
+    "bitand",
+    "quote",
+    "sqlite_version",
+    "string_agg",
+    "array_agg",
+    "quarter",
+    "crc32",
+    "row_count",
+    "pow",
+    "power",
+    "sqrt",
+    "sign",
+    "space",
+];

@@ -1,0 +1,206 @@
+//! Conditions and expressions: what makes a query true, probes it, or cuts it off.
+
+use super::pattern::{Broken, LOOK_AHEAD, Shape, Shapes, is_operand};
+use super::token::{Context, Key, Kind};
+use crate::detect::builtin::Code;
+
+impl Shapes<'_> {
+    /// AND/OR and a comparison.
+    pub(super) fn condition(&self, at: usize) -> Shape {
+        let joins = self.kind(at) == Kind::Logic
+            || self.is(at, Key::Having)
+            || self.is(at, Key::Where)
+            || self.is(at, Key::When);
+        if !joins {
+            return None;
+        }
+        let (left, next) = self.operand(at + 1)?;
+        let operator = match self.kind(next) {
+            Kind::Compare => next,
+            Kind::Not if self.kind(next + 1) == Kind::Compare => next + 1,
+            Kind::Cast => return self.casts(left),
+            _ => return None,
+        };
+        let again = usize::from(matches!(self.kind(operator + 1), Kind::Compare));
+        let (right, end) = self.operand(operator + 1 + again)?;
+        let same = self.text(at + 1).eq_ignore_ascii_case(self.text(operator + 1));
+        let confidence = match (left, right, self.broken) {
+            (Operand::Literal, Operand::Literal, Broken::No) => 0.8,
+            (Operand::Literal, Operand::Literal, Broken::Word) => 0.88,
+            (Operand::Literal, Operand::Literal, _) => 0.95,
+            (Operand::Query, ..) | (_, Operand::Query, _) => 0.9,
+            (Operand::Function, _, Broken::Quote | Broken::Number)
+            | (_, Operand::Function, Broken::Quote | Broken::Number) => 0.85,
+            (_, _, Broken::Quote) => 0.85,
+            (_, _, Broken::Number) => 0.75,
+            (_, _, Broken::Word) if same => 0.8,
+            (Operand::Function, _, Broken::Word) => 0.45,
+            _ => return None,
+        };
+        Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    pub(super) fn casts(&self, left: Operand) -> Shape {
+        (left == Operand::Literal).then_some((Code::SqlBoolean, 4, 0.85))
+    }
+
+    /// What stands at `at` as one side of a comparison, and where it ends.
+    pub(super) fn operand(&self, mut at: usize) -> Option<(Operand, usize)> {
+        let limit = at + 8;
+        while at < limit && matches!(self.kind(at), Kind::Open | Kind::Not | Kind::Arithmetic) {
+            at += 1;
+        }
+        let literal = |next| Some((Operand::Literal, self.behind_brackets(next)));
+        match self.kind(at) {
+            Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant => literal(at + 1),
+            Kind::Variable => Some((Operand::Function, self.behind_brackets(at + 1))),
+            Kind::Key(Key::Select | Key::Exists | Key::Case) => Some((Operand::Query, self.behind_call(at))),
+            Kind::Word | Kind::Key(_) if self.kind(at + 1) == Kind::Open => {
+                Some((Operand::Function, self.behind_brackets(self.behind_call(at + 1))))
+            }
+            Kind::Word => Some((Operand::Name, self.behind_brackets(at + 1))),
+            _ => None,
+        }
+    }
+
+    pub(super) fn behind_brackets(&self, at: usize) -> usize {
+        let behind = (at..at + 8).find(|&at| self.kind(at) != Kind::Close).unwrap_or(at);
+        // `1+1`, `2-1`: arithmetic between literals belongs to the operand.
+        let more = self.kind(behind) == Kind::Arithmetic && self.kind(behind + 1) == Kind::Number;
+        if more { behind + 2 } else { behind }
+    }
+
+    /// Behind the bracket that closes the one at or after `at`.
+    pub(super) fn behind_call(&self, at: usize) -> usize {
+        let mut depth = 0_usize;
+        for next in at..at + LOOK_AHEAD {
+            match self.kind(next) {
+                Kind::Open => depth += 1,
+                Kind::Close if depth <= 1 => return next + 1,
+                Kind::Close => depth -= 1,
+                Kind::End | Kind::Comment => return next,
+                _ => {}
+            }
+        }
+        at + LOOK_AHEAD
+    }
+
+    /// AND/OR and one true value, then the end.
+    pub(super) fn truth(&self, at: usize) -> Shape {
+        if self.kind(at) != Kind::Logic || self.broken < Broken::Number {
+            return None;
+        }
+        if self.is(at + 1, Key::Exists)
+            || self.is(at + 1, Key::Case)
+            || self.kind(at + 1) == Kind::Not && self.is(at + 2, Key::Exists)
+        {
+            return Some((Code::SqlBoolean, 4, 0.88));
+        }
+        let (operand, end) = self.operand(at + 1)?;
+        let stops = matches!(
+            self.kind(end),
+            Kind::Comment
+                | Kind::End
+                | Kind::Semicolon
+                | Kind::Logic
+                | Kind::Key(Key::Limit | Key::Order | Key::Group | Key::Union)
+        );
+        if !stops {
+            return None;
+        }
+        let cut = self.kind(end) == Kind::Comment;
+        let confidence = match (operand, self.broken, cut) {
+            (Operand::Query, ..) => 0.88,
+            (Operand::Literal | Operand::Function, Broken::Quote, _) | (_, Broken::Quote, true) => 0.85,
+            (Operand::Literal | Operand::Function, _, true) => 0.85,
+            (Operand::Literal, ..) if self.kind(at + 1) == Kind::Constant => 0.75,
+            (Operand::Function, ..) => 0.7,
+            (Operand::Literal, ..) if self.before(at) != Kind::Number => 0.5,
+            (Operand::Literal, ..) => 0.4,
+            (_, Broken::Quote, _) => 0.5,
+            _ => return None,
+        };
+        Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    /// An operator right behind the closed string, and something to operate on.
+    pub(super) fn expression(&self, at: usize) -> Shape {
+        if self.broken != Broken::Quote
+            || at != 1
+            || !matches!(self.kind(at), Kind::Compare | Kind::Arithmetic | Kind::Cast)
+        {
+            return None;
+        }
+        let (operand, end) = self.operand(at + 1)?;
+        let stops = matches!(
+            self.kind(end),
+            Kind::Comment | Kind::End | Kind::Logic | Kind::Arithmetic | Kind::Compare | Kind::Semicolon
+        );
+        // `6'-4"` is a measure.
+        let measure = self.text(at) == b"-"
+            && self.kind(at + 1) == Kind::Number
+            && self.tokens.len() <= 4
+            && self.text(0).iter().rev().nth(1).is_some_and(u8::is_ascii_digit);
+        let names = operand == Operand::Name
+            && !matches!(self.kind(end), Kind::Compare | Kind::Arithmetic | Kind::Comment);
+        if !stops || measure || names {
+            return None;
+        }
+        let confidence = match operand {
+            Operand::Query | Operand::Function => 0.88,
+            _ if self.kind(end) == Kind::Comment => 0.85,
+            _ if self.kind(at + 1) == Kind::OpenText && self.text(at + 1).len() > LONG_TEXT => 0.5,
+            _ => 0.75,
+        };
+        Some((Code::SqlExpression, end - at, confidence))
+    }
+
+    /// A comment that cuts off the rest of the query.
+    pub(super) fn comment(&self, at: usize) -> Shape {
+        if self.kind(at) != Kind::Comment || self.broken < Broken::Number {
+            return None;
+        }
+        let text = self.text(at);
+        let tail = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        let clean = if text.starts_with(b"#") { text.trim_ascii_end().len() == 1 } else { tail <= 12 };
+        let bare = (1..at).all(|before| matches!(self.kind(before), Kind::Close | Kind::Semicolon));
+        let confidence = match (self.broken, clean, bare) {
+            (Broken::Quote, true, true) => 0.75,
+            (Broken::Quote, true, false) => 0.8,
+            (Broken::Quote, false, _) => 0.45,
+            (_, true, true) if at > 1 => 0.6,
+            (_, true, true) if self.kind(0) == Kind::Variable => 0.72,
+            (_, true, true) if text.starts_with(b"#") => return None,
+            (_, true, true) => 0.5,
+            _ => return None,
+        };
+        Some((Code::SqlComment, 1, confidence))
+    }
+
+    /// A whole value that is one expression, cut off by a comment: `( cos ( 'a' or 1 ) ) --`.
+    pub(super) fn cut_off(&self, at: usize) -> Shape {
+        let short = (3..LOOK_AHEAD).contains(&at) && self.context == Context::Plain;
+        if self.kind(at) != Kind::Comment || !short || self.text(at).len() > 6 {
+            return None;
+        }
+        let adjacent = (1..at).any(|now| is_operand(self.kind(now - 1)) && is_operand(self.kind(now)));
+        let foreign = (0..at).any(|now| self.kind(now) == Kind::Other);
+        let has = |wanted: fn(Kind) -> bool| (0..at).any(|now| wanted(self.kind(now)));
+        let literal = has(|kind| matches!(kind, Kind::Number | Kind::Text | Kind::Constant | Kind::Variable));
+        let structure =
+            has(|kind| matches!(kind, Kind::Open | Kind::Logic | Kind::Compare | Kind::Key(Key::Select)));
+        (!adjacent && !foreign && literal && structure).then_some((Code::SqlComment, 1, 0.75))
+    }
+}
+
+/// An open string longer than this is text, not an operand.
+const LONG_TEXT: usize = 12;
+
+/// One side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operand {
+    Literal,
+    Name,
+    Function,
+    Query,
+}
