@@ -1,5 +1,5 @@
-//! A real systemd, as process 1 of namespaces of its own: its file system is the host's with a throw-away layer over the folders that
-//! an installation writes to, its network that of the application host.
+//! A real systemd, as process 1 of namespaces of its own: its file system is the host's under a throw-away layer, its network that of
+//! the application host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +14,9 @@ use crate::lab::Host;
 use crate::process::{Process, wait_until};
 
 const SYSTEMD: &str = "/lib/systemd/systemd";
+
+/// Where, for this systemd, the sensor's service logs: there is no journal.
+pub const LOG: &str = "/run/sensor.log";
 
 /// A running systemd.
 #[derive(Debug)]
@@ -96,19 +99,34 @@ fn child_of(parent: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
+/// Everything that this systemd writes goes to a layer in memory, and nothing of the host's own boot is started: a test must not
+/// clean the host's `/tmp`, apply its sysctls or talk to its devices.
 fn boot_script(folder: &Path) -> String {
-    let layers: PathBuf = folder.join("layers");
+    let layers = folder.join("layers");
     let layers = layers.display();
     format!(
-        "#!/bin/sh\nset -e\nmount --make-rprivate /\nmkdir -p {layers}\nmount -t tmpfs tmpfs {layers}\n\
-         for name in etc usr/local usr/share var/lib var/log; do\n\
-           mkdir -p {layers}/$name/upper {layers}/$name/work\n\
-           mount -t overlay overlay -o lowerdir=/$name,upperdir={layers}/$name/upper,workdir={layers}/$name/work /$name\n\
-         done\n\
-         mount -t bpf bpf /sys/fs/bpf\nmount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system\n\
-         umount -l /sys/fs/cgroup 2>/dev/null || true\nmount -t cgroup2 none /sys/fs/cgroup\n\
-         printf '[Unit]\\nDescription=test\\nDefaultDependencies=no\\n' > /run/systemd/system/test.target\n\
+        "#!/bin/sh\nset -e\n\
+         mount --make-rprivate /\nmkdir -p {layers}\nmount -t tmpfs tmpfs {layers}\ncd {layers}\nmkdir upper work root\n\
+         mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root\ncd root\n\
+         mount -t proc proc proc\nmount -o bind,ro proc/sys proc/sys\n\
+         mount -t sysfs sysfs sys\nmount -t bpf bpf sys/fs/bpf\nmount -t cgroup2 none sys/fs/cgroup\n\
+         mount --rbind /dev dev\nmount -t tmpfs tmpfs run\nmount -t tmpfs tmpfs tmp\n\
+         rm -rf lib/systemd/system/*.wants etc/systemd/system/*.wants lib/systemd/system-generators/*\n\
+         mkdir -p run/systemd/system mnt\n\
+         printf '[Unit]\\nDescription=test\\nDefaultDependencies=no\\n' > run/systemd/system/test.target\n\
+         mkdir -p run/systemd/system/sensor.service.d\n\
+         printf '[Service]\\nStandardError=append:{LOG}\\n' > run/systemd/system/sensor.service.d/log.conf\n\
+         pivot_root . mnt\n\
+         mkdir -p {agent}\nmount --bind mnt{agent} {agent}\numount -l mnt\n\
          export container=other\n\
-         exec {SYSTEMD} --system --unit=test.target --log-target=console --show-status=no\n"
+         exec {SYSTEMD} --system --unit=test.target --log-target=console --show-status=no\n",
+        agent = agent_folder().display(),
     )
+}
+
+/// Folder of the binary under test: it may lie on a file system of its own, which the layer does not show.
+fn agent_folder() -> PathBuf {
+    let binary = crate::agent::binary();
+    let binary = binary.canonicalize().unwrap_or(binary);
+    binary.parent().unwrap_or(Path::new("/")).to_owned()
 }

@@ -8,7 +8,7 @@ use sensor_tests::http::get;
 use sensor_tests::process::wait_until;
 use sensor_tests::scenarios;
 use sensor_tests::site::Site;
-use sensor_tests::systemd::Systemd;
+use sensor_tests::systemd::{LOG, Systemd};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -22,9 +22,7 @@ impl Service<'_> {
     /// Runs a command that must succeed; returns what it printed.
     fn must(&self, command: &[&str]) -> String {
         let output = self.systemd.run(command).unwrap();
-        let log = || {
-            text(&self.systemd.run(&["systemctl", "status", "--no-pager", "--lines=30", "sensor"]).unwrap())
-        };
+        let log = || text(&self.systemd.run(&["tail", "-n", "30", LOG]).unwrap());
         assert!(output.status.success(), "`{}`: {}\n{}", command.join(" "), text(&output), log());
         text(&output)
     }
