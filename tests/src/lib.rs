@@ -11,3 +11,4 @@ pub mod process;
 pub mod rawtcp;
 pub mod scenarios;
 pub mod site;
+pub mod systemd;

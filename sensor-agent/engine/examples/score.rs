@@ -1,6 +1,13 @@
 //! Reads labelled requests, one JSON object a line with `id` and `raw_b64`, from standard input and prints a verdict
 //! line for each: `id`, `blocked`, `score`, `category`, `rules`. For measuring detection against a corpus.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a program beside the engine: it measures time and prints"
+)]
+
 #[path = "../tests/common/mod.rs"]
 mod common;
 

@@ -10,15 +10,12 @@ use sensor_engine::detect::Detector;
 use sensor_engine::finding::{Class, Severity};
 use sensor_engine::policy::{Action, Mode, Policy, Verdict};
 
-const CLIENT: &str = "203.0.113.9";
-
 fn judge(detector: &mut Detector, raw: &str) -> (Option<Verdict>, String) {
     let findings = inspect(detector, raw.as_bytes());
     let shown =
         findings.iter().map(|f| format!("{} {} {} {:?}\n", f.rule.id, f.confidence, f.field, f.evidence));
     let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
-    let client: IpAddr = CLIENT.parse().unwrap();
-    (policy.judge(client, true, &findings), shown.collect())
+    (policy.judge(IpAddr::from([203, 0, 113, 9]), true, &findings), shown.collect())
 }
 
 fn get(target: &str) -> String {
@@ -155,7 +152,7 @@ fn evasions_are_decoded() {
         ("/?q=%CA%BC%20or%201=1--", Class::SqlInjection),
         ("/?q=1'%20un%E2%80%8Bion%20select%201,2--", Class::SqlInjection),
         ("/?q=%26%23x3c;script%26%23x3e;alert(1)", Class::InputValidation),
-        ("/?q=1'/**/UN/**/ION/**/SEL/**/ECT/**/1,2", Class::SqlInjection),
+        ("/?q=1'%20UN/**/ION%20SEL/**/ECT%201,2", Class::SqlInjection),
         ("/?q=1'%0bunion%0cselect%a01,2", Class::SqlInjection),
         ("/?q=1'%20sel%00ect%201%20union%20sel%00ect%202--", Class::SqlInjection),
         ("/?q=\\u0027%20or%20\\u0027a\\u0027=\\u0027a", Class::SqlInjection),
@@ -178,5 +175,5 @@ fn the_content_has_no_needless_warnings() {
     let set = content();
     assert!(set.rules().len() >= 60, "{}", set.rules().len());
     let lines: Vec<_> = set.warnings().iter().map(ToString::to_string).collect();
-    assert!(lines.len() <= 25, "{}", lines.join("\n"));
+    assert!(lines.len() <= 5, "{}", lines.join("\n"));
 }

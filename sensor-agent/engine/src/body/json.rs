@@ -2,7 +2,7 @@
 //! recurse; what follows an error was not read, and the caller inspects the whole as text.
 
 use crate::field::{Fields, Place};
-use crate::http::fields::push_name;
+use crate::http::fields::{is_nearly_full, push_name};
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 64;
@@ -42,6 +42,10 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn run(&mut self) -> Result<(), Invalid> {
         loop {
+            if is_nearly_full(self.fields) {
+                self.fields.push(Place::Text, b"", &self.text[self.at..], self.at);
+                return Ok(());
+            }
             let opened = self.value()?;
             if !opened && !self.next_value()? {
                 return if self.peek().is_none() { Ok(()) } else { Err(Invalid) };
@@ -262,6 +266,14 @@ mod tests {
         check(r#"{"a": 1} x"#, "a=1 !");
         check("", " !");
         check(&"[".repeat(100_000), " !");
+    }
+
+    #[test]
+    fn what_follows_many_values_is_one_field() {
+        let mut fields = Fields::default();
+        push(format!("[{}\"EVIL\"]", "1,".repeat(3000)).as_bytes(), &mut fields).unwrap();
+        let last = fields.iter().next_back().map(|field| field.value.ends_with(b"\"EVIL\"]"));
+        assert_eq!((last, fields.dropped()), (Some(true), 0));
     }
 
     proptest! {

@@ -57,6 +57,10 @@ const CLIENT_HEADERS: &[(&str, f32)] = &[
     ("x-cluster-client-ip", 0.8),
     ("x-forwarded-host", 0.6),
     ("x-forwarded", 0.8),
+    ("x-proxyuser-ip", 0.8),
+    ("x-forwarder-for", 0.8),
+    ("x-forward-for", 0.8),
+    ("wl-proxy-client-ip", 0.8),
 ];
 /// Headers that replace the method.
 const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
@@ -90,8 +94,10 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     }
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);
     let looks_like_jwt = token.starts_with(b"ey");
+    // A variable that a client forgot to fill in is its own mistake more often than a probe.
+    let confidence = if token.starts_with(b"${") || token.starts_with(b"{{") { 0.5 } else { 0.72 };
     (!token.iter().all(sound) && !looks_like_jwt && !token.contains(&b','))
-        .then_some((Code::AuthBearerForm, 0.6))
+        .then_some((Code::AuthBearerForm, confidence))
 }
 
 fn method_override(value: &[u8], method: &[u8]) -> Option<(Code, f32)> {
@@ -157,6 +163,10 @@ const IDENTITY: &[&str] = &[
 ];
 /// Names that are never given twice by an honest client.
 const SINGLE: &[&str] = &[
+    "amount",
+    "price",
+    "from",
+    "to",
     "userid",
     "uid",
     "username",
@@ -196,7 +206,7 @@ pub(crate) fn repeated(fields: &Fields) -> Option<(usize, f32)> {
         });
         if let Some(twin) = twin {
             let raised = [twin.value, field.value].iter().any(|value| is_privileged(value));
-            return Some((index, if raised { 0.75 } else { 0.6 }));
+            return Some((index, if raised { 0.8 } else { 0.72 }));
         }
     }
     None
@@ -239,7 +249,7 @@ mod tests {
             assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearer, 0.9)), "{value}");
         }
         assert_eq!(header("authorization", "null", "GET"), Some((Code::AuthBearer, 0.8)));
-        assert_eq!(header("authorization", "Bearer a'b<c", "GET"), Some((Code::AuthBearerForm, 0.6)));
+        assert_eq!(header("authorization", "Bearer a'b<c", "GET"), Some((Code::AuthBearerForm, 0.72)));
         for value in ["Bearer abc.def-1", "Basic YTpi", "Bearer eyJ{", "AWS4-HMAC-SHA256 Credential=x, y"] {
             assert_eq!(header("authorization", value, "GET"), None, "{value}");
         }
@@ -276,8 +286,8 @@ mod tests {
             }
             repeated(&fields)
         };
-        assert_eq!(check(&[("userId", "1"), ("x", "2"), ("userid", "2")]), Some((2, 0.6)));
-        assert_eq!(check(&[("role", "user"), ("role", "admin")]), Some((1, 0.75)));
+        assert_eq!(check(&[("userId", "1"), ("x", "2"), ("userid", "2")]), Some((2, 0.72)));
+        assert_eq!(check(&[("role", "user"), ("role", "admin")]), Some((1, 0.8)));
         assert_eq!(check(&[("id", "1"), ("id", "2"), ("userId", "1"), ("userId", "1")]), None);
     }
 }

@@ -65,6 +65,7 @@ builtins! {
     AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["CWE-639", "OWASP-A01"];
     AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["CWE-235", "OWASP-A01"];
     Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["CWE-352", "OWASP-A01"];
+    SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["CWE-384", "OWASP-A07"];
 }
 
 impl Code {

@@ -31,11 +31,44 @@ pub(crate) fn find(request: &Request) -> Option<Found> {
     Some(Found { header, confidence: confidence * factor })
 }
 
+/// Names of query parameters that carry a session's id.
+const SESSION_PARAMETERS: &[&str] = &[
+    "phpsessid",
+    "jsessionid",
+    "sessionid",
+    "session_id",
+    "sid",
+    "session",
+    "sessid",
+    "aspsessionid",
+    "asp.net_sessionid",
+    "connect.sid",
+    "cfid",
+    "cftoken",
+];
+
+/// A session's id in the target of a request that another site's page caused: an attempt to fix the session.
+pub(crate) fn fixation(request: &Request) -> Option<Found> {
+    let target = request.target();
+    let mut pairs = target.split(|byte| matches!(byte, b'?' | b'&' | b';')).skip(1);
+    let is_session = |pair: &[u8]| {
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        pair.len() > name.len() + 1
+            && SESSION_PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    if !pairs.any(is_session) {
+        return None;
+    }
+    let host = request.header("x-forwarded-host").or_else(|| request.header("host"))?;
+    let from = host_of(request.header("referer")?)?;
+    (!is_same_site(from, host)).then_some(Found { header: "referer", confidence: 0.78 })
+}
+
 /// The header that names another site.
 fn foreign(request: &Request, host: &[u8]) -> Option<(&'static str, f32)> {
     if let Some(origin) = request.header("origin") {
         return match origin {
-            b"null" => Some(("origin", 0.65)),
+            b"null" => Some(("origin", 0.72)),
             _ => (!is_same_site(host_of(origin)?, host)).then_some(("origin", 0.85)),
         };
     }
@@ -150,6 +183,23 @@ mod tests {
             assert!(confidence("POST", headers) < 0.5, "{headers}");
         }
         assert_eq!(confidence("GET", "Cookie: sessionid=1\r\nReferer: https://malicious-site.com"), 0.0);
+    }
+
+    #[test]
+    fn a_session_id_that_another_site_chose() {
+        let fixed = |target: &str, referer: &str| {
+            let mut request = request("GET", &format!("Host: shop.example.com\r\nReferer: {referer}"));
+            let start = request.head.len() as u32;
+            request.head.extend_from_slice(target.as_bytes());
+            request.target = Span { start, end: request.head.len() as u32 };
+            fixation(&request).is_some()
+        };
+        assert!(fixed("/login?PHPSESSID=abc", "https://evil.net/"));
+        assert!(fixed("/login;jsessionid=abc?x=1", "https://evil.net/"));
+        assert!(!fixed("/login?PHPSESSID=abc", "https://www.example.com/"));
+        assert!(
+            !fixed("/login?PHPSESSID=", "https://evil.net/") && !fixed("/login?x=1", "https://evil.net/")
+        );
     }
 
     #[test]

@@ -36,13 +36,13 @@ pub(crate) fn find(field: &Field<'_>, value: &[u8], found: &mut Vec<Found>) {
     let (head, claims, signature) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let Some(header) = object(head) else {
         if bearer && claims.is_some() {
-            add(Code::JwtMalformed, 0.6);
+            add(Code::JwtMalformed, 0.72);
         }
         return;
     };
     let Some(claims) = claims else {
         if bearer {
-            add(Code::JwtMalformed, 0.6);
+            add(Code::JwtMalformed, 0.72);
         }
         return;
     };
@@ -64,7 +64,7 @@ pub(crate) fn find(field: &Field<'_>, value: &[u8], found: &mut Vec<Found>) {
     }
     if !encrypted && !none {
         match object(claims) {
-            None if bearer => add(Code::JwtMalformed, 0.6),
+            None if bearer => add(Code::JwtMalformed, 0.72),
             Some(claims) if !["exp", "iat", "sub", "iss"].iter().any(|name| claims.contains_key(*name)) => {
                 add(Code::JwtClaims, 0.3);
             }

@@ -127,7 +127,7 @@ impl Detector {
             self.field(part, index, &field, findings);
         }
         if part.phase == Phase::Head {
-            self.forgery(part.request, findings);
+            self.foreign_page(part.request, findings);
         }
         self.repeated(part.fields, findings);
         let kept = first + MAX_FINDINGS;
@@ -167,20 +167,19 @@ impl Detector {
         }
     }
 
-    fn forgery(&mut self, request: &Request, findings: &mut Vec<Finding>) {
-        let Some(found) = csrf::find(request) else { return };
-        let (Some(info), Some(value)) = (self.infos.get(Code::Csrf), request.header(found.header)) else {
-            return;
-        };
-        let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
-        self.views.fill(&field);
-        findings.push(finding(
-            &claim(info, Code::Csrf, found.confidence),
-            &field,
-            &self.views,
-            0,
-            0..value.len(),
-        ));
+    /// What another site's page made the client send.
+    fn foreign_page(&mut self, request: &Request, findings: &mut Vec<Finding>) {
+        let signs = [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request))];
+        for (code, found) in signs {
+            let Some(found) = found else { continue };
+            let (Some(info), Some(value)) = (self.infos.get(code), request.header(found.header)) else {
+                continue;
+            };
+            let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+            self.views.fill(&field);
+            let claim = claim(info, code, found.confidence);
+            findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
+        }
     }
 
     fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {

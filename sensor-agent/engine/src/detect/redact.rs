@@ -47,7 +47,7 @@ const SECRET_WORDS: &[&str] = &["auth", "sid", "pin", "otp", "key", "pass", "sig
 pub fn is_secret_name(name: &[u8]) -> bool {
     let holds =
         |part: &&str| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
-    SECRET_NAMES.iter().any(|part| holds(&part))
+    SECRET_NAMES.iter().any(holds)
         || SECRET_WORDS.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()))
 }
 
@@ -181,7 +181,7 @@ fn passes_luhn(digits: &[u8]) -> bool {
         (_, digit) => u32::from(digit) * 2 - 9,
     };
     let sum: u32 = digits.iter().rev().enumerate().map(weigh).sum();
-    sum % 10 == 0 && digits.iter().any(|&digit| digit != 0)
+    sum.is_multiple_of(10) && digits.iter().any(|&digit| digit != 0)
 }
 
 /// A mail address.

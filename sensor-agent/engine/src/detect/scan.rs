@@ -11,7 +11,7 @@ use super::{CodeHit, auth, html, jwt, shell};
 /// Bytes of a view that the coded detectors look at.
 pub(crate) const MAX_VIEW_BYTES: usize = 128 * 1024;
 /// Coded detections in headers count from this confidence: header values are full of punctuation.
-const HEADER_FROM: f32 = 0.8;
+const HEADER_FROM: f32 = 0.72;
 /// Weaker detections are noise.
 const KEEP_FROM: f32 = 0.3;
 
@@ -82,7 +82,10 @@ impl Scanner {
             return 0;
         }
         let mut left_out = 0;
-        for (number, view) in views.iter().enumerate() {
+        // Behind a percent sign everything looks like an operand: where the encoding is usual, its text says nothing.
+        let decoded = views.get(1).is_some_and(|view| view.chain.has(Decoder::Percent));
+        let skip = usize::from(decoded && field.place.is_url_encoded());
+        for (number, view) in views.iter().enumerate().skip(skip) {
             left_out += view.bytes.len().saturating_sub(MAX_VIEW_BYTES) as u64;
             self.view(field, number, view);
         }

@@ -10,6 +10,9 @@ pub(crate) struct Found {
     pub(crate) confidence: f32,
 }
 
+/// Most confidence of a command at the beginning of a line of text.
+const IN_TEXT: f32 = 0.4;
+
 /// Longest command name with its path and the characters that hide it.
 const MAX_NAME: usize = 64;
 
@@ -80,6 +83,61 @@ const TELLING: &[&str] = &[
     "egrep",
     "xxd",
     "tcpdump",
+    "apt",
+    "apt-get",
+    "aptitude",
+    "yum",
+    "dnf",
+    "pip",
+    "pip3",
+    "npm",
+    "systemctl",
+    "journalctl",
+    "iptables",
+    "gdb",
+    "strace",
+    "openssl",
+    "rsync",
+    "tmux",
+    "vim",
+    "mysql",
+    "mysqldump",
+    "psql",
+    "sqlite3",
+    "redis-cli",
+    "kubectl",
+    "gcloud",
+    "ansible",
+    "ansible-console",
+    "rmt",
+    "rmt-tar",
+    "aa-exec",
+    "capsh",
+    "cpio",
+    "ionice",
+    "setarch",
+    "stdbuf",
+    "taskset",
+    "unshare",
+    "nsenter",
+    "jjs",
+    "jrunscript",
+    "iconv",
+    "hexdump",
+    "dmesg",
+    "lscpu",
+    "lsblk",
+    "pkill",
+    "killall",
+    "rbash",
+    "tclsh",
+    "luajit",
+    "mawk",
+    "nawk",
+    "unalias",
+    "shopt",
+    "ulimit",
+    "umask",
 ];
 /// Names that are also words.
 const WORDS: &[&str] = &[
@@ -89,21 +147,44 @@ const WORDS: &[&str] = &[
     "java", "make", "ftp", "ssh", "scp", "dig", "host", "ip", "df", "du", "mount", "printf", "exec", "eval",
     "source", "export", "del", "copy", "start", "ver", "time", "history", "finger", "id;", "expr", "test",
     "reg", "vol", "wc", "rev", "uniq", "strings", "xargs", "tar", "zip", "unzip", "timeout", "dd", "route",
-    "nohup", "socat", "ln", "mkdir", "rmdir", "diff", "stat", "file", "whereis", "which",
+    "nohup", "socat", "ln", "mkdir", "rmdir", "diff", "stat", "file", "whereis", "service", "script",
+    "expect", "watch", "nice", "fold", "column", "screen", "last", "free", "top", "at", "fish", "go", "git",
+    "docker", "alias", "trap", "ed", "vi", "groups", "uptime", "cd", "which",
 ];
 
 /// The strongest sign of a command in `value`.
 pub(crate) fn find(value: &[u8]) -> Option<Found> {
     let mut best: Option<Found> = None;
+    let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
+    if let Some(found) = leading(value) {
+        best = Some(found);
+    }
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        let confidence =
+            if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
         if best.is_none_or(|best| confidence > best.confidence) {
             best = Some(Found { start: at, end, confidence });
         }
     }
     best
 }
+
+/// A command that is the whole value: only with an option or path behind it.
+fn leading(value: &[u8]) -> Option<Found> {
+    let blank = memchr::memchr(b' ', value)?;
+    let argument = value.get(blank + 1..)?.trim_ascii_start();
+    let told = matches!(argument, [b'-', letter, ..] | [b'-', b'-', letter, ..] if letter.is_ascii_alphabetic())
+        || matches!(argument, [b'/' | b'~' | b'$' | b'>', next, ..] if *next > b' ');
+    let (end, confidence) = command(value, 0, false).filter(|_| told && value.len() < MAX_COMMAND)?;
+    Some(Found { start: 0, end, confidence: confidence.min(LEADING) })
+}
+
+/// Longest value that is taken for a command as a whole.
+const MAX_COMMAND: usize = 256;
+/// Most confidence of a command without a separator in front of it.
+const LEADING: f32 = 0.72;
 
 /// Length of the separator that begins `rest`, and whether it hardly stands in prose.
 fn separator(rest: &[u8]) -> Option<(usize, bool)> {
@@ -133,7 +214,7 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let mut at = at + lead;
     while let Some(&byte) = value.get(at) {
         match byte {
-            b'\'' | b'"' | b'\\' | b'^' if len > 0 || byte == b'\\' => hidden = true,
+            b'\'' | b'"' | b'\\' | b'^' => hidden = true,
             b'$' if value.get(at + 1).is_some_and(|next| matches!(next, b'@' | b'*' | b'1'..=b'9')) => {
                 hidden = true;
                 at += 1;

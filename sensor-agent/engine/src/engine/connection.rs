@@ -2,9 +2,10 @@
 
 use sensor_common::record::tcp;
 
+use super::exchange::Exchange;
 use super::half::{Half, Tools};
-use super::inspect::{Exchange, Worker};
 use super::settings::Settings;
+use super::worker::Worker;
 use crate::capture::Segment;
 use crate::flow::{Key, Side};
 use crate::http::reader::Scratch;

@@ -3,8 +3,10 @@
 //! A hole that is given up for lack of time or space is a guess: an attacker can leave one open until patience ends, and
 //! fill it then. So the state before the guess is parked, and taken back if the hole is filled after all.
 
-use super::inspect::{Exchange, Inspector, OpenRequest, Worker};
+use super::exchange::{Exchange, OpenRequest};
+use super::inspect::Inspector;
 use super::settings::Settings;
+use super::worker::Worker;
 use crate::flow::Side;
 use crate::http::anomaly::Anomaly;
 use crate::http::reader::{Reader, Scratch};

@@ -7,9 +7,9 @@ use zerocopy::IntoBytes;
 use super::*;
 use crate::detect::Phase;
 use crate::field::{Fields, Place};
-use crate::finding::{Class, Confidence, RuleInfo, Severity};
+use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::http::message::{Request, Response};
-use crate::policy::Action;
+use crate::policy::{Action, Verdict};
 
 /// Stands in for rules and policy: a value with `EVIL` in it is a finding, and findings block as `action` says.
 #[derive(Debug, Default)]
@@ -111,11 +111,7 @@ impl Dialog {
     /// What was seen, and what was commanded, in order; the counters that matter can be asked for.
     #[track_caller]
     fn run(self, script: &str) -> (Vec<String>, Stats) {
-        let mut engine = Engine::new(self.settings, Arc::default(), Arc::new(no_policy()));
-        engine.shared.worker.seam.action = Some(self.action);
-        let initial = [self.client_isn, 0xffff_ff00];
-        let now = Duration::from_secs(100);
-        let mut state = Script { engine, marks: self.marks, initial, next: initial, port: 4000, now };
+        let mut state = self.script();
         for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
             state.step(line);
             state.collect();
@@ -129,6 +125,14 @@ impl Dialog {
             .sum();
         assert_eq!(stats.records, stats.accepted + stats.record_malformed + ignored);
         (state.engine.shared.worker.seam.log, stats)
+    }
+
+    fn script(self) -> Script {
+        let mut engine = Engine::new(self.settings, Arc::default(), Arc::new(no_policy()));
+        engine.shared.worker.seam.action = Some(self.action);
+        let initial = [self.client_isn, 0xffff_ff00];
+        let now = Duration::from_secs(100);
+        Script { engine, marks: self.marks, initial, next: initial, port: 4000, now }
     }
 
     #[track_caller]
@@ -379,6 +383,29 @@ fn chunked_bodies_are_inspected_without_their_coding() {
     );
 }
 
+/// Case H1: a server that goes by Content-Length reads what is no chunked coding.
+#[test]
+fn a_body_under_two_framings_is_inspected() {
+    let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\nq=EVIL";
+    let (log, _) = Dialog::default().run(&format!(">> {post}"));
+    assert_eq!(log[3], "REPORT 0 body.form.q");
+}
+
+#[test]
+fn compressed_bodies_are_inspected() {
+    let dialog = Dialog::default();
+    let mut packed = Vec::with_capacity(100);
+    let mut compress = flate2::Compress::new(flate2::Compression::fast(), true);
+    compress.compress_vec(b"a=1&b=EVIL", &mut packed, flate2::FlushCompress::Finish).unwrap();
+    let head =
+        format!("POST / HTTP/1.0\r\nContent-Encoding: deflate\r\nContent-Length: {}\r\n\r\n", packed.len());
+    let mut script = dialog.script();
+    script.send(0, 1000, &[head.as_bytes(), &packed].concat(), 0, tcp::ACK);
+    script.collect();
+    assert_eq!(script.engine.shared.worker.seam.log[3], "REPORT 0 body.form.b");
+    assert_eq!(script.engine.stats().named("body_encoded"), 1);
+}
+
 #[test]
 fn a_body_that_never_completes_is_inspected_at_the_end() {
     let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\na=EVIL";
@@ -614,6 +641,22 @@ fn what_the_application_ignores_is_ignored() {
     assert_eq!((ignored, stats.accepted, stats.named("flows_now")), ([2, 3, 1], 0, 0));
 }
 
+/// The real detector and policy, without rules.
+#[test]
+fn detectors_and_policy_work_on_what_is_read() {
+    let policy = Policy { mode: crate::policy::Mode::Enforce, ..Policy::default() };
+    let mut script = Dialog::default().script();
+    script.engine.replace_policy(Arc::new(policy));
+    script.engine.shared.worker.seam.action = None;
+    script.step(r">> GET /?id=1'+UNION+SELECT+password+FROM+users--+ HTTP/1.1\r\nHost: h\r\n\r\n");
+    script.collect();
+    let log = &script.engine.shared.worker.seam.log;
+    assert!(
+        log[1].starts_with("BLOCK 10.0.0.9 SQL_INJECTION") && log[2].starts_with("REPORT 0 query.id"),
+        "{log:?}"
+    );
+}
+
 fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let words = proptest::sample::select(vec![
         &b"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n"[..],
@@ -676,5 +719,17 @@ proptest! {
         prop_assert_eq!(commands, stats.named("reports") + stats.named("blocks"));
         engine.handle_timeout(Timestamp::from_nanos(u64::MAX));
         prop_assert_eq!((engine.stats().named("flows_now"), engine.stats().named("flow_bytes")), (0, 0));
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_commands(records in proptest::collection::vec(any_record(), 0..40)) {
+        let run = || {
+            let settings = Settings { max_flows: 2, max_stream_segments: 4, ..Settings::default() };
+            let mut engine = Engine::new(settings, Arc::default(), Arc::new(no_policy()));
+            engine.shared.worker.seam.action = Some(Action::Block(Duration::from_secs(1)));
+            records.iter().for_each(|record| engine.handle_record(record));
+            (std::iter::from_fn(|| engine.next_command()).collect::<Vec<_>>(), engine.stats())
+        };
+        prop_assert_eq!(run(), run());
     }
 }

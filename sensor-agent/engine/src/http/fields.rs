@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 
 use super::anomaly::Anomaly;
 use super::message::{Request, Span};
-use crate::field::{Fields, Place};
+use crate::field::{Fields, MAX_FIELDS, Place};
 
 /// Longest header name that is written in lower case; a longer one is kept as it is.
 const MAX_NAME: usize = 256;
@@ -32,12 +32,23 @@ pub fn note_query(request: &mut Request) {
 pub fn push_pairs(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
     let mut start = 0;
     for end in memchr_iter(separator, text).chain([text.len()]) {
+        if is_nearly_full(fields) {
+            fields.push(place, b"", &text[start..], offset + start);
+            return;
+        }
         let pair = &text[start..end];
         if !pair.is_empty() {
             push_pair(place, pair, offset + start, fields);
         }
         start = end + 1;
     }
+}
+
+/// Whether so few fields are left that what follows should come as one, lest padding hide it.
+#[must_use]
+pub fn is_nearly_full(fields: &Fields) -> bool {
+    const RESERVE: usize = 256;
+    fields.len() >= MAX_FIELDS - RESERVE
 }
 
 /// Adds `name` as a value of [`Place::Name`] if it holds more than names do.
@@ -129,6 +140,15 @@ mod tests {
                 "cookie=u",
             ]
         );
+    }
+
+    /// Case C37.
+    #[test]
+    fn what_follows_many_parameters_is_one_field() {
+        let (mut fields, padding) = (Fields::default(), "a=1&".repeat(3000));
+        push_pairs(Place::Form, b'&', format!("{padding}b=EVIL").as_bytes(), 0, &mut fields);
+        let last = fields.iter().next_back().map(|field| field.value.ends_with(b"&b=EVIL"));
+        assert_eq!((last, fields.dropped()), (Some(true), 0));
     }
 
     #[test]

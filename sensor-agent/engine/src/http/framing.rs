@@ -64,6 +64,15 @@ pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
     }
 }
 
+/// The length that a message with both framings would have by its Content-Length: what a server reads that does not know
+/// the other.
+#[must_use]
+pub fn other_length(request: &Request) -> Option<u64> {
+    let both = request.anomalies.contains(Anomaly::ContentLengthAndTransferEncoding);
+    let marks = both.then(|| Marks::read(request.headers(), request.version, &mut Anomalies::default()))?;
+    marks.length
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks {
     length: Option<u64>,
@@ -92,7 +101,8 @@ impl Marks {
             }
         }
         if encoded {
-            marks.chunked = codings.chunked;
+            // Without a length, `chunked` is the only framing in which there can be a body at all.
+            marks.chunked = codings.chunked || marks.length.is_none();
             anomalies.insert_if(!codings.is_clean(), Anomaly::TransferEncodingUnknown);
             anomalies.insert_if(version == 0, Anomaly::TransferEncodingOnHttp10);
             anomalies.insert_if(marks.length.is_some(), Anomaly::ContentLengthAndTransferEncoding);
@@ -231,8 +241,12 @@ mod tests {
             ("Content-Length: 1Z", "Length(1) content-length-invalid"),
             ("Content-Length:", "Length(0) content-length-invalid"),
             ("Content-Length: 18446744073709551616", "Length(18446744073709551615) content-length-invalid"),
-            ("Transfer-Encoding: xchunked", "None transfer-encoding-unknown"),
-            ("Transfer-Encoding: identity", "None transfer-encoding-unknown"),
+            ("Transfer-Encoding: xchunked", "Chunked transfer-encoding-unknown"),
+            ("Transfer-Encoding: identity", "Chunked transfer-encoding-unknown"),
+            (
+                "Transfer-Encoding: x\r\nContent-Length: 5",
+                "Length(5) content-length-and-transfer-encoding,transfer-encoding-unknown",
+            ),
             ("Transfer-Encoding: chunked,", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked, gzip", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: \u{b}chunked", "Chunked transfer-encoding-unknown"),

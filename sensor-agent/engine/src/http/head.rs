@@ -1,6 +1,8 @@
 //! Parsing of complete heads. `httparse` takes what keeps to the standard; what it refuses goes through a parser of
 //! lines that takes everything a server may take, and names what is odd.
 
+use std::mem::MaybeUninit;
+
 use memchr::{memchr, memchr_iter};
 
 use super::anomaly::{Anomalies, Anomaly};
@@ -48,9 +50,12 @@ fn status_code(word: &[u8]) -> u16 {
 }
 
 fn parse_request_strictly(request: &mut Request) -> bool {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    if !matches!(parsed.parse(&request.head), Ok(httparse::Status::Complete(_))) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    if !matches!(
+        parsed.parse_with_uninit_headers(&request.head, &mut headers),
+        Ok(httparse::Status::Complete(_))
+    ) {
         return false;
     }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {

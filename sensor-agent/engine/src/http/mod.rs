@@ -10,5 +10,6 @@ pub mod reader;
 pub mod start;
 
 mod chunked;
+mod pending;
 #[cfg(test)]
 mod tests;

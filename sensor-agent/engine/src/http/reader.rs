@@ -15,6 +15,7 @@ use super::chunked::{Chunked, Step};
 use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
+use super::pending::{Body, Kind, Rest, finish, step};
 use super::start::{self, Start};
 
 /// Who listens to a reader.
@@ -73,26 +74,6 @@ enum State {
     /// That many bytes of a PROXY protocol header.
     Proxy(usize),
     Tunnel,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    kind: Kind,
-    rest: Rest,
-    anomalies: Anomalies,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Request,
-    Response,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Rest {
-    Length(u64),
-    Chunked(Chunked),
-    UntilClose,
 }
 
 /// Longest line that may turn out to start a message while lost.
@@ -189,7 +170,8 @@ impl Reader {
                 return data;
             }
             data = skip_empty_lines(data);
-            let Some(end) = head::find_end(data, 0) else { return self.keep(data, scratch, sink) };
+            let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
+            let Some(end) = end else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
                 return self.refuse(data, sink);
             }
@@ -212,14 +194,17 @@ impl Reader {
         let before = self.buffer.len();
         let taken = data.len().min(self.max_head.saturating_sub(before));
         self.buffer.extend_from_slice(&data[..taken]);
+        let line_seen = self.line_seen;
         let end = head::find_end(&self.buffer, self.scanned);
-        if !self.line_seen && !self.may_start_message() {
+        if !line_seen && !self.may_start_message() {
             let buffer = std::mem::take(&mut self.buffer);
             self.refuse(&buffer, sink);
             self.find_all(&buffer, scratch, sink);
             return &data[taken..];
         }
-        if let Some(end) = end {
+        let line_is_new = self.line_seen && !line_seen;
+        let simple = if line_is_new { simple_request_end(&self.buffer) } else { None };
+        if let Some(end) = simple.or(end) {
             let buffer = std::mem::take(&mut self.buffer);
             self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
             self.give_back(buffer);
@@ -321,7 +306,7 @@ impl Reader {
             self.role = if asked == Asked::Nothing { self.role } else { Some(Kind::Response) };
             let framing = framing::of_response(response, asked);
             sink.response(response, framing);
-            self.follow(Kind::Response, framing, sink);
+            self.follow(Kind::Response, framing, None, sink);
         } else {
             self.role = Some(Kind::Request);
             let request = &mut scratch.request;
@@ -329,8 +314,9 @@ impl Reader {
             super::fields::note_query(request);
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
+            let other_length = framing::other_length(request);
             sink.request(request, framing);
-            self.follow(Kind::Request, framing, sink);
+            self.follow(Kind::Request, framing, other_length, sink);
         }
     }
 
@@ -372,11 +358,11 @@ impl Reader {
         &[]
     }
 
-    fn follow(&mut self, kind: Kind, framing: Framing, sink: &mut impl Sink) {
+    fn follow(&mut self, kind: Kind, framing: Framing, other_length: Option<u64>, sink: &mut impl Sink) {
         let rest = match framing {
             Framing::None => Rest::Length(0),
             Framing::Length(bytes) => Rest::Length(bytes),
-            Framing::Chunked => Rest::Chunked(Chunked::default()),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
             Framing::UntilClose => Rest::UntilClose,
             Framing::Tunnel => {
                 finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
@@ -400,7 +386,7 @@ impl Reader {
                 self.continue_body(body, sink);
                 rest
             }
-            Rest::Chunked(chunked) => match chunked.step(data, &mut body.anomalies) {
+            Rest::Chunked(chunked, other) => match step(chunked, other, data, &mut body.anomalies) {
                 Step::NeedMore => {
                     self.state = State::Body(body);
                     &[]
@@ -421,6 +407,12 @@ impl Reader {
                     rest
                 }
                 Step::Broken(rest) => {
+                    // A server that delimits the body otherwise takes the rest for its content.
+                    if let Some(left) = other.filter(|&left| left > 0) {
+                        self.state = State::Body(Body { rest: Rest::Length(left), ..body });
+                        return rest;
+                    }
+                    body.data(rest, sink);
                     self.lose(body, sink);
                     rest
                 }
@@ -463,38 +455,6 @@ impl Reader {
     }
 }
 
-impl Body {
-    fn data(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request && !data.is_empty() {
-            sink.request_body(data);
-        }
-    }
-
-    fn trailer(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request {
-            sink.request_trailer(data);
-        }
-    }
-}
-
-impl Rest {
-    /// What is left behind a gap; `None` if that cannot be known.
-    fn skip(self, bytes: u64) -> Option<Self> {
-        match self {
-            Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
-            Self::Chunked(mut chunked) => chunked.skip(bytes).then_some(Self::Chunked(chunked)),
-            Self::UntilClose => Some(Self::UntilClose),
-        }
-    }
-}
-
-fn finish(body: Body, sink: &mut impl Sink) {
-    match body.kind {
-        Kind::Request => sink.request_end(body.anomalies),
-        Kind::Response => sink.response_end(body.anomalies),
-    }
-}
-
 fn starts_response(bytes: &[u8]) -> bool {
     bytes.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
 }
@@ -502,6 +462,13 @@ fn starts_response(bytes: &[u8]) -> bool {
 fn starts_message(bytes: &[u8]) -> bool {
     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
     start::lenient(&bytes[..end]) != Start::Neither
+}
+
+/// Where a request without a version ends: with its line, as servers that still take HTTP/0.9 answer at once.
+fn simple_request_end(data: &[u8]) -> Option<usize> {
+    let end = memchr(b'\n', data)?;
+    let line = &data[..end];
+    (!start::has_version(line) && start::lenient(line) == Start::Request).then_some(end + 1)
 }
 
 /// Length of the PROXY protocol header (version 1 or 2) that `data` begins with. Senders write it at once, so that it is not

@@ -86,6 +86,11 @@ fn check(wire: &str, expected: &[&str]) {
     assert_eq!(read(true, 1000, Asked::Other, &bytes), expected, "byte by byte");
 }
 
+#[track_caller]
+fn check_whole(wire: &str, expected: &[&str]) {
+    assert_eq!(read(true, 1000, Asked::Other, &[Some(wire.as_bytes())]), expected, "{wire:?}");
+}
+
 /// As [`check`], with `~` for a gap of 10 bytes, at the pieces that the gaps make only.
 #[track_caller]
 fn check_gaps(at_start: bool, wire: &str, expected: &[&str]) {
@@ -107,6 +112,16 @@ fn requests() {
     check(
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
         &["POST / Chunked", r"end helloT: x\r\n"],
+    );
+}
+
+/// HTTP/0.9, which some servers still take.
+#[test]
+fn a_request_without_a_version_ends_with_its_line() {
+    check("GET /a?b\r\n", &["GET /a?b None !version-invalid", "end "]);
+    check(
+        "GET /a?b\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
+        &["GET /a?b None !version-invalid", "end ", "GET /2 None", "end "],
     );
 }
 
@@ -153,9 +168,29 @@ fn malformed_is_a_name_and_reading_goes_on() {
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.0\r\n\r\n",
         &["POST / Chunked !content-length-and-transfer-encoding", "end ", "GET /x None", "end "],
     );
-    check(
+    check_whole(
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nGET /x HTTP/1.0\r\n\r\n",
-        &["POST / Chunked", "end  !chunk-size-invalid", "lost", "GET /x None", "end "],
+        &[
+            "POST / Chunked",
+            r"end zz\r\nGET /x HTTP/1.0\r\n\r\n !chunk-size-invalid",
+            "lost",
+            "GET /x None",
+            "end ",
+        ],
+    );
+}
+
+/// Case H1: what is no chunked coding is read by the other framing, at any split.
+#[test]
+fn a_body_under_two_framings() {
+    check(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\nq=UNIONGET /x HTTP/1.0\r\n\r\n",
+        &[
+            "POST / Chunked !content-length-and-transfer-encoding",
+            "end q=UNION !chunk-size-invalid",
+            "GET /x None",
+            "end ",
+        ],
     );
 }
 

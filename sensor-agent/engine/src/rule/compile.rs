@@ -223,14 +223,13 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
         report.error(draft.pattern.at, reason);
         return None;
     }
-    if shortest < GOOD_LITERAL {
-        let short: Vec<_> = literals
-            .iter()
-            .filter(|one| one.len() < GOOD_LITERAL)
-            .map(|one| one.escape_ascii().to_string())
-            .collect();
+    let common =
+        |literal: &[u8]| literal.len() < GOOD_LITERAL && literal.iter().all(u8::is_ascii_alphanumeric);
+    if literals.iter().any(|literal| common(literal)) {
+        let short: Vec<_> =
+            literals.iter().filter(|one| common(one)).map(|one| one.escape_ascii().to_string()).collect();
         let reason = format!(
-            "required literals of {shortest} bytes ({}) are common and cost time, better at least {GOOD_LITERAL}",
+            "required literals ({}) are short and common, which costs time: better at least {GOOD_LITERAL} bytes",
             short.join(" ")
         );
         report.warning(draft.pattern.at, reason);

@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
 pub(crate) const MIN_BASE64: usize = 16;
 /// Most characters that are tried as base64: longer values are files, whose decoded bytes are no parameter.
-pub(crate) const MAX_BASE64: usize = 64 * 1024;
+pub(crate) const MAX_BASE64: usize = 4 * 1024;
 
 /// Percent-encoding once, `%uXXXX` too; `+` is a space if `plus`. A broken escape loses its `%`'s meaning, not its bytes.
 pub(crate) fn percent(input: &[u8], plus: bool, out: &mut Vec<u8>) -> bool {
@@ -29,9 +29,9 @@ pub(crate) fn percent(input: &[u8], plus: bool, out: &mut Vec<u8>) -> bool {
         };
         changed = true;
         if taken == 6 {
-            push_char(code, out)
+            push_char(code, out);
         } else {
-            out.push(code as u8)
+            out.push(code as u8);
         }
         rest = rest.get(taken..).unwrap_or_default();
     }

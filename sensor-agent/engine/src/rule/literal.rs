@@ -124,6 +124,7 @@ fn shortest(set: &[Vec<u8>]) -> usize {
     set.iter().map(Vec::len).min().unwrap_or(0)
 }
 
+#[allow(clippy::ptr_arg, reason = "it filters options of vectors")]
 fn useful(set: &Vec<Vec<u8>>) -> bool {
     shortest(set) > 0
 }

@@ -53,6 +53,8 @@ pub struct MatchStats {
 #[derive(Debug, Default)]
 pub struct Matcher {
     caches: Vec<Option<meta::Cache>>,
+    /// Per rule the caches of its further conditions.
+    condition_caches: Vec<Vec<meta::Cache>>,
     /// Per rule the number of the last scan in which it became a candidate.
     seen: Vec<u64>,
     scan: u64,
@@ -65,7 +67,11 @@ impl Matcher {
     #[must_use]
     pub fn new(set: &RuleSet) -> Self {
         let count = set.rules.len();
-        Self { caches: (0..count).map(|_| None).collect(), seen: vec![0; count], ..Self::default() }
+        let caches = (0..count).map(|_| None).collect();
+        let of_rule =
+            |rule: &Rule| rule.also.iter().map(|condition| condition.regex.create_cache()).collect();
+        let condition_caches = set.rules.iter().map(of_rule).collect();
+        Self { caches, condition_caches, seen: vec![0; count], ..Self::default() }
     }
 
     /// Appends the hits in all views of a field, one a rule: that in the view with the fewest decoders.
@@ -136,7 +142,9 @@ impl Matcher {
         self.stats.candidates += 1;
         let cache = self.caches.get_mut(number)?.get_or_insert_with(|| rule.regex.create_cache());
         let found = rule.regex.search_with(cache, &Input::new(view.bytes))?;
-        let holds = rule.also.iter().all(|condition| condition.holds(scope, field));
+        let caches = self.condition_caches.get_mut(number)?;
+        let holds =
+            rule.also.iter().zip(caches).all(|(condition, cache)| condition.holds(scope, field, cache));
         holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
     }
 }
@@ -164,37 +172,48 @@ impl Rule {
 }
 
 impl Condition {
-    /// Whether some field of the request fulfils the condition (none, for a negated one). Conditions are rare and
-    /// come last, so that they use the shared cache of their pattern.
-    fn holds(&self, scope: Scope<'_>, field: &Field<'_>) -> bool {
-        let fits = |one: &Field<'_>| {
-            self.fields.iter().any(|pattern| pattern.matches(one)) && self.regex.is_match(one.value)
+    /// Whether some field of the request fulfils the condition (none, for a negated one).
+    fn holds(&self, scope: Scope<'_>, field: &Field<'_>, cache: &mut meta::Cache) -> bool {
+        let mut fits = |one: &Field<'_>| {
+            self.fields.iter().any(|pattern| pattern.matches(one)) && self.is_in(one.value, cache)
         };
-        (fits(field) || scope.fields.iter().any(|one| fits(&one)) || self.holds_in_head(scope.request))
-            != self.not
+        let in_fields = fits(field) || scope.fields.iter().any(|one| fits(&one));
+        (in_fields || self.holds_in_head(scope.request, cache)) != self.not
     }
 
     /// Whether the head fulfils the condition: while a body is inspected, its fields are no longer at hand.
-    fn holds_in_head(&self, request: &Request) -> bool {
+    fn holds_in_head(&self, request: &Request, cache: &mut meta::Cache) -> bool {
         let line = [
             (Place::Method, request.method()),
             (Place::Target, request.target()),
             (Place::Path, request.path()),
         ];
-        let in_line = |(place, value): (Place, &[u8])| {
-            self.fields.iter().any(|pattern| pattern.has(place)) && self.regex.is_match(value)
+        let mut in_line = |(place, value): (Place, &[u8])| {
+            self.fields.iter().any(|pattern| pattern.has(place)) && self.is_in(value, cache)
         };
-        let in_header = |(name, value): (&[u8], &[u8])| {
+        if line.into_iter().any(&mut in_line) {
+            return true;
+        }
+        request.headers().any(|(name, value)| {
             let named = |pattern: &FieldPattern| pattern.has(Place::Header) && pattern.matches_name(name);
-            self.fields.iter().any(named) && self.regex.is_match(value)
-        };
-        line.into_iter().any(in_line) || request.headers().any(in_header)
+            self.fields.iter().any(named) && self.is_in(value, cache)
+        })
+    }
+
+    fn is_in(&self, value: &[u8], cache: &mut meta::Cache) -> bool {
+        self.regex.search_half_with(cache, &Input::new(value).earliest(true)).is_some()
     }
 }
 
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
     let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
+    // A dot between letters makes a host, a class, a file: something to look at.
+    let names =
+        |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
     let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    field.place != Place::Name && field.value.iter().all(plain) && !field.value.windows(2).any(telling)
+    field.place != Place::Name
+        && field.value.iter().all(plain)
+        && !field.value.windows(2).any(telling)
+        && !field.value.windows(3).any(names)
 }

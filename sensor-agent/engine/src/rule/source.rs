@@ -273,7 +273,7 @@ impl Reader<'_> {
     fn integer(&mut self, table: &DeTable<'_>, key: &str) -> Option<u32> {
         let value = table.get(key)?;
         let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
-        if !number.is_some_and(|number| number > 0) {
+        if number.is_none_or(|number| number == 0) {
             self.wrong_type(key, "a whole number from 1", value);
         }
         number

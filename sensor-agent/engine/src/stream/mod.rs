@@ -1,6 +1,6 @@
 //! Reassembly of one direction of a connection. It answers the only question that matters: which bytes does the
 //! application read? So it follows the receiver that is at work on the host, Linux: data in order is taken at once
-//! and wins over what is queued, and what is queued follows the rules of the out-of-order queue ([`queue`]).
+//! and wins over what is queued, and what is queued follows the rules of the out-of-order queue (see `queue.rs`).
 //!
 //! ```text
 //!            next           hole            queue

@@ -1,6 +1,7 @@
 //! A small reader of raw requests for tests, examples and measurements: it fills fields as the HTTP parser does, but
 //! cuts corners that only traffic needs (no chunks, no compression, no multipart).
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests read the content from disk")]
 
 use std::path::Path;
 use std::sync::Arc;

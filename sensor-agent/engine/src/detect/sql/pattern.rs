@@ -40,7 +40,7 @@ enum Broken {
 type Shape = Option<(Code, usize, f32)>;
 
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 12] {
+fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 13] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -54,6 +54,7 @@ fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 12] {
         Shapes::subquery,
         Shapes::function,
         Shapes::file,
+        Shapes::cut_off,
     ]
 }
 
@@ -396,7 +397,7 @@ impl Shapes<'_> {
     }
 
     fn casts(&self, left: Operand) -> Shape {
-        (left == Operand::Literal && self.broken >= Broken::Number).then_some((Code::SqlBoolean, 4, 0.85))
+        (left == Operand::Literal).then_some((Code::SqlBoolean, 4, 0.85))
     }
 
     /// What stands at `at` as one side of a comparison, and where it ends.
@@ -492,14 +493,19 @@ impl Shapes<'_> {
             Kind::Comment | Kind::End | Kind::Logic | Kind::Arithmetic | Kind::Compare | Kind::Semicolon
         );
         // `6'-4"` is a measure.
-        let measure = self.kind(at) == Kind::Arithmetic
+        let measure = self.text(at) == b"-"
+            && self.kind(at + 1) == Kind::Number
+            && self.tokens.len() <= 4
             && self.text(0).iter().rev().nth(1).is_some_and(u8::is_ascii_digit);
-        if !stops || measure || operand == Operand::Name {
+        let names = operand == Operand::Name
+            && !matches!(self.kind(end), Kind::Compare | Kind::Arithmetic | Kind::Comment);
+        if !stops || measure || names {
             return None;
         }
         let confidence = match operand {
             Operand::Query | Operand::Function => 0.88,
             _ if self.kind(end) == Kind::Comment => 0.85,
+            _ if self.kind(at + 1) == Kind::OpenText && self.text(at + 1).len() > LONG_TEXT => 0.5,
             _ => 0.75,
         };
         Some((Code::SqlExpression, end - at, confidence))
@@ -519,11 +525,27 @@ impl Shapes<'_> {
             (Broken::Quote, true, false) => 0.8,
             (Broken::Quote, false, _) => 0.45,
             (_, true, true) if at > 1 => 0.6,
+            (_, true, true) if self.kind(0) == Kind::Variable => 0.72,
             (_, true, true) if text.starts_with(b"#") => return None,
             (_, true, true) => 0.5,
             _ => return None,
         };
         Some((Code::SqlComment, 1, confidence))
+    }
+
+    /// A whole value that is one expression, cut off by a comment: `( cos ( 'a' or 1 ) ) --`.
+    fn cut_off(&self, at: usize) -> Shape {
+        let short = (3..LOOK_AHEAD).contains(&at) && self.context == Context::Plain;
+        if self.kind(at) != Kind::Comment || !short || self.text(at).len() > 6 {
+            return None;
+        }
+        let adjacent = (1..at).any(|now| is_operand(self.kind(now - 1)) && is_operand(self.kind(now)));
+        let foreign = (0..at).any(|now| self.kind(now) == Kind::Other);
+        let has = |wanted: fn(Kind) -> bool| (0..at).any(|now| wanted(self.kind(now)));
+        let literal = has(|kind| matches!(kind, Kind::Number | Kind::Text | Kind::Constant | Kind::Variable));
+        let structure =
+            has(|kind| matches!(kind, Kind::Open | Kind::Logic | Kind::Compare | Kind::Key(Key::Select)));
+        (!adjacent && !foreign && literal && structure).then_some((Code::SqlComment, 1, 0.75))
     }
 
     fn procedure(&self, at: usize) -> Shape {
@@ -574,18 +596,25 @@ impl Shapes<'_> {
                     (true, true) => 0.9,
                     (true, false) if ends(at + 3) => 0.8,
                     (_, true) => 0.8,
-                    _ if quoted => 0.7,
+                    _ if quoted && self.kind(at + 2) == Kind::Word && ends(at + 3) => 0.7,
                     _ => return None,
                 };
                 Some((Code::SqlProbe, 3, confidence))
             }
             Kind::Key(Key::Having) if self.broken >= Broken::Number => Some((Code::SqlProbe, 3, 0.75)),
+            Kind::Key(Key::Having)
+                if at == 1 && matches!(self.kind(2), Kind::Open | Kind::Number | Kind::Text) =>
+            {
+                Some((Code::SqlProbe, 3, 0.72))
+            }
             Kind::Key(Key::Limit) if quoted && self.kind(at + 1) == Kind::Number => {
                 Some((Code::SqlProbe, 2, 0.8))
             }
             Kind::Key(Key::Procedure) if self.text_is(at + 1, &["analyse"]) => Some((Code::SqlProbe, 3, 0.9)),
             // `') as x where 1`, `' group by`, `' into @x`
-            Kind::Key(Key::Where | Key::Into | Key::As | Key::Collate | Key::Escape) if quoted && at <= 2 => {
+            Kind::Key(Key::Where | Key::Into | Key::As | Key::Collate | Key::Escape)
+                if quoted && self.before(at) == Kind::Close && at <= 3 =>
+            {
                 Some((Code::SqlProbe, 2, 0.7))
             }
             _ => None,
@@ -610,9 +639,24 @@ impl Shapes<'_> {
             _ if inside && from && at <= 2 => found(3, 0.8),
             _ if inside && from => found(3, 0.65),
             _ if inside && sure && at == 1 => found(3, 0.75),
+            // Honest queries select columns, probes select literals.
+            _ if sure && at == 0 && self.is_literal(at + 1) => found(3, 0.75),
+            _ if from && at == 0 && self.lists_literals(at + 1) => found(3, 0.72),
             _ if from => found(3, 0.55),
             _ => None,
         }
+    }
+
+    /// Whether a select list mixes in literals.
+    fn lists_literals(&self, at: usize) -> bool {
+        let list = || (at..at + LOOK_AHEAD).take_while(|&at| !self.is(at, Key::From));
+        let literal = |at: usize| matches!(self.kind(at), Kind::Number | Kind::Text | Kind::Variable);
+        list().any(|at| self.kind(at) == Kind::Comma) && list().any(literal)
+    }
+
+    fn is_literal(&self, at: usize) -> bool {
+        let at = at + usize::from(self.kind(at) == Kind::Open);
+        matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant)
     }
 
     fn function(&self, at: usize) -> Shape {
@@ -641,8 +685,9 @@ impl Shapes<'_> {
         // CHAR(83)||CHAR(69), CONCAT(0x7e, …
         let number = self.kind(at + 2) == Kind::Number;
         let codes = self.text_is(at, &["char", "chr", "nchar"]) && number;
-        if codes && matches!(self.kind(at + 3), Kind::Comma)
-            || codes && matches!(self.kind(at + 4), Kind::Logic | Kind::Arithmetic)
+        if codes
+            && (self.kind(at + 3) == Kind::Comma
+                || matches!(self.kind(at + 4), Kind::Logic | Kind::Arithmetic))
         {
             return found(5, 0.8);
         }
@@ -669,6 +714,9 @@ impl Shapes<'_> {
         (into || load).then_some((Code::SqlFunction, 3, 0.9))
     }
 }
+
+/// An open string longer than this is text, not an operand.
+const LONG_TEXT: usize = 24;
 
 /// One side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,7 +67,7 @@ macro_rules! keywords {
             Some(match lower {
                 $($text => Kind::Key(Key::$key),)*
                 b"and" | b"or" | b"xor" => Kind::Logic,
-                b"not" => Kind::Not,
+                b"not" | b"binary" => Kind::Not,
                 b"true" | b"false" | b"null" => Kind::Constant,
                 b"like" | b"rlike" | b"regexp" | b"in" | b"is" | b"between" | b"ilike" | b"similar" | b"glob"
                 | b"sounds" => Kind::Compare,

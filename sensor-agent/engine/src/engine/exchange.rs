@@ -1,0 +1,104 @@
+//! What one connection knows of its messages, beside the bytes.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::finding::Finding;
+use crate::flow::{Key, Side};
+use crate::http::framing::Asked;
+use crate::http::message::{HeaderSpan, Request};
+
+/// A request whose body is coming in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenRequest {
+    pub(super) request: Request,
+    /// Number of the request in its connection, from 0.
+    pub(super) number: u64,
+    pub(super) body: Vec<u8>,
+    pub(super) trailer: Vec<u8>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) inspected: bool,
+}
+
+impl OpenRequest {
+    pub(super) fn memory(&self) -> usize {
+        let request = &self.request;
+        let headers = request.headers.capacity() * size_of::<HeaderSpan>();
+        let findings = self.findings.capacity() * size_of::<Finding>();
+        size_of::<Self>()
+            + request.head.capacity()
+            + headers
+            + self.body.capacity()
+            + self.trailer.capacity()
+            + findings
+    }
+}
+
+/// What a connection knows of its messages, beside the bytes.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) flow_id: u64,
+    pub(super) key: Key,
+    pub(super) interface: u32,
+    /// The end that sends requests.
+    pub(super) client: Option<Side>,
+    /// Whether the connection left HTTP.
+    pub(super) tunnel: bool,
+    pub(super) open: Option<Box<OpenRequest>>,
+    /// Whether the first byte of a direction was seen.
+    pub(super) from_start: [bool; 2],
+    /// The kernel knows that the handshake was completed.
+    pub(super) handshake: bool,
+    /// Whether payload of an end left the host, and whether it arrived there. Both can be: taps on a bridge see it twice.
+    payload_ways: [[bool; 2]; 2],
+    /// Bytes of a direction that were on the wire, but not captured.
+    pub(super) missed: [u64; 2],
+    /// Kinds of the requests whose responses are still to come.
+    pub(super) asked: VecDeque<Asked>,
+    pub(super) responses: u64,
+    pub(super) requests: u64,
+    /// Findings that would block the source if it were verified.
+    pub(super) deferred: Vec<Finding>,
+}
+
+impl Exchange {
+    pub(super) fn new(flow_id: u64, key: Key, interface: u32) -> Self {
+        Self {
+            flow_id,
+            key,
+            interface,
+            client: None,
+            tunnel: false,
+            open: None,
+            from_start: [false; 2],
+            handshake: false,
+            payload_ways: [[false; 2]; 2],
+            missed: [0; 2],
+            asked: VecDeque::new(),
+            responses: 0,
+            requests: 0,
+            deferred: Vec::new(),
+        }
+    }
+
+    /// Whether the client owns its address: the kernel says so, or the other end sent payload, which it only does on a
+    /// completed handshake. Payload that came from the same side of the host proves nothing.
+    pub(super) fn is_verified(&self) -> bool {
+        let [low, high] = self.payload_ways;
+        self.handshake || low[0] && high[1] || low[1] && high[0]
+    }
+
+    /// Notes payload of an end.
+    pub(super) fn note_payload(&mut self, from: Side, ingress: bool) {
+        self.payload_ways[from.index()][usize::from(ingress)] = true;
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |open| open.memory());
+        open + self.asked.capacity() + self.deferred.capacity() * size_of::<Finding>()
+    }
+
+    pub(super) fn client_address(&self) -> SocketAddr {
+        self.key.address(self.client.unwrap_or(Side::Low))
+    }
+}

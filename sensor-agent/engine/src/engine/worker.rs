@@ -1,0 +1,226 @@
+//! From messages to commands: the detector, the policy and the reused memory of a thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::blocks::RecentBlocks;
+use super::counters::Counters;
+use super::exchange::{Exchange, OpenRequest};
+use super::{Block, Command, Report, RequestSummary};
+use crate::body;
+use crate::body::coding::{Decoded, Decoder, is_coded};
+use crate::detect::{Detector, Part, Phase};
+use crate::field::Fields;
+use crate::finding::Finding;
+use crate::flow::Side;
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::message::Request;
+use crate::policy::{Action, Policy, Verdict};
+use crate::time::Timestamp;
+
+/// Most requests' memory kept for reuse.
+const MAX_SPARE: usize = 16;
+/// Memory of a request's body kept for reuse.
+const MAX_SPARE_BODY: usize = 64 * 1024;
+/// Most findings kept of a connection whose source is not verified yet.
+const MAX_DEFERRED: usize = 16;
+
+/// What all connections of a thread share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) detector: Detector,
+    pub(super) policy: Arc<Policy>,
+    pub(super) counters: Counters,
+    pub(super) commands: VecDeque<Command>,
+    pub(super) fields: Fields,
+    decoder: Decoder,
+    pub(super) findings: Vec<Finding>,
+    #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
+    pub(super) spare: Vec<Box<OpenRequest>>,
+    recent: RecentBlocks,
+    #[cfg(test)]
+    pub(super) seam: super::tests::Seam,
+}
+
+impl Worker {
+    pub(super) fn new(detector: Detector, policy: Arc<Policy>) -> Self {
+        Self {
+            detector,
+            policy,
+            counters: Counters::default(),
+            commands: VecDeque::new(),
+            fields: Fields::default(),
+            decoder: Decoder::default(),
+            findings: Vec::new(),
+            spare: Vec::new(),
+            recent: RecentBlocks::default(),
+            #[cfg(test)]
+            seam: super::tests::Seam::default(),
+        }
+    }
+
+    /// Runs the detector over `self.fields`; appends to `findings` and returns how many there were before.
+    pub(super) fn detect(&mut self, phase: Phase, request: &Request, findings: &mut Vec<Finding>) -> usize {
+        let before = findings.len();
+        self.counters.fields_dropped += u64::from(self.fields.dropped());
+        self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
+        #[cfg(test)]
+        self.seam.inspect(phase, request, &self.fields, findings);
+        self.counters.findings += (findings.len() - before) as u64;
+        before
+    }
+
+    fn judge(&self, exchange: &Exchange, findings: &[Finding]) -> Option<Verdict> {
+        let source = exchange.client_address().ip();
+        #[cfg(test)]
+        if let Some(action) = self.seam.action(exchange.is_verified(), findings) {
+            return Some(action);
+        }
+        self.policy.judge(source, exchange.is_verified(), findings)
+    }
+
+    /// Carries the verdict on `findings` out. Those from `new` on are reported.
+    pub(super) fn decide(
+        &mut self,
+        exchange: &mut Exchange,
+        request: &Request,
+        number: u64,
+        findings: &[Finding],
+        new: usize,
+        time: Timestamp,
+    ) {
+        let Some(verdict) = self.judge(exchange, findings) else { return };
+        let blocked_until = self.act(exchange, &verdict, findings, time);
+        let mut reported = findings.get(new..).unwrap_or_default().to_vec();
+        reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
+        let client = exchange.client.unwrap_or(Side::Low);
+        self.counters.reports += 1;
+        self.commands.push_back(Command::Report(Box::new(Report {
+            time,
+            flow_id: exchange.flow_id,
+            interface: exchange.interface,
+            client: exchange.key.address(client),
+            server: exchange.key.address(client.other()),
+            transaction: number,
+            request: RequestSummary::of(request),
+            findings: reported,
+            verdict,
+            blocked_until,
+            client_bytes_missed: exchange.missed[client.index()],
+        })));
+    }
+
+    /// Blocks the source if the verdict says so, or keeps the findings until the source is verified.
+    fn act(
+        &mut self,
+        exchange: &mut Exchange,
+        verdict: &Verdict,
+        findings: &[Finding],
+        time: Timestamp,
+    ) -> Option<Timestamp> {
+        match verdict.action {
+            Action::Block(duration) => Some(self.block(exchange, verdict, findings, time, duration, false)),
+            Action::Observe(duration) => Some(self.block(exchange, verdict, findings, time, duration, true)),
+            Action::Unverified => {
+                if exchange.deferred.is_empty() {
+                    self.counters.blocks_deferred += 1;
+                    exchange.deferred.extend(findings.iter().take(MAX_DEFERRED).cloned());
+                }
+                None
+            }
+            Action::Exempt | Action::Report => None,
+        }
+    }
+
+    fn block(
+        &mut self,
+        exchange: &Exchange,
+        verdict: &Verdict,
+        findings: &[Finding],
+        time: Timestamp,
+        duration: Duration,
+        shadow: bool,
+    ) -> Timestamp {
+        let (source, until) = (exchange.client_address().ip(), time + duration);
+        if self.recent.note(source, shadow, time) {
+            self.counters.blocks += 1;
+            let reason = reason(verdict, findings);
+            self.commands.push_back(Command::Block(Block { source, until, shadow, reason }));
+        } else {
+            self.counters.blocks_repeated += 1;
+        }
+        until
+    }
+
+    /// Blocks the source of a connection that has become verified, if findings wait for that.
+    pub(super) fn verify(&mut self, exchange: &mut Exchange, time: Timestamp) {
+        if exchange.deferred.is_empty() || !exchange.is_verified() {
+            return;
+        }
+        let findings = std::mem::take(&mut exchange.deferred);
+        if let Some(verdict) = self.judge(exchange, &findings) {
+            self.act(exchange, &verdict, &findings, time);
+        }
+    }
+
+    pub(super) fn give_back(&mut self, mut open: Box<OpenRequest>) {
+        if self.spare.len() < MAX_SPARE && open.body.capacity() <= MAX_SPARE_BODY {
+            open.body.clear();
+            open.trailer.clear();
+            open.findings.clear();
+            open.inspected = false;
+            self.spare.push(open);
+        }
+    }
+
+    pub(super) fn inspect_body(
+        &mut self,
+        exchange: &mut Exchange,
+        open: &mut OpenRequest,
+        max_decoded: usize,
+        time: Timestamp,
+    ) {
+        open.inspected = true;
+        self.fields.clear();
+        let mut anomalies = Anomalies::NONE;
+        let coding = open.request.header("content-encoding").filter(|coding| is_coded(coding));
+        let body = match coding {
+            None => &open.body,
+            Some(codings) => {
+                self.counters.body_encoded += 1;
+                let (decoded, body) = self.decoder.decode(codings, &open.body, max_decoded);
+                self.counters.body_undecoded += u64::from(decoded != Decoded::Whole);
+                anomalies.extend(decoding_anomaly(decoded));
+                body
+            }
+        };
+        anomalies.merge(body::push_body(&open.request, body, &mut self.fields));
+        anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
+        self.counters.anomalies += u64::from(anomalies.len());
+        open.request.anomalies.merge(anomalies);
+        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
+        if open.findings.len() > new {
+            self.decide(exchange, &open.request, open.number, &open.findings, new, time);
+        }
+    }
+}
+
+/// One printable line: class and rule.
+fn reason(verdict: &Verdict, findings: &[Finding]) -> String {
+    let of_class = findings.iter().filter(|finding| finding.class == verdict.class);
+    let best = of_class.max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
+    match best {
+        Some(finding) => format!("{} {}", verdict.class, finding.rule.id),
+        None => verdict.class.to_string(),
+    }
+}
+
+fn decoding_anomaly(decoded: Decoded) -> Option<Anomaly> {
+    match decoded {
+        Decoded::Whole => None,
+        Decoded::Part | Decoded::Unknown => Some(Anomaly::BodyEncoded),
+        Decoded::Limited => Some(Anomaly::BodyTooLong),
+        Decoded::Bomb => Some(Anomaly::BodyBomb),
+    }
+}

@@ -1,0 +1,111 @@
+//! The service under a real systemd: installed, started, reloaded, upgraded while it blocks, stopped, removed.
+
+use std::process::Output;
+use std::time::Duration;
+
+use sensor_tests::agent::{self, Setup};
+use sensor_tests::http::get;
+use sensor_tests::process::wait_until;
+use sensor_tests::scenarios;
+use sensor_tests::site::Site;
+use sensor_tests::systemd::Systemd;
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+struct Service<'a> {
+    systemd: &'a Systemd,
+}
+
+impl Service<'_> {
+    /// Runs a command that must succeed; returns what it printed.
+    fn must(&self, command: &[&str]) -> String {
+        let output = self.systemd.run(command).unwrap();
+        let log = || {
+            text(&self.systemd.run(&["systemctl", "status", "--no-pager", "--lines=30", "sensor"]).unwrap())
+        };
+        assert!(output.status.success(), "`{}`: {}\n{}", command.join(" "), text(&output), log());
+        text(&output)
+    }
+
+    fn property(&self, name: &str) -> String {
+        self.must(&["systemctl", "show", "--value", "--property", name, "sensor"]).trim().to_owned()
+    }
+
+    fn blocked(&self) -> String {
+        self.must(&["/usr/local/bin/sensor-agent", "block", "list"])
+    }
+}
+
+#[test]
+fn the_service_is_installed_started_reloaded_upgraded_stopped_and_removed() {
+    if !Systemd::present() {
+        eprintln!("skipped: there is no systemd on this machine");
+        return;
+    }
+    let Some(site) = Site::prepare(2, &Setup::default()) else { return };
+    let systemd = Systemd::start(&site.lab.app, &site.folder.path().join("systemd")).unwrap();
+    let service = Service { systemd: &systemd };
+    let built = agent::binary();
+    let built = built.to_str().unwrap();
+
+    service.must(&[built, "install"]);
+    for file in
+        ["/usr/local/bin/sensor-agent", "/etc/systemd/system/sensor.service", "/etc/sensor/sensor.toml"]
+    {
+        service.must(&["test", "-f", file]);
+    }
+    service.must(&["systemctl", "start", "sensor"]);
+    assert_eq!(service.property("ActiveState"), "active");
+    let first = service.property("MainPID");
+
+    let enforce = "printf '[response]\\nenforce = true\\nblock_secs = 300\\n' > /etc/sensor/sensor.toml";
+    service.must(&["sh", "-c", enforce]);
+    service.must(&["systemctl", "reload", "sensor"]);
+    assert_eq!(service.property("MainPID"), first, "a reload keeps the process");
+    let attacked = || {
+        let _ = site.request(2, &scenarios::all()[1].attack);
+        service.blocked().contains("10.66.2.2")
+    };
+    wait_until("the reloaded service blocks", Duration::from_secs(5), attacked).unwrap();
+    assert!(site.request(2, &get("/index.html")).is_err());
+
+    // An upgrade: the new binary in place, the service restarted, the block never gone.
+    service.must(&[built, "install"]);
+    service.must(&["systemctl", "restart", "sensor"]);
+    assert_ne!(service.property("MainPID"), first);
+    assert!(service.blocked().contains("10.66.2.2"));
+    assert!(site.request(2, &get("/index.html")).is_err(), "still blocked by the upgraded service");
+
+    service.must(&["systemctl", "stop", "sensor"]);
+    assert_eq!(service.property("Result"), "success");
+    assert!(
+        site.request(2, &get("/index.html")).is_err(),
+        "a stopped service leaves its blocks until they end"
+    );
+    assert_eq!(site.request(1, &get("/index.html")).unwrap().status, 200);
+
+    service.must(&["/usr/local/bin/sensor-agent", "uninstall"]);
+    assert!(
+        !systemd.run(&["test", "-e", "/sys/fs/bpf/sensor/v1"]).unwrap().status.success(),
+        "pins are gone"
+    );
+    assert_eq!(site.request(2, &get("/index.html")).unwrap().status, 200, "and with them the block");
+    assert!(!systemd.run(&["test", "-f", "/usr/local/bin/sensor-agent"]).unwrap().status.success());
+    service.must(&["test", "-f", "/etc/sensor/sensor.toml"]);
+}
+
+#[test]
+fn the_unit_is_sound_and_confined() {
+    if !Systemd::present() {
+        eprintln!("skipped: there is no systemd on this machine");
+        return;
+    }
+    let Some(site) = Site::prepare(1, &Setup::default()) else { return };
+    let systemd = Systemd::start(&site.lab.app, &site.folder.path().join("systemd")).unwrap();
+    let service = Service { systemd: &systemd };
+    service.must(&[agent::binary().to_str().unwrap(), "install"]);
+    let said = service.must(&["systemd-analyze", "verify", "/etc/systemd/system/sensor.service"]);
+    assert_eq!(said, "", "systemd-analyze verify");
+}
