@@ -125,7 +125,8 @@ fn load_rules(config: &Config) -> anyhow::Result<Arc<RuleSet>> {
     for note in &loaded.notes {
         tracing::warn!("{}", crate::printable::line(note));
     }
-    tracing::info!(files = loaded.files, "rules loaded");
+    let (files, rules, doubtful) = (loaded.files, loaded.rules.rules().len(), loaded.doubts.len());
+    tracing::info!(files, rules, doubtful, "rules loaded; `sensor-agent rules check` names what is doubtful");
     Ok(Arc::new(loaded.rules))
 }
 

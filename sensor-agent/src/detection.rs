@@ -47,8 +47,10 @@ pub(crate) struct Loaded {
     pub(crate) rules: RuleSet,
     /// Files that they came from.
     pub(crate) files: usize,
-    /// What an operator should know: missing directories, suspicious rules.
+    /// What an operator should know at every start, such as missing directories.
     pub(crate) notes: Vec<String>,
+    /// What is doubtful about single rules.
+    pub(crate) doubts: Vec<String>,
 }
 
 /// Why no rules were loaded: every mistake, one a line.
@@ -82,9 +84,8 @@ pub(crate) fn load(dirs: &[PathBuf]) -> Result<Loaded, Refused> {
     if !mistakes.is_empty() {
         return Err(Refused(mistakes));
     }
-    let (rules, mut warnings) = compile(&sources).map_err(Refused)?;
-    notes.append(&mut warnings);
-    Ok(Loaded { rules, files: sources.len(), notes })
+    let (rules, doubts) = compile(&sources).map_err(Refused)?;
+    Ok(Loaded { rules, files: sources.len(), notes, doubts })
 }
 
 fn built_in() -> Vec<Source> {

@@ -471,4 +471,21 @@ mod tests {
         assert_eq!(output.figures().file_error(), None);
         output.stop();
     }
+
+    #[test]
+    fn a_locked_store_keeps_alerts_waiting_and_loses_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = setup(dir.path(), 16, 100);
+        let store = setup.store.clone();
+        let output = Output::start(setup).unwrap();
+        let mut live = output.live().subscribe();
+        let held = crate::store::hold(&dir.path().join("sensor.db"));
+        output.reports().send(delivered("192.0.2.1", 1)).unwrap();
+        assert_eq!(live.blocking_recv().unwrap().id, 1, "listeners hear of it all the same");
+        assert_eq!(lines(&dir.path().join("eve.json")), 1);
+        assert!(output.figures().store_error().is_some());
+        drop(held);
+        output.stop();
+        assert_eq!(ids(&store), [1]);
+    }
 }

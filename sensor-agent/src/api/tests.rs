@@ -1,3 +1,5 @@
+//! The API as clients see it: gates, problems, pages, streams.
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};

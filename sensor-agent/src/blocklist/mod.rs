@@ -75,13 +75,7 @@ impl std::error::Error for BlockError {}
 impl Book {
     /// Opens the lists that are pinned below `pins`.
     pub(crate) fn open(pins: &Path) -> anyhow::Result<Self> {
-        let lists = Lists::open(pins).with_context(|| {
-            format!(
-                "the lists pinned in `{}` cannot be opened; they exist once `sensor-agent run` has started on this host, \
-                 and opening them takes root",
-                pins.display()
-            )
-        })?;
+        let lists = Lists::open(pins).context("the kernel's lists cannot be opened")?;
         Ok(Self(Backing::Kernel(Box::new(lists))))
     }
 

@@ -25,11 +25,14 @@ pub(super) struct Client {
 
 /// Nobody answers at the API's address.
 #[derive(Debug)]
-pub(super) struct Down(String);
+pub(super) struct Down {
+    base: String,
+    reason: String,
+}
 
 impl std::fmt::Display for Down {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no agent answers at {}", self.0)
+        write!(f, "no agent answers at {}: {}", self.base, self.reason)
     }
 }
 
@@ -44,10 +47,8 @@ impl Client {
         let listen = config.api.listen.context("the API is switched off: `api.listen` is empty")?;
         let base = format!("http://{}", reachable(listen));
         if !config.api.token_file.exists() {
-            return Err(Down(base)).context(format!(
-                "the token file `{}` does not exist: the agent has not started yet",
-                config.api.token_file.display()
-            ));
+            let reason = format!("the token file `{}` does not exist yet", config.api.token_file.display());
+            return Err(Down { base, reason }.into());
         }
         Ok(Self { base, token: crate::api::token::read(&config.api.token_file)? })
     }
@@ -103,7 +104,7 @@ impl Client {
         let request = request.header("authorization", format!("Bearer {}", self.token));
         let mut response = match request.call() {
             Ok(response) => response,
-            Err(error) => return Err(anyhow::Error::new(Down(self.base.clone())).context(error.to_string())),
+            Err(error) => return Err(Down { base: self.base.clone(), reason: error.to_string() }.into()),
         };
         if response.status().is_success() {
             return Ok(response);

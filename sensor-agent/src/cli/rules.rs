@@ -56,7 +56,9 @@ fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
         Err(refused) => return Err(refused.into()),
     };
     if common.json {
-        output::json(&serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes }))?;
+        output::json(
+            &serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes, "doubts": loaded.doubts }),
+        )?;
     } else {
         say_notes(&loaded)?;
         output::say(&format!("{GREEN}ok{PLAIN}: the rules of {} files compile", loaded.files))?;
@@ -68,6 +70,7 @@ fn say_notes(loaded: &Loaded) -> anyhow::Result<()> {
     loaded
         .notes
         .iter()
+        .chain(&loaded.doubts)
         .try_for_each(|note| output::say(&format!("{YELLOW}note{PLAIN}: {}", crate::printable::line(note))))
 }
 

@@ -58,7 +58,9 @@ fn check(common: &Common) -> anyhow::Result<ExitCode> {
     let config = common.load()?;
     let loaded = detection::load(&config.detection.rules_dirs)?;
     if common.json {
-        output::json(&serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes }))?;
+        output::json(
+            &serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes, "doubts": loaded.doubts }),
+        )?;
     } else {
         output::say(&format!("the configuration is sound, and the rules of {} files compile", loaded.files))?;
     }

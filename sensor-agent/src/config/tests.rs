@@ -1,3 +1,5 @@
+//! Input → exact messages, and the default file held against the defaults.
+
 use super::*;
 
 /// Every mistake of `text`, as people read them.

@@ -8,6 +8,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Facts, Interface};
 use crate::config::Config;
+use crate::kernel::preflight::BTF;
 
 const NEEDED: &[(Capability, &str)] = &[
     (Capability::CAP_BPF, "CAP_BPF"),
@@ -22,7 +23,7 @@ pub(crate) fn facts(config: &Config) -> Facts {
         release: nix::sys::utsname::uname()
             .map(|name| name.release().to_string_lossy().into_owned())
             .unwrap_or_default(),
-        btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
+        btf: Path::new(BTF).exists(),
         missing_capabilities: missing_capabilities(),
         bpffs: on_bpffs(pin_dir),
         pin_dir: pin_dir.display().to_string(),

@@ -183,5 +183,19 @@ fn quarantine(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(to)
 }
 
+/// Keeps everybody else from writing to the database, until it is dropped.
+#[cfg(test)]
+pub(crate) fn hold(path: &Path) -> impl Drop + use<> {
+    struct Held(Connection);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.execute_batch("ROLLBACK").unwrap();
+        }
+    }
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    Held(connection)
+}
+
 #[cfg(test)]
 mod tests;

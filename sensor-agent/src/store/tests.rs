@@ -1,3 +1,5 @@
+//! Pages, filters, retention, and what becomes of damaged files.
+
 use super::*;
 use sensor_engine::finding::{Class, Severity};
 
