@@ -8,6 +8,7 @@ use sensor_tests::http::{Client, get};
 use sensor_tests::process::wait_until;
 use sensor_tests::scenarios;
 use sensor_tests::site::{Site, address};
+use serde_json::Value;
 
 const STOPPED_FOR: Duration = Duration::from_secs(10);
 
@@ -27,8 +28,15 @@ fn load(site: &Site, until: Instant) -> u64 {
     answered.expect("the application answers while the agent is stopped")
 }
 
-fn outcome(site: &Site, name: &str) -> u64 {
-    site.agent.metric(&format!("sensor_tap_packets_total{{outcome=\"{name}\"}}")).unwrap() as u64
+/// The health's account of packets and records.
+fn capture(site: &Site) -> Value {
+    let health = site.agent.api("GET", "/api/security/health", None).unwrap();
+    let health: Value = serde_json::from_slice(&health.body).unwrap();
+    health["capture"].clone()
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
 #[test]
@@ -40,20 +48,26 @@ fn a_full_ring_loses_records_but_no_packets_and_the_counters_add_up() {
     site.agent.process().unwrap().signal(Signal::SIGCONT).unwrap();
     assert!(answered > 500, "{answered} requests while the agent was stopped");
 
-    // Quiet first, so that nothing is on its way while the counters are read.
-    let settled =
-        || outcome(&site, "recorded") == site.agent.metric("sensor_records_delivered_total").unwrap() as u64;
-    wait_until("every record is delivered", Duration::from_secs(5), settled).unwrap();
-    let health = site.agent.api("GET", "/api/security/health", None).unwrap();
-    let health: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
-    let capture = &health["capture"];
-    let count = |value: &serde_json::Value| value.as_u64().unwrap_or_else(|| panic!("no number in {health}"));
-    let drops = capture["dropped"].as_object().unwrap();
-    let dropped: u64 = drops.values().map(count).sum();
+    // Quiet first, so that nothing is on its way while the account is read.
+    let settled = || {
+        let capture = capture(&site);
+        count(&capture["delivered"]) > 0 && count(&capture["in_rings"]) == 0
+    };
+    wait_until("every record is delivered", Duration::from_secs(10), settled).unwrap();
+    let capture = capture(&site);
+    let dropped: u64 = capture["dropped"].as_object().unwrap().values().map(count).sum();
     assert_eq!(count(&capture["seen"]), count(&capture["delivered"]) + dropped, "{capture}");
-    assert!(count(&drops["ring_full"]) > 0, "{capture}");
-    let requests = 2 * answered;
-    assert!(count(&capture["delivered"]) + count(&drops["ring_full"]) >= requests, "{capture}");
+    let engine = &capture["engine"];
+    let ignored =
+        ["ignored_syn", "ignored_no_ack", "ignored_no_flow"].map(|name| count(&engine["others"][name]));
+    let outcomes = count(&engine["accepted"]) + count(&engine["malformed"]) + ignored.iter().sum::<u64>();
+    assert_eq!(
+        (count(&engine["records"]), outcomes),
+        (count(&capture["delivered"]), count(&capture["delivered"])),
+        "{engine}"
+    );
+    let full = count(&capture["dropped"]["ring_full"]);
+    assert!(full > 0 && count(&capture["delivered"]) + full >= 2 * answered, "{capture}");
 
     let _ = site.request_as(1, 50, &scenarios::all()[0].attack);
     site.agent.wait_for_alert(address(1, 50)).expect("it sees again at once");

@@ -271,26 +271,23 @@ impl Lists {
 
     /// Removes every automatic entry; returns how many there were.
     pub(crate) fn lift_automatic(&mut self) -> Result<usize> {
-        self.remove_where(|entry| entry.flags & AUTOMATIC != 0)
-    }
-
-    /// Removes entries that have expired; the kernel has ignored them since. Returns how many there were.
-    pub(crate) fn sweep(&mut self) -> Result<usize> {
-        let now = boot_nanos();
-        self.remove_where(|entry| !live(entry, now))
-    }
-
-    /// Entries in the lists, expired ones included: addresses, prefixes.
-    pub(crate) fn sizes(&self) -> Result<(usize, usize)> {
-        Ok((self.addresses.len()?, self.prefixes.len()?))
-    }
-
-    fn remove_where(&mut self, chosen: impl Fn(&BlockEntry) -> bool) -> Result<usize> {
-        let targets: Vec<_> = self.entries()?.into_iter().filter(|(_, entry)| chosen(entry)).collect();
-        for (target, _) in &targets {
+        let mut automatic = self.entries()?;
+        automatic.retain(|(_, entry)| entry.flags & AUTOMATIC != 0);
+        for (target, _) in &automatic {
             self.unblock(*target)?;
         }
-        Ok(targets.len())
+        Ok(automatic.len())
+    }
+
+    /// Removes entries that have expired; the kernel has ignored them since. Returns how many entries there are left.
+    pub(crate) fn sweep(&mut self) -> Result<usize> {
+        let now = boot_nanos();
+        let all = self.entries()?;
+        let expired: Vec<_> = all.iter().filter(|(_, entry)| !live(entry, now)).collect();
+        for (target, _) in &expired {
+            self.unblock(*target)?;
+        }
+        Ok(all.len() - expired.len())
     }
 
     fn entries(&self) -> Result<Vec<(IpNet, BlockEntry)>> {

@@ -65,9 +65,6 @@ impl<V: Value> AddressMap<V> {
         Ok(v4.chain(v6).collect())
     }
 
-    pub(super) fn len(&self) -> Result<usize> {
-        Ok(stable_keys(self.v4.keys())? + stable_keys(self.v6.keys())?)
-    }
 }
 
 impl<V: Value> PrefixMap<V> {
@@ -109,9 +106,6 @@ impl<V: Value> PrefixMap<V> {
         Ok(entries)
     }
 
-    pub(super) fn len(&self) -> Result<usize> {
-        Ok(stable_keys(self.v4.keys())? + stable_keys(self.v6.keys())?)
-    }
 }
 
 fn key4(prefix: Ipv4Net) -> Key<[u8; 4]> {
@@ -149,11 +143,4 @@ fn stable<K: Pod, V: Value>(
     entries: impl Iterator<Item = Result<(K, Wire<V>), MapError>>,
 ) -> Result<Vec<(K, Wire<V>)>> {
     entries.filter(|entry| !matches!(entry, Err(MapError::KeyNotFound))).map(|entry| Ok(entry?)).collect()
-}
-
-fn stable_keys<K: Pod>(keys: impl Iterator<Item = Result<K, MapError>>) -> Result<usize> {
-    keys.filter(|key| !matches!(key, Err(MapError::KeyNotFound))).try_fold(0, |count, key| {
-        key?;
-        Ok(count + 1)
-    })
 }

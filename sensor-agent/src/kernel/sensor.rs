@@ -131,7 +131,7 @@ impl Sensor {
         Ok(problems)
     }
 
-    /// Removes block entries that have expired.
+    /// Removes block entries that have expired; returns how many are left.
     pub(crate) fn sweep(&mut self) -> Result<usize> {
         self.lists.sweep()
     }
