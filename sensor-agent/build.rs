@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use std::{env, fs, io};
 
 const OBJECTS: [&str; 2] = ["firewall.o", "tap.o"];
+/// Written after every build of the objects, which keep their date if they came out the same.
+const STAMP: &str = "built";
 
 fn main() -> io::Result<()> {
     let crate_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
@@ -20,12 +22,14 @@ fn main() -> io::Result<()> {
         let bytes = fs::read(&object).unwrap_or_default();
         fs::write(out.join(name), bytes)?;
     }
-    warn_if_stale(&workspace, &built.join(OBJECTS[0]));
+    // The rules are embedded too; a new file among them counts as a change.
+    println!("cargo:rerun-if-changed={}", workspace.join("rules").display());
+    warn_if_stale(&workspace, &built.join(STAMP));
     Ok(())
 }
 
-fn warn_if_stale(workspace: &Path, object: &Path) {
-    let Ok(built) = modified(object) else { return };
+fn warn_if_stale(workspace: &Path, stamp: &Path) {
+    let Ok(built) = modified(stamp) else { return };
     let sources = ["sensor-ebpf/src", "sensor-common/src"].map(|folder| workspace.join(folder));
     if sources.iter().any(|folder| newest(folder).is_some_and(|changed| changed > built)) {
         println!("cargo:warning=the kernel programs are older than their sources: run `cargo xtask build`");

@@ -108,6 +108,7 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
         engines: workers.iter().map(|worker| worker.engine.clone()).collect(),
         delivered: sum(|worker| worker.delivered),
         pipeline: vec![
+            ("records_adopted", "Records that an earlier agent had left", sum(|worker| worker.adopted)),
             ("blocks_in_force", "Block entries written", sum(|worker| worker.blocks_in_force)),
             (
                 "blocks_not_needed",
@@ -153,7 +154,7 @@ mod tests {
             tap: TapCounter::ALL.iter().map(|counter| (*counter, 2)).collect(),
         };
         let stats = stats(&Snapshot { kernel, workers: vec![worker.clone(), worker] });
-        assert_eq!((stats.delivered, stats.pipeline[0].2), (6, 2));
+        assert_eq!((stats.delivered, stats.pipeline[1].2), (6, 2));
         assert_eq!(stats.lost(), 4, "a full ring and a failed copy");
         assert!(stats.kernel.iter().any(|counter| !counter.outcome));
     }

@@ -97,11 +97,22 @@ fn an_interface_that_refuses_undoes_what_was_attached() {
     assert_nothing_attached(&site);
 }
 
+/// A rule file of an operator's, and the line its pattern stands on.
+fn own_rule(pattern: &str) -> String {
+    format!(
+        "[[rule]]\nid = \"own-marker\"\nrevision = 1\ntitle = \"our own marker\"\nclass = \"ACCESS_CONTROL\"\n\
+         severity = \"high\"\nconfidence = 0.9\nfields = [\"path\"]\npattern = '{pattern}'\n\
+         [rule.examples]\nmatch = [\"/only-here-zqj\"]\nno_match = [\"/elsewhere\"]\n"
+    )
+}
+
+const PATTERN_LINE: u32 = 9;
+
 #[test]
 fn a_broken_rule_file_is_refused_and_the_old_rules_stay_in_force() {
     let Some(mut site) = Site::start(1, &Setup::default()) else { return };
     let broken = site.agent.rules().join("broken.toml");
-    fs::write(&broken, "[[rule]]\nid = \"x\"\npattern = '(unclosed'\n").unwrap();
+    fs::write(&broken, own_rule("(unclosed")).unwrap();
     let checked = site.agent.cli(&["rules", "check"]).unwrap();
     assert!(message(&checked).contains("broken.toml"), "{}", message(&checked));
     site.agent.process().unwrap().signal(Signal::SIGHUP).unwrap();
@@ -112,7 +123,7 @@ fn a_broken_rule_file_is_refused_and_the_old_rules_stay_in_force() {
 
     site.agent.stop().unwrap();
     let said = message(&site.agent.cli(&["run"]).unwrap());
-    assert!(said.contains("broken.toml") && said.contains('3'), "file and line: {said}");
+    assert!(said.contains(&format!("broken.toml:{PATTERN_LINE}:")), "file and line: {said}");
 }
 
 #[test]
@@ -120,10 +131,7 @@ fn a_reload_takes_up_new_rules_and_settings() {
     let Some(mut site) = Site::start(1, &Setup { enforce: false, ..Setup::default() }) else { return };
     let request = scenarios::with_headers("GET /only-here-zqj?x=1", "", "");
     site.request(1, &request).unwrap();
-    let own = "[[rule]]\nid = \"own-marker\"\nrevision = 1\ntitle = \"our own marker\"\nclass = \"ACCESS_CONTROL\"\n\
-               severity = \"high\"\nconfidence = 0.9\nfields = [\"path\"]\npattern = 'only-here-zqj'\n\
-               [rule.examples]\nmatch = [\"/only-here-zqj\"]\nno_match = [\"/elsewhere\"]\n";
-    fs::write(site.agent.rules().join("own.toml"), own).unwrap();
+    fs::write(site.agent.rules().join("own.toml"), own_rule("only-here-zqj")).unwrap();
     site.agent.configure(&Setup { enforce: true, ..Setup::default() }).unwrap();
     site.agent.process().unwrap().signal(Signal::SIGHUP).unwrap();
     let blocked = || {

@@ -59,7 +59,8 @@ pub(crate) fn kernel(toolchain: &Toolchain) -> Result<()> {
         let built = paths::kernel_objects().join("bpfel-unknown-none/release").join(name);
         replace_if_changed(&built, &paths::kernel_objects().join(format!("{name}.o")))?;
     }
-    Ok(())
+    // The agent's build compares the sources' dates with this one.
+    fs::write(paths::kernel_objects().join("built"), "").context("cannot write the build's stamp")
 }
 
 /// An unchanged object keeps its date, so that the agent is not rebuilt.

@@ -11,45 +11,36 @@ use super::pins::Pins;
 pub(crate) struct Counters {
     xdp: PerCpuArray<MapData, u64>,
     tap: PerCpuArray<MapData, u64>,
+    /// What the tap had counted when these were opened.
+    tap_before: Vec<u64>,
 }
 
 /// Sums over all CPUs, in the order of `XdpCounter::ALL` and `TapCounter::ALL`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KernelCounts {
-    /// What the XDP program counted.
+    /// What the XDP program counted since it was first loaded, without an agent too.
     pub(crate) xdp: Vec<(XdpCounter, u64)>,
-    /// What the tap counted.
+    /// What the tap counted since this agent started: these are compared with what the agent got.
     pub(crate) tap: Vec<(TapCounter, u64)>,
 }
 
 impl Counters {
     /// Opens the pinned counters.
     pub(crate) fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { xdp: open(pins, map::XDP_COUNTERS)?, tap: open(pins, map::TAP_COUNTERS)? })
+        let (xdp, tap) = (open(pins, map::XDP_COUNTERS)?, open(pins, map::TAP_COUNTERS)?);
+        let before = TapCounter::ALL.iter().map(|&counter| sum(&tap, counter as u32));
+        let tap_before = before.collect::<Result<_>>()?;
+        Ok(Self { xdp, tap, tap_before })
     }
 
     /// Reads all counters. They are read one by one while the programs run: a sum may be a packet apart.
     pub(crate) fn read(&self) -> Result<KernelCounts> {
         let xdp = XdpCounter::ALL.iter().map(|&counter| Ok((counter, sum(&self.xdp, counter as u32)?)));
-        let tap = TapCounter::ALL.iter().map(|&counter| Ok((counter, sum(&self.tap, counter as u32)?)));
+        let tap = TapCounter::ALL.iter().zip(&self.tap_before).map(|(&counter, before)| {
+            let now = sum(&self.tap, counter as u32)?;
+            Ok((counter, now.saturating_sub(*before)))
+        });
         Ok(KernelCounts { xdp: xdp.collect::<Result<_>>()?, tap: tap.collect::<Result<_>>()? })
-    }
-}
-
-impl KernelCounts {
-    /// Packets that the tap has seen: the sum of its outcomes.
-    pub(crate) fn tap_seen(&self) -> u64 {
-        self.tap.iter().filter(|(counter, _)| counter.is_outcome()).map(|(_, count)| count).sum()
-    }
-
-    /// One counter of the tap.
-    pub(crate) fn tap(&self, wanted: TapCounter) -> u64 {
-        self.tap.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, count)| *count)
-    }
-
-    /// One counter of the XDP program.
-    pub(crate) fn xdp(&self, wanted: XdpCounter) -> u64 {
-        self.xdp.iter().find(|(counter, _)| *counter == wanted).map_or(0, |(_, count)| *count)
     }
 }
 

@@ -228,9 +228,13 @@ impl Lists {
         self.exempt.insert(target, ExemptEntry { origin: origin.code() })
     }
 
-    /// Removes an exemption; false if there was none.
+    /// Removes an exemption that an operator made; false if there is none. What the configuration or the host demands stays.
     pub(crate) fn unexempt(&mut self, target: IpNet) -> Result<bool> {
-        self.exempt.remove(target)
+        let present = self.exemptions()?.into_iter().find(|exemption| exemption.target == target);
+        match present.map(|exemption| exemption.origin) {
+            Some(Origin::Operator | Origin::Import) => self.exempt.remove(target),
+            _ => Ok(false),
+        }
     }
 
     /// All exemptions, in address order.
@@ -252,7 +256,7 @@ impl Lists {
         }
         let surplus = present.iter().filter(|old| owned.contains(&old.origin));
         for exemption in surplus.filter(|old| !wanted.iter().any(|new| new.target == old.target)) {
-            self.unexempt(exemption.target)?;
+            self.exempt.remove(exemption.target)?;
         }
         Ok(())
     }

@@ -64,7 +64,6 @@ impl<V: Value> AddressMap<V> {
             stable(self.v6.iter())?.into_iter().map(|(key, value)| (IpNet::from(IpAddr::from(key)), value.0));
         Ok(v4.chain(v6).collect())
     }
-
 }
 
 impl<V: Value> PrefixMap<V> {
@@ -105,7 +104,6 @@ impl<V: Value> PrefixMap<V> {
         }
         Ok(entries)
     }
-
 }
 
 fn key4(prefix: Ipv4Net) -> Key<[u8; 4]> {

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use caps::{CapSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet};
 
 /// Kernel that brought ring-buffer records of a size known only at run time.
 pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 19);
 /// The kernel's own type information.
 pub(crate) const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Capabilities that loading and attaching needs; each has an older, wider one that implies it.
+/// Capabilities that loading and attaching needs.
 const CAPABILITIES: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
 
@@ -24,17 +24,21 @@ pub(crate) fn check() -> Result<()> {
         );
     }
     let held = caps::read(None, CapSet::Effective).context("cannot read this process's capabilities")?;
-    let missing: Vec<_> =
-        CAPABILITIES.iter().filter(|wanted| !held.contains(wanted)).map(ToString::to_string).collect();
-    if !missing.is_empty()
-        && !(held.contains(&Capability::CAP_SYS_ADMIN) && held.contains(&Capability::CAP_NET_ADMIN))
-    {
+    let missing = missing(&held);
+    if !missing.is_empty() {
         bail!(
             "missing capability {}: run as root, or grant it in the unit (AmbientCapabilities=)",
             missing.join(", ")
         );
     }
     Ok(())
+}
+
+/// Names of capabilities that are not held. CAP_SYS_ADMIN implies the newer ones, but not CAP_NET_ADMIN.
+fn missing(held: &CapsHashSet) -> Vec<String> {
+    let admin = held.contains(&Capability::CAP_SYS_ADMIN);
+    let wanted = CAPABILITIES.iter().filter(|wanted| !admin || **wanted == Capability::CAP_NET_ADMIN);
+    wanted.filter(|wanted| !held.contains(wanted)).map(ToString::to_string).collect()
 }
 
 fn check_release(release: &str) -> Result<()> {
@@ -53,6 +57,14 @@ fn check_release(release: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_older_capability_implies_is_not_missing() {
+        let held = |names: &[Capability]| missing(&names.iter().copied().collect());
+        assert_eq!(held(&[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN]), [""; 0]);
+        assert_eq!(held(&[Capability::CAP_SYS_ADMIN]), ["CAP_NET_ADMIN"]);
+        assert_eq!(held(&[Capability::CAP_NET_ADMIN]), ["CAP_BPF", "CAP_PERFMON"]);
+    }
 
     #[test]
     fn old_kernels_are_refused_with_the_version_that_is_needed() {

@@ -36,8 +36,10 @@ pub(super) const DRAIN_AT_STOP: Duration = Duration::from_secs(3);
 pub(crate) struct WorkerStats {
     /// The engine's counters, added up over the engines that this thread has had.
     pub(crate) engine: Stats,
-    /// Records taken from the ring.
+    /// Records taken from the ring that were written since the agent started.
     pub(crate) delivered: u64,
+    /// Records taken from the ring that an earlier agent had left in it.
+    pub(crate) adopted: u64,
     /// Block entries written.
     pub(crate) blocks_in_force: u64,
     /// Blocks not written: exempt, kept or over.
@@ -73,11 +75,14 @@ impl Worker {
         settings: Settings,
         (inputs, published, stop): Shared,
         reports: SyncSender<Delivered>,
+        started_ns: u64,
     ) -> Self {
         let mut inputs = Cache::new(inputs);
         let in_use = Arc::clone(inputs.load());
         let engine = engine(&settings, &in_use);
-        let carrier = Carrier { lists, reports, stats: WorkerStats::default(), enforcement: None };
+        let stats = WorkerStats::default();
+        let carrier =
+            Carrier { lists, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
         Self {
             ring,
             carrier,
@@ -110,7 +115,7 @@ impl Worker {
     fn take_batch(&mut self) -> usize {
         let Self { ring, carrier, engine, settings, in_use, .. } = self;
         ring.drain(BATCH, |record| {
-            carrier.stats.delivered += 1;
+            carrier.count(record);
             let handled = catch_unwind(AssertUnwindSafe(|| {
                 engine.handle_record(record);
                 carrier.carry_out(engine, record);
@@ -118,6 +123,7 @@ impl Worker {
             if handled.is_err() {
                 carrier.stats.panics += 1;
                 tracing::error!("the engine panicked; its flows are picked up again");
+                carrier.earlier.absorb(&engine.stats());
                 *engine = self::engine(settings, in_use);
             }
         })
@@ -151,9 +157,15 @@ impl Worker {
 
     fn publish(&mut self) {
         self.carrier.stats.engine = self.engine.stats();
+        self.carrier.stats.engine.absorb(&self.carrier.earlier);
         self.published.store(Arc::new(self.carrier.stats.clone()));
         self.last_publish = Instant::now();
     }
+}
+
+/// When the record passed the tap: its header begins with that time.
+fn time_of(record: &[u8]) -> Option<u64> {
+    record.first_chunk().map(|time| u64::from_ne_bytes(*time))
 }
 
 fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
@@ -166,9 +178,21 @@ struct Carrier {
     reports: SyncSender<Delivered>,
     stats: WorkerStats,
     enforcement: Option<Enforcement>,
+    /// What engines had counted before they panicked.
+    earlier: Stats,
+    /// Boot clock at the agent's start.
+    started_ns: u64,
 }
 
 impl Carrier {
+    fn count(&mut self, record: &[u8]) {
+        if time_of(record).is_some_and(|time| time < self.started_ns) {
+            self.stats.adopted += 1;
+        } else {
+            self.stats.delivered += 1;
+        }
+    }
+
     fn carry_out(&mut self, engine: &mut Engine, record: &[u8]) {
         while let Some(command) = engine.next_command() {
             match command {
@@ -199,9 +223,9 @@ impl Carrier {
         self.enforcement = Some(enforcement);
     }
 
-    /// Nanoseconds since the record passed the tap: its header begins with that time.
+    /// Nanoseconds since the record passed the tap.
     fn latency(&mut self, record: &[u8]) -> u64 {
-        let Some(time) = record.first_chunk().map(|time| u64::from_ne_bytes(*time)) else { return 0 };
+        let Some(time) = time_of(record) else { return 0 };
         let latency = boot_nanos().saturating_sub(time);
         self.stats.latency.record(latency);
         latency

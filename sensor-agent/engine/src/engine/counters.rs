@@ -20,7 +20,20 @@ impl Stats {
     pub fn named(&self, name: &str) -> u64 {
         self.named.iter().find(|(known, ..)| *known == name).map_or(0, |&(.., value)| value)
     }
+
+    /// Adds what an earlier engine of the same thread had counted. What says how much there is now is not added.
+    pub fn absorb(&mut self, earlier: &Self) {
+        self.records += earlier.records;
+        self.accepted += earlier.accepted;
+        self.record_malformed += earlier.record_malformed;
+        for (name, _, value) in self.named.iter_mut().filter(|(name, ..)| !LEVELS.contains(name)) {
+            *value += earlier.named(name);
+        }
+    }
 }
+
+/// Counters that go down again.
+const LEVELS: [&str; 2] = ["flows_now", "flow_bytes"];
 
 macro_rules! counters {
     ($($name:ident: $help:literal,)*) => {
