@@ -1,4 +1,5 @@
 //! Under load that the agent cannot keep up with, records are lost and packets are not, and every one of them is accounted for.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
 

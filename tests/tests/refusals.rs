@@ -1,4 +1,5 @@
 //! What cannot work is refused with one clear message, nothing is left half done, and what ran before goes on.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Every scenario on a real kernel: the attack is reported and its source blocked, the benign twin is neither. Then the same
 //! attacks in segments that no ordinary client sends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::IpAddr;
 use std::time::Duration;

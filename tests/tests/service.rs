@@ -1,4 +1,5 @@
 //! The service under a real systemd: installed, started, reloaded, upgraded while it blocks, stopped, removed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::Output;
 use std::time::Duration;

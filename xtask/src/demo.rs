@@ -32,7 +32,7 @@ pub(crate) struct Options {
 }
 
 /// Seconds that a block lasts in the demo, so that its end can be watched.
-const BLOCK_SECS: u64 = 20;
+const BLOCK_SECS: u64 = 10;
 /// Client that only ever means well, and client that attacks, each time from another address.
 const NEIGHBOUR: u8 = 1;
 const ATTACKER: u8 = 2;
@@ -89,13 +89,12 @@ impl Demo {
         step::headline(&format!(
             "Attacks, each from an address of its own; a block lasts {BLOCK_SECS} s here:"
         ));
-        let mut first_blocked = None;
+        let mut last_blocked = None;
         for (number, scenario) in scenarios::all().iter().enumerate() {
             let source = attacker_address(number)?;
-            self.attack(scenario, source)?;
-            first_blocked.get_or_insert((source, Instant::now()));
+            last_blocked = Some((source, self.attack(scenario, source)?));
         }
-        if let Some((source, since)) = first_blocked {
+        if let Some((source, since)) = last_blocked {
             self.expiry(source, since)?;
         }
         self.conclude()
@@ -111,12 +110,14 @@ impl Demo {
         Ok(())
     }
 
-    fn attack(&mut self, scenario: &Scenario, source: IpAddr) -> Result<()> {
+    /// Returns when the attack was sent.
+    fn attack(&mut self, scenario: &Scenario, source: IpAddr) -> Result<Instant> {
         let host = self.client(ATTACKER).clone();
         host.address("eth0", &[format!("{source}/24")])?;
         let server = SocketAddr::new(self.lab.server(ATTACKER), 80);
         println!();
         self.say(ATTACKER, &format!("{source}  {}", first_line(&scenario.attack)));
+        let begun = Instant::now();
         let sent = host.enter(|| {
             let mut client = Client::connect_from(source, server)?;
             client.send(&scenario.attack)?;
@@ -127,9 +128,10 @@ impl Demo {
         sent.with_context(|| format!("the attack `{}` could not be sent", scenario.name))?;
         match self.agent.wait_for_alert(source) {
             Ok(alert) => self.tell(scenario, &alert),
-            Err(_) => return self.not_found(scenario),
+            Err(_) => self.not_found(scenario),
         }
-        self.prove_block(scenario, source, server)
+        self.prove_block(scenario, source, server)?;
+        Ok(begun)
     }
 
     fn tell(&mut self, scenario: &Scenario, alert: &Value) {
@@ -155,10 +157,9 @@ impl Demo {
         }
     }
 
-    fn not_found(&mut self, scenario: &Scenario) -> Result<()> {
+    fn not_found(&mut self, scenario: &Scenario) {
         println!("            NOT FOUND");
         self.missed.push(format!("`{}` raised no alert", scenario.name));
-        Ok(())
     }
 
     fn prove_block(&mut self, scenario: &Scenario, source: IpAddr, server: SocketAddr) -> Result<()> {
