@@ -13,9 +13,9 @@ use sensor_engine::rule::RuleSet;
 
 use crate::alert::{Output, Setup};
 use crate::blocklist::Book;
-use crate::config::{Config, XdpMode};
+use crate::config::Config;
 use crate::detection;
-use crate::kernel::attach::{TapChoice, XdpChoice};
+
 use crate::kernel::sensor::Plan;
 use crate::pipeline::{Inputs, Pipeline};
 use crate::shared::{Shared, Status};
@@ -105,13 +105,8 @@ fn plan(config: &Config) -> Plan {
     Plan {
         pin_dir: capture.pin_dir.clone(),
         interfaces: capture.interfaces.clone(),
-        xdp: match capture.xdp_mode {
-            XdpMode::Auto => XdpChoice::Auto,
-            XdpMode::Native => XdpChoice::Native,
-            XdpMode::Generic => XdpChoice::Generic,
-            XdpMode::Off => XdpChoice::Off,
-        },
-        tap: TapChoice::Auto,
+        xdp: capture.xdp_mode,
+        tap: capture.tap_mode,
         ports: capture.ports.clone(),
         sample: capture.sample,
         rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },

@@ -43,7 +43,11 @@ impl Lab {
         Ok(lab)
     }
 
-    fn add_client(&mut self, number: u8) -> Result<()> {
+    /// Joins one more client to the application host.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn add_client(&mut self, number: u8) -> Result<()> {
         let client = Host { name: format!("{}-c{number}", self.prefix) };
         client.create()?;
         let (near, far) = (interface_of(number), "eth0".to_owned());
@@ -66,6 +70,12 @@ impl Lab {
         client.ip(&["route", "add", "default", "via", &format!("10.66.{number}.1")])?;
         self.clients.push(client);
         Ok(())
+    }
+
+    /// What begins the hosts' names.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The application host's address towards client `number`.

@@ -76,6 +76,15 @@ fn a_kernel_without_type_information_is_named() {
 }
 
 #[test]
+fn a_kernel_without_the_ring_buffers_needed_is_named() {
+    let Some(site) = Site::prepare(1, &Setup::default()) else { return };
+    // A personality under which the kernel calls itself 2.6.
+    let said = message(&run_through(&site, "/usr/bin/setarch", &["x86_64", "--uname-2.6"]));
+    assert!(said.contains("ring buffers") && said.contains("5.19"), "{said}");
+    assert_nothing_attached(&site);
+}
+
+#[test]
 fn a_pin_directory_off_the_bpf_file_system_is_named() {
     let Some(site) = Site::prepare(1, &Setup::default()) else { return };
     let text = fs::read_to_string(site.agent.config()).unwrap();

@@ -10,7 +10,6 @@ mod value;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,6 +17,8 @@ use ipnet::IpNet;
 use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Confidence, Severity};
 use sensor_engine::policy::{Mode, Policy};
+
+use crate::kernel::choice::{TapChoice, XdpChoice};
 
 pub(crate) use reader::Problem;
 
@@ -60,7 +61,9 @@ pub(crate) struct Capture {
     /// Interfaces; empty means every one that is up and not a loopback.
     pub(crate) interfaces: Vec<String>,
     /// How XDP attaches.
-    pub(crate) xdp_mode: XdpMode,
+    pub(crate) xdp_mode: XdpChoice,
+    /// How the tap attaches.
+    pub(crate) tap_mode: TapChoice,
     /// Server ports that are HTTP by configuration.
     pub(crate) ports: Vec<u16>,
     /// Share of the flows that are seen, 0 to 1.
@@ -71,39 +74,6 @@ pub(crate) struct Capture {
     pub(crate) ring_bytes: u32,
     /// Directory of the pinned maps and links.
     pub(crate) pin_dir: PathBuf,
-}
-
-/// How XDP attaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum XdpMode {
-    /// In the driver if it can, else generic.
-    Auto,
-    /// In the driver or not at all.
-    Native,
-    /// In the network stack.
-    Generic,
-    /// Not at all: nothing is blocked.
-    Off,
-}
-
-impl XdpMode {
-    /// Name in the configuration.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Off => "off",
-        }
-    }
-}
-
-impl FromStr for XdpMode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Auto, Self::Native, Self::Generic, Self::Off].into_iter().find(|m| m.name() == text).ok_or(())
-    }
 }
 
 /// `[detection]`.
@@ -197,7 +167,8 @@ impl Default for Config {
         Self {
             capture: Capture {
                 interfaces: Vec::new(),
-                xdp_mode: XdpMode::Auto,
+                xdp_mode: XdpChoice::Auto,
+                tap_mode: TapChoice::Auto,
                 ports: vec![80, 8080],
                 sample: 1.0,
                 rings: 0,

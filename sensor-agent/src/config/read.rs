@@ -64,6 +64,7 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
             default.xdp_mode,
             parsed("one of `auto`, `native`, `generic`, `off`"),
         ),
+        tap_mode: section.read("tap_mode", default.tap_mode, parsed("one of `auto`, `tcx`, `clsact`")),
         ports: section.read("ports", default.ports, list(|value| narrow(integer(1, 65_535)(value)))),
         sample: section.read("sample", default.sample, fraction),
         rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),

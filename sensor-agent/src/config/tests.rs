@@ -151,7 +151,7 @@ fn good_values_are_taken() {
                 listen = \"0.0.0.0:1\"\nallow_plain_remote = true\n[alerts]\nfile = \"\"\n";
     let config = Config::parse(Path::new("s.toml"), text).unwrap();
     assert_eq!(config.capture.interfaces, ["eth0"]);
-    assert_eq!(config.capture.xdp_mode, XdpMode::Generic);
+    assert_eq!(config.capture.xdp_mode, XdpChoice::Generic);
     assert_eq!(config.capture.ring_bytes, 65_536);
     assert_eq!(config.mode(), Mode::Enforce);
     assert_eq!(config.policy().exempt.len(), 2);

@@ -16,34 +16,9 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp};
 use sensor_common::program;
 
+use super::choice::{TapChoice, XdpChoice};
 use super::driver;
 use super::pins::Pins;
-
-/// How XDP is to be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum XdpChoice {
-    /// Native where it serves, generic elsewhere.
-    #[default]
-    Auto,
-    /// In the driver, or not at all.
-    Native,
-    /// In the stack's generic hook.
-    Generic,
-    /// Not at all: nothing is ever dropped.
-    Off,
-}
-
-/// How the tap is to be attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum TapChoice {
-    /// TCX where the kernel has it (6.6 and later), clsact elsewhere.
-    #[default]
-    Auto,
-    /// By TCX links.
-    Tcx,
-    /// By filters of a clsact qdisc.
-    Clsact,
-}
 
 /// What is attached to one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! the eBPF library.
 
 pub(crate) mod attach;
+pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
 mod driver;

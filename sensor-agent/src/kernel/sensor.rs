@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use sensor_common::settings::TapSettings;
 use sensor_common::{map, program};
 
-use super::attach::{self, Attachment, Programs, TapChoice, XdpChoice};
+use super::attach::{self, Attachment, Programs};
+use super::choice::{TapChoice, XdpChoice};
 use super::lists::{Exemption, Lists, Origin, open_map};
 use super::pins::Pins;
 use super::rings::{self, Ring};
