@@ -52,7 +52,10 @@ pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
         &["content-length", "transfer-encoding", "host", "authorization", "cookie", "content-type"];
     let mut anomalies = Anomalies::NONE;
     for line in trailer.split(|&byte| byte == b'\n') {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            anomalies.insert_if(!line.trim_ascii().is_empty(), Anomaly::TrailerInvalid);
+            continue;
+        };
         let name = line[..colon].trim_ascii().to_ascii_lowercase();
         anomalies
             .insert_if(FORBIDDEN.iter().any(|known| known.as_bytes() == name), Anomaly::TrailerForbidden);

@@ -1,6 +1,7 @@
 //! The façade: records in, commands out.
 
 mod blocks;
+mod bodies;
 mod command;
 mod connection;
 mod counters;
@@ -8,6 +9,8 @@ mod exchange;
 mod half;
 mod inspect;
 mod settings;
+#[cfg(test)]
+mod smuggling_tests;
 mod summary;
 #[cfg(test)]
 mod tests;

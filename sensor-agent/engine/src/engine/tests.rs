@@ -80,8 +80,8 @@ fn finding(field: &str) -> Finding {
 /// port 99                    from here on with another client port
 /// wait 1500                  milliseconds
 /// ```
-struct Dialog {
-    settings: Settings,
+pub(super) struct Dialog {
+    pub(super) settings: Settings,
     action: Action,
     marks: u8,
     client_isn: u32,
@@ -110,7 +110,7 @@ struct Script {
 impl Dialog {
     /// What was seen, and what was commanded, in order; the counters that matter can be asked for.
     #[track_caller]
-    fn run(self, script: &str) -> (Vec<String>, Stats) {
+    pub(super) fn run(self, script: &str) -> (Vec<String>, Stats) {
         let mut state = self.script();
         for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
             state.step(line);
@@ -259,7 +259,12 @@ fn unescape(text: &str) -> Vec<u8> {
             (_, true) => match rest.next().unwrap() {
                 'r' => bytes.push(b'\r'),
                 'n' => bytes.push(b'\n'),
+                't' => bytes.push(b'\t'),
                 '0' => bytes.push(0),
+                'x' => {
+                    let digits: String = rest.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).unwrap());
+                }
                 other => panic!("\\{other}"),
             },
             _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
