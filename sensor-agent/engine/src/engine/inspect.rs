@@ -4,6 +4,7 @@ use super::bodies::Context;
 use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
 use super::worker::Worker;
+use crate::body::nested;
 use crate::detect::Phase;
 use crate::flow::Side;
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -79,6 +80,7 @@ impl Sink for Inspector<'_> {
         findings.clear();
         worker.fields.clear();
         push_head(request, &mut worker.fields);
+        nested::expand(&mut worker.fields);
         worker.detect(Phase::Head, request, &mut findings);
         if !findings.is_empty() {
             worker.decide(self.exchange, request, number, &findings, 0, self.time);
