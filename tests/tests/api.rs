@@ -76,7 +76,7 @@ fn alerts_are_paged_filtered_and_streamed_without_gap_or_duplicate() {
     assert_eq!(count("source=10.66.1.20"), 1);
     assert_eq!(count("source=192.0.2.0/24"), 0);
     assert_eq!(count("since=2100-01-01T00:00:00Z"), 0);
-    problem(&site.agent.api("GET", "/api/security/alerts?class=NONSENSE", None).unwrap(), 400);
+    problem(&site.agent.api("GET", "/api/security/alerts?class=NONSENSE", None).unwrap(), 422);
 
     // The stream resumes behind an id, first from the store, then live; a restart of the agent changes nothing.
     let resume_after = ids[2];

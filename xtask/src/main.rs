@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod interrupt;
 mod packages;
 mod paths;
 mod run;
