@@ -37,7 +37,10 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     let agent = build::all(Profile::Debug)?;
     step::headline("Tests (usually 4 minutes to compile, 2 to run)");
     let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]).current_dir(paths::root()).env("SENSOR_AGENT", agent);
+    command
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .current_dir(paths::root())
+        .env("SENSOR_AGENT", agent);
     command.env("CARGO_TARGET_DIR", paths::target());
     if let Some(filter) = &options.filter {
         command.arg(filter);
