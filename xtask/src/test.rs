@@ -17,6 +17,10 @@ pub(crate) struct Options {
     filter: Option<String>,
 }
 
+/// The browser in which the page is tested.
+const BROWSER: [Needed; 1] =
+    [Needed { file: "/usr/bin/chromium", package: "chromium", why: "the page is tested in a real browser" }];
+
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [
     Needed { file: "/usr/sbin/nginx", package: "nginx-light", why: "the application that is protected" },
@@ -32,6 +36,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         );
     } else {
         packages::ensure(&PROGRAMS, 20)?;
+        packages::ensure(&BROWSER, 40)?;
         mount_bpffs()?;
     }
     let agent = build::all(Profile::Debug)?;
