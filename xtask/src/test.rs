@@ -8,13 +8,16 @@ use nix::unistd::geteuid;
 
 use crate::build::{self, Profile};
 use crate::packages::{self, Needed};
-use crate::{paths, step};
+use crate::{paths, step, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only tests whose name contains this.
     filter: Option<String>,
+    /// Instead, boot other kernels (Debian's 6.1 and 6.12) in virtual machines and run the agent there.
+    #[arg(long)]
+    vm: bool,
 }
 
 /// The browser in which the page is tested.
@@ -40,6 +43,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         mount_bpffs()?;
     }
     let agent = build::all(Profile::Debug)?;
+    if options.vm {
+        return vm::test(&agent);
+    }
     step::headline("Tests (usually 4 minutes to compile, 2 to run)");
     let mut command = Command::new("cargo");
     command
