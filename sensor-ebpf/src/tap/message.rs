@@ -97,7 +97,7 @@ impl First {
     #[inline(always)]
     fn compare<const N: usize>(&self, token: &[u8; N]) -> u64 {
         let differs = (opaque(self.window) ^ left_aligned(token)) & (u64::MAX << ((WINDOW - N) * 8));
-        is_zero(differs) * MESSAGE | is_zero(differs & self.seen) * PREFIX
+        (is_zero(differs) * MESSAGE) | (is_zero(differs & self.seen) * PREFIX)
     }
 }
 
