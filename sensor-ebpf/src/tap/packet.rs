@@ -12,6 +12,8 @@ use sensor_common::{
 /// A TCP segment whose record header is filled but for what the flow table knows.
 pub(crate) struct Packet<'a> {
     pub(crate) header: &'a mut RecordHeader,
+    /// Offset of the TCP options in the skb; they end where the payload begins.
+    pub(crate) options_offset: u32,
     /// Offset of the payload in the skb.
     pub(crate) payload_offset: u32,
 }
@@ -82,8 +84,10 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<Packet<'a>, Ta
     header.initial_sequence = 0;
     header.captured_len = 0;
     header.flow_hash = 0;
+    header.timestamp = 0;
+    header.peer_initial_sequence = 0;
     header.reserved = 0;
-    Ok(Packet { header, payload_offset })
+    Ok(Packet { header, options_offset: transport.start + TCP_LEN, payload_offset })
 }
 
 #[inline(always)]
@@ -193,6 +197,7 @@ fn tcp(ctx: &TcContext, transport: Transport, header: &mut RecordHeader) -> Resu
     header.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     header.acknowledgement = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
     header.tcp_flags = tcp[13];
+    header.urgent_pointer = u16::from_be_bytes([tcp[18], tcp[19]]);
     header.payload_len = transport.end - payload_offset;
     Ok(payload_offset)
 }

@@ -10,6 +10,7 @@
 mod queue;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use queue::{Queue, Queued};
 
@@ -87,13 +88,13 @@ impl Stream {
             return (Outcome::Ended, false);
         }
         let new = Queued::borrow(self.offset(piece.sequence), piece);
-        if new.end() <= self.next {
+        if new.end <= self.next {
             return (Outcome::Old, false);
         }
         if new.start - self.next > MAX_WINDOW {
             return (Outcome::OutOfWindow, false);
         }
-        let conflict = self.queue.contradicts(&new);
+        let conflict = self.queue.contradicting(&new).next().is_some();
         if new.start > self.next {
             let outcome = if self.queue.insert(&new) { Outcome::Queued } else { Outcome::Old };
             self.skip_acknowledged(out);
@@ -199,7 +200,7 @@ impl Stream {
 
     fn drain(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         while let Some(queued) = self.queue.pop_until(self.next) {
-            if queued.end() > self.next {
+            if queued.end > self.next {
                 self.deliver(&queued, out);
             }
         }
