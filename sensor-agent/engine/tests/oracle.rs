@@ -138,9 +138,11 @@ impl Case {
                         payload,
                         wire_len: payload.len() as u32,
                         fin: *fin,
+                        ..Piece::default()
                     };
                     stream.push(piece, &mut |chunk| match chunk {
                         Chunk::Data(data) => seen.text.extend_from_slice(data),
+                        Chunk::Urgent => {}
                         Chunk::Gap(_) => seen.text.push(b'?'),
                         Chunk::End => seen.ended = true,
                     });

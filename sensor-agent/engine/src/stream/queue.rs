@@ -34,7 +34,7 @@ impl<'a> Queued<'a> {
         self.start + self.wire_len
     }
 
-    fn to_owned(&self) -> Queued<'static> {
+    pub(super) fn to_owned(&self) -> Queued<'static> {
         let &Self { start, ref data, wire_len, end, fin } = self;
         Queued { start, data: Cow::Owned(data.to_vec()), wire_len, end, fin }
     }
@@ -45,11 +45,11 @@ impl<'a> Queued<'a> {
         from < to && self.range(from, to) != other.range(from, to)
     }
 
-    fn captured_end(&self) -> i64 {
+    pub(super) fn captured_end(&self) -> i64 {
         self.start + self.data.len() as i64
     }
 
-    fn range(&self, from: i64, to: i64) -> &[u8] {
+    pub(super) fn range(&self, from: i64, to: i64) -> &[u8] {
         self.data.get((from - self.start) as usize..(to - self.start) as usize).unwrap_or_default()
     }
 
