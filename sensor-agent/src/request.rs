@@ -38,6 +38,9 @@ fn record(sequence: u32, payload: &[u8], tcp_flags: u8) -> Vec<u8> {
         ip_version: 4,
         marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
         flow_hash: 1,
+        timestamp: 0,
+        peer_initial_sequence: 0,
+        urgent_pointer: 0,
         reserved: 0,
     };
     let mut bytes = header.as_bytes().to_vec();

@@ -38,11 +38,12 @@ pub(crate) fn remember_handshake(header: &RecordHeader) {
     } else {
         (opener_initial, acceptor_initial, state::LOW_OPENED)
     };
+    let timestamps = if header.marks & mark::TIMESTAMP != 0 { state::TIMESTAMPS } else { 0 };
     let new = FlowState {
         low_initial,
         high_initial,
         class: initial_class(header),
-        state: state::SYN_SEEN | opened,
+        state: state::SYN_SEEN | opened | timestamps,
         undecided: 0,
         reserved: 0,
     };
@@ -124,7 +125,14 @@ fn decide(header: &RecordHeader, flow: &mut FlowState, start: Start) -> u8 {
 fn describe(header: &mut RecordHeader, flow: &FlowState) {
     if flow.state & state::SYN_SEEN != 0 {
         header.marks |= mark::INITIAL_SEQUENCE;
-        header.initial_sequence = if source_is_low(header) { flow.low_initial } else { flow.high_initial };
+        (header.initial_sequence, header.peer_initial_sequence) = if source_is_low(header) {
+            (flow.low_initial, flow.high_initial)
+        } else {
+            (flow.high_initial, flow.low_initial)
+        };
+    }
+    if flow.state & state::TIMESTAMPS != 0 {
+        header.marks |= mark::TIMESTAMPS_AGREED;
     }
     if flow.state & state::HANDSHAKE != 0 {
         header.marks |= mark::HANDSHAKE;

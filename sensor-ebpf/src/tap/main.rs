@@ -9,6 +9,7 @@ mod bytes;
 mod counters;
 mod flows;
 mod message;
+mod options;
 mod packet;
 mod ring;
 mod settings;
@@ -47,6 +48,9 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
         Err(reason) => return reason,
     };
     let flags = packet.flags();
+    if packet.payload_len() != 0 || flags & tcp::SYN != 0 {
+        options::read(ctx, packet);
+    }
     if flags & (tcp::SYN | tcp::RST) == tcp::SYN {
         if flags & tcp::ACK != 0 {
             flows::remember_handshake(&packet.header);

@@ -15,8 +15,9 @@ use sensor_common::{
 #[repr(C)]
 pub(crate) struct Packet {
     pub(crate) header: RecordHeader,
+    /// Offset of the TCP options in the skb; they end where the payload begins.
+    options_offset: u32,
     payload_offset: u32,
-    reserved: u32,
 }
 
 impl Packet {
@@ -26,6 +27,13 @@ impl Packet {
     pub(crate) fn payload_offset(&self) -> u32 {
         // SAFETY: the reference is valid; the read is volatile only so that the compiler does not carry the value along.
         unsafe { ptr::read_volatile(&raw const self.payload_offset) }
+    }
+
+    /// Offset of the TCP options in the skb, read back likewise; they end where the payload begins.
+    #[inline(always)]
+    pub(crate) fn options_offset(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const self.options_offset) }
     }
 
     /// Payload bytes, read back likewise.
@@ -110,7 +118,10 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
     header.initial_sequence = 0;
     header.captured_len = 0;
     header.flow_hash = 0;
+    header.timestamp = 0;
+    header.peer_initial_sequence = 0;
     header.reserved = 0;
+    packet.options_offset = transport.start + TCP_LEN;
     Ok(packet)
 }
 
@@ -221,6 +232,7 @@ fn tcp(ctx: &TcContext, transport: Transport, header: &mut RecordHeader) -> Resu
     header.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     header.acknowledgement = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
     header.tcp_flags = tcp[13];
+    header.urgent_pointer = u16::from_be_bytes([tcp[18], tcp[19]]);
     header.payload_len = transport.end - payload_offset;
     Ok(payload_offset)
 }

@@ -42,6 +42,10 @@ impl<'a> Inspector<'a> {
         self.exchange.missed[self.from.index()] += bytes;
     }
 
+    pub(super) fn urgent(&mut self) {
+        self.worker.counters.urgent_bytes += 1;
+    }
+
     /// Notes who is the client, and what the response will answer.
     fn begin(&mut self, request: &Request) -> u64 {
         let exchange = &mut *self.exchange;

@@ -1,5 +1,6 @@
 //! The façade: records in, commands out.
 
+mod acceptance;
 mod blocks;
 mod command;
 mod connection;
@@ -7,7 +8,10 @@ mod counters;
 mod exchange;
 mod half;
 mod inspect;
+mod readings;
 mod settings;
+#[cfg(test)]
+mod stream_tests;
 mod summary;
 #[cfg(test)]
 mod tests;

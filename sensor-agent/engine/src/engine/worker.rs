@@ -38,6 +38,7 @@ pub(super) struct Worker {
     pub(super) findings: Vec<Finding>,
     #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     pub(super) spare: Vec<Box<OpenRequest>>,
+    spare_bytes: Vec<Vec<u8>>,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -54,6 +55,7 @@ impl Worker {
             decoder: Decoder::default(),
             findings: Vec::new(),
             spare: Vec::new(),
+            spare_bytes: Vec::new(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -181,6 +183,14 @@ impl Worker {
         max_decoded: usize,
         time: Timestamp,
     ) {
+        let new = self.find_in_body(open, max_decoded);
+        if open.findings.len() > new {
+            self.decide(exchange, &open.request, open.number, &open.findings, new, time);
+        }
+    }
+
+    /// Runs the detector over a body; appends to its findings and returns how many there were before.
+    pub(super) fn find_in_body(&mut self, open: &mut OpenRequest, max_decoded: usize) -> usize {
         open.inspected = true;
         self.fields.clear();
         let mut anomalies = Anomalies::NONE;
@@ -199,9 +209,19 @@ impl Worker {
         anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
         self.counters.anomalies += u64::from(anomalies.len());
         open.request.anomalies.merge(anomalies);
-        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
-        if open.findings.len() > new {
-            self.decide(exchange, &open.request, open.number, &open.findings, new, time);
+        self.detect(Phase::Body, &open.request, &mut open.findings)
+    }
+
+    /// Memory for a stream's history.
+    pub(super) fn lend(&mut self) -> Vec<u8> {
+        self.spare_bytes.pop().unwrap_or_default()
+    }
+
+    /// Takes memory of a stream's history back.
+    pub(super) fn take_memory(&mut self, mut memory: Vec<u8>) {
+        if self.spare_bytes.len() < MAX_SPARE && (1..=MAX_SPARE_BODY).contains(&memory.capacity()) {
+            memory.clear();
+            self.spare_bytes.push(memory);
         }
     }
 }

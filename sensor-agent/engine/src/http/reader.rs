@@ -156,6 +156,12 @@ impl Reader {
         self.buffer = Vec::new();
     }
 
+    /// Whether a message may start here, and none has.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Start) && self.buffer.is_empty()
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn memory(&self) -> usize {
