@@ -158,7 +158,7 @@ impl RawTcp {
         let mut agreed = vec![None; opened.len()];
         while agreed.contains(&None) {
             let Some(frame) = self.next_frame(until) else { bail!("not every connection was answered") };
-            let Some((tcp, _)) = self.from_server(&frame).filter(|(tcp, _)| tcp.syn && tcp.ack) else {
+            let Some((tcp, _)) = self.of_server(&frame).filter(|(tcp, _)| tcp.syn && tcp.ack) else {
                 continue;
             };
             let port = tcp.destination_port;
@@ -220,11 +220,11 @@ impl RawTcp {
 
     /// Header and payload of a segment of this connection's other side.
     fn answer(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
-        self.from_server(frame).filter(|(tcp, _)| tcp.destination_port == self.ports.0)
+        self.of_server(frame).filter(|(tcp, _)| tcp.destination_port == self.ports.0)
     }
 
     /// Header and payload of a segment from the server's port to this client's address.
-    fn from_server(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
+    fn of_server(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
         let packet = SlicedPacket::from_ethernet(frame).ok()?;
         let Some(NetSlice::Ipv4(ip)) = packet.net else { return None };
         let Some(TransportSlice::Tcp(tcp)) = packet.transport else { return None };
