@@ -126,7 +126,7 @@ fn data_with_an_old_timestamp_is_ignored() {
     let (_, stats) = Dialog::default().run(&cut("with ts=4000"));
     assert_eq!(stats.named("overlap_conflicts"), 0);
     finds(&cut("with ts=4999"), "REPORT 0 query.q", ("segments_old_timestamp", 0));
-    let attack = format!("with ts=5000\n>> GET /?q=\n>> EVIL HTTP/1.0\\r\\n\\r\\n");
+    let attack = String::from("with ts=5000\n>> GET /?q=\n>> EVIL HTTP/1.0\\r\\n\\r\\n");
     finds(&attack, "REPORT 0 query.q", ("segments_old_timestamp", 0));
 }
 
