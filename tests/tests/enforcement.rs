@@ -192,8 +192,10 @@ fn a_spoofed_source_is_never_blocked() {
     guess.send_segment("S", 999, 0, &[]).unwrap();
     thread::sleep(Duration::from_millis(50));
     guess.send_segment("AP", 1000, 123_456, &attack()).unwrap();
-    let alert = site.agent.wait_for_alert(guess.address()).unwrap();
+    let alert = site.agent.wait_for_alert(tcp.address()).unwrap();
     assert_eq!(alert["sensor"]["verdict"], "unverified", "{alert}");
+    let guessed = site.agent.alerts_of(guess.address()).unwrap();
+    assert!(guessed.iter().all(|alert| alert["sensor"]["verdict"] == "unverified"), "{guessed:?}");
     assert!(site.agent.blocked().unwrap().is_empty(), "{:?}", site.agent.blocked());
 }
 
