@@ -120,6 +120,12 @@ impl Decoder {
         (decoded, &self.output)
     }
 
+    /// What the last [`Decoder::decode`] gave.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
     /// Gzip members one after the other (RFC 1952 section 2.2).
     fn gzip(&mut self, max_output: usize) -> Decoded {
         let mut at = 0;

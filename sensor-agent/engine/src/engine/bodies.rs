@@ -25,39 +25,45 @@ pub(super) struct Context<'a> {
 impl Worker {
     /// Inspects the body of a request, as much of it as there is.
     pub(super) fn inspect_body(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
+        let new = self.find_in_body(open, context.settings.max_decoded_body_bytes);
+        self.decide_body(open, new, context);
+        if open.request.anomalies.contains(Anomaly::EmbeddedRequest) && !open.embedded {
+            let decoded = codings(&open.request).map(|_| self.decoder.output().to_vec());
+            self.inspect_embedded(
+                open.number,
+                [decoded.as_deref().unwrap_or(&open.body), &open.trailer],
+                context,
+            );
+        }
+    }
+
+    /// Runs the detector over a body; appends to its findings and returns how many there were before.
+    pub(super) fn find_in_body(&mut self, open: &mut OpenRequest, max_decoded: usize) -> usize {
         open.inspected = true;
-        let Some(mut decoder) = self.decoder.take() else { return };
-        let (kept, trailer) = (std::mem::take(&mut open.body), std::mem::take(&mut open.trailer));
+        let Self { decoder, fields, counters, .. } = self;
         let mut anomalies = Anomalies::NONE;
-        let codings = codings(&open.request);
-        let body = match codings.as_deref() {
-            None => &kept[..],
+        let body = match codings(&open.request) {
+            None => &open.body[..],
             Some(codings) => {
-                self.counters.body_encoded += 1;
-                let max = context.settings.max_decoded_body_bytes;
-                let (decoded, body) = decoder.decode(codings, &kept, max);
-                self.counters.body_undecoded += u64::from(decoded != Decoded::Whole);
+                counters.body_encoded += 1;
+                let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
+                counters.body_undecoded += u64::from(decoded != Decoded::Whole);
                 anomalies.extend(decoding_anomaly(decoded));
                 body
             }
         };
-        self.fields.clear();
-        anomalies.merge(body::push_body(&open.request, body, &mut self.fields));
-        anomalies.merge(body::push_trailer(&trailer, &mut self.fields));
+        fields.clear();
+        anomalies.merge(body::push_body(&open.request, body, fields));
+        anomalies.merge(body::push_trailer(&open.trailer, fields));
         if !open.extension.is_empty() {
-            self.fields.push(Place::Text, b"", &open.extension, 0);
+            fields.push(Place::Text, b"", &open.extension, 0);
         }
-        let holds_requests =
-            !open.embedded && [body, &trailer].iter().any(|bytes| embedded::find(bytes).next().is_some());
+        let holds = |text: &&[u8]| embedded::find(text).next().is_some();
+        let holds_requests = !open.embedded && [body, &open.trailer].iter().any(holds);
         anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
-        self.counters.anomalies += u64::from(anomalies.len());
+        counters.anomalies += u64::from(anomalies.len());
         open.request.anomalies.merge(anomalies);
-        self.judge_body(open, context);
-        if holds_requests {
-            self.inspect_embedded(open.number, [body, &trailer], context);
-        }
-        (open.body, open.trailer) = (kept, trailer);
-        self.decoder = Some(decoder);
+        self.detect(Phase::Body, &open.request, &mut open.findings)
     }
 
     /// Inspects the body of a request as another server may read it.
@@ -71,8 +77,7 @@ impl Worker {
         self.give_back(open);
     }
 
-    fn judge_body(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
-        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
+    fn decide_body(&mut self, open: &OpenRequest, new: usize, context: &mut Context<'_>) {
         if open.findings.len() > new {
             self.decide(context.exchange, &open.request, open.number, &open.findings, new, context.time);
         }
@@ -90,9 +95,7 @@ impl Worker {
             self.fields.clear();
             push_head(&open.request, &mut self.fields);
             let new = self.detect(Phase::Head, &open.request, &mut open.findings);
-            if open.findings.len() > new {
-                self.decide(context.exchange, &open.request, number, &open.findings, new, context.time);
-            }
+            self.decide_body(&open, new, context);
             self.inspect_embedded_body(&mut open, &text[head_end..], context);
             self.give_back(open);
         }
@@ -105,7 +108,8 @@ impl Worker {
         self.fields.clear();
         let anomalies = body::push_body(&open.request, body, &mut self.fields);
         open.request.anomalies.merge(anomalies);
-        self.judge_body(open, context);
+        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
+        self.decide_body(open, new, context);
     }
 }
 

@@ -49,6 +49,10 @@ impl<'a> Inspector<'a> {
         self.worker.inspect_body(open, &mut Context { exchange: self.exchange, settings, time });
     }
 
+    pub(super) fn urgent(&mut self) {
+        self.worker.counters.urgent_bytes += 1;
+    }
+
     /// Notes who is the client, and what the response will answer.
     fn begin(&mut self, request: &Request) -> u64 {
         let exchange = &mut *self.exchange;

@@ -1,5 +1,6 @@
 //! The façade: records in, commands out.
 
+mod acceptance;
 mod blocks;
 mod bodies;
 mod command;
@@ -8,9 +9,12 @@ mod counters;
 mod exchange;
 mod half;
 mod inspect;
+mod readings;
 mod settings;
 #[cfg(test)]
 mod smuggling_tests;
+#[cfg(test)]
+mod stream_tests;
 mod summary;
 #[cfg(test)]
 mod tests;

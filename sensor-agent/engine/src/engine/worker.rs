@@ -32,11 +32,11 @@ pub(super) struct Worker {
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
     pub(super) fields: Fields,
-    /// `None` only while a body is inspected.
-    pub(super) decoder: Option<Box<Decoder>>,
+    pub(super) decoder: Decoder,
     pub(super) findings: Vec<Finding>,
     #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     pub(super) spare: Vec<Box<OpenRequest>>,
+    spare_bytes: Vec<Vec<u8>>,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -50,9 +50,10 @@ impl Worker {
             counters: Counters::default(),
             commands: VecDeque::new(),
             fields: Fields::default(),
-            decoder: Some(Box::default()),
+            decoder: Decoder::default(),
             findings: Vec::new(),
             spare: Vec::new(),
+            spare_bytes: Vec::new(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -171,6 +172,19 @@ impl Worker {
             open.extension.clear();
             (open.inspected, open.embedded) = (false, false);
             self.spare.push(open);
+        }
+    }
+
+    /// Memory for a stream's history.
+    pub(super) fn lend(&mut self) -> Vec<u8> {
+        self.spare_bytes.pop().unwrap_or_default()
+    }
+
+    /// Takes memory of a stream's history back.
+    pub(super) fn take_memory(&mut self, mut memory: Vec<u8>) {
+        if self.spare_bytes.len() < MAX_SPARE && (1..=MAX_SPARE_BODY).contains(&memory.capacity()) {
+            memory.clear();
+            self.spare_bytes.push(memory);
         }
     }
 }

@@ -28,11 +28,11 @@ pub trait Sink {
     /// Bytes of a request's body, without transfer coding.
     fn request_body(&mut self, data: &[u8]);
     /// Text of a request's chunk extensions; a line end stands between two of them.
-    fn request_extension(&mut self, data: &[u8]);
+    fn request_extension(&mut self, _data: &[u8]) {}
     /// The body of an earlier request as another server may read it.
-    fn other_reading(&mut self, request: &mut Request, body: &[u8]);
+    fn other_reading(&mut self, _request: &mut Request, _body: &[u8]) {}
     /// The direction begins with a TLS record: it is encrypted.
-    fn encrypted(&mut self);
+    fn encrypted(&mut self) {}
     /// Bytes of a request's trailer section.
     fn request_trailer(&mut self, data: &[u8]);
     /// The request is over; `anomalies` came up after its head.
@@ -195,6 +195,12 @@ impl Reader {
     pub fn become_tunnel(&mut self) {
         self.state = State::Tunnel;
         self.buffer = Vec::new();
+    }
+
+    /// Whether a message may start here, and none has.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Start) && self.buffer.is_empty()
     }
 
     /// Bytes of memory held.
