@@ -159,6 +159,14 @@ pub struct RuleInfo {
     pub tags: Vec<String>,
 }
 
+impl RuleInfo {
+    /// The kind of attack within the class, `xss`, `rce`: what the tag `attack-…` names.
+    #[must_use]
+    pub fn topic(&self) -> Option<&str> {
+        self.tags.iter().find_map(|tag| tag.strip_prefix("attack-"))
+    }
+}
+
 /// One thing found in one field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
