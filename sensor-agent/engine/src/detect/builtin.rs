@@ -65,6 +65,11 @@ builtins! {
     AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["attack-auth", "CWE-639", "OWASP-A01"];
     AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-auth", "CWE-235", "OWASP-A01"];
     Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
+    Smuggling: "protocol-smuggling", "framing on which servers differ", InputValidation, High, ["attack-protocol", "CWE-444", "OWASP-A05"];
+    NulByte: "protocol-nul-byte", "NUL byte in a request head", InputValidation, High, ["attack-protocol", "CWE-158", "OWASP-A03"];
+    HostOdd: "protocol-host", "more than one host, or none that is one", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
+    Malformed: "protocol-malformed", "request that no ordinary client writes", InputValidation, Low, ["attack-protocol", "CWE-20", "OWASP-A05"];
+    BodyBomb: "protocol-body-bomb", "body that grows without end when it is unpacked", InputValidation, High, ["attack-protocol", "CWE-409", "OWASP-A05"];
     SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
 }
 
@@ -76,6 +81,11 @@ impl Code {
     /// Attack class.
     pub(crate) fn class(self) -> Class {
         self.builtin().map_or(Class::InputValidation, |builtin| builtin.class)
+    }
+
+    /// Whether it is one of SQL.
+    pub(crate) fn is_sql(self) -> bool {
+        self.class() == Class::SqlInjection
     }
 
     /// How bad.
@@ -106,6 +116,7 @@ fn info(builtin: &Builtin) -> RuleInfo {
         revision: 1,
         title: builtin.title.to_owned(),
         tags: builtin.tags.iter().map(ToString::to_string).collect(),
+        response: None,
     }
 }
 

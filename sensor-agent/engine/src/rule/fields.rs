@@ -41,13 +41,37 @@ pub struct FieldPattern {
     name: NamePattern,
 }
 
+/// A set of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum NamePattern {
+pub(crate) enum NamePattern {
     Any,
     /// Equal without case.
     Exact(Box<str>),
     /// Begins so, without case.
     Prefix(Box<str>),
+}
+
+impl NamePattern {
+    /// Reads `*`, `name` or `begin*`; `None` for an empty text.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text.strip_suffix('*') {
+            Some("") => Some(Self::Any),
+            Some(prefix) => Some(Self::Prefix(prefix.into())),
+            None if text.is_empty() => None,
+            None => Some(Self::Exact(text.into())),
+        }
+    }
+
+    /// Whether the name is one of the set.
+    pub(crate) fn matches(&self, got: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => got.eq_ignore_ascii_case(name.as_bytes()),
+            Self::Prefix(prefix) => {
+                got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
+        }
+    }
 }
 
 impl FieldPattern {
@@ -58,15 +82,7 @@ impl FieldPattern {
         };
         let (place, places) = PLACES.iter().find(whole)?;
         let name = text.get(place.len()..)?.strip_prefix('.');
-        let name = match name {
-            None | Some("*") => NamePattern::Any,
-            Some("") => return None,
-            Some(name) => match name.strip_suffix('*') {
-                Some(prefix) => NamePattern::Prefix(prefix.into()),
-                None => NamePattern::Exact(name.into()),
-            },
-        };
-        Some(Self { places, name })
+        Some(Self { places, name: name.map_or(Some(NamePattern::Any), NamePattern::parse)? })
     }
 
     /// Whether the field is one of the set.
@@ -77,13 +93,7 @@ impl FieldPattern {
 
     /// Whether the set has fields of `place` with this name.
     pub(crate) fn matches_name(&self, got: &[u8]) -> bool {
-        match &self.name {
-            NamePattern::Any => true,
-            NamePattern::Exact(name) => got.eq_ignore_ascii_case(name.as_bytes()),
-            NamePattern::Prefix(prefix) => {
-                got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
-            }
-        }
+        self.name.matches(got)
     }
 
     /// Whether fields of `place` can be in the set.

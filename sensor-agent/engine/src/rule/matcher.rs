@@ -59,6 +59,8 @@ pub struct Matcher {
     seen: Vec<u64>,
     scan: u64,
     candidates: Vec<u32>,
+    /// Whether a pattern matched and only the rest of the request spoke against the rule.
+    undecided: bool,
     stats: MatchStats,
 }
 
@@ -68,8 +70,9 @@ impl Matcher {
     pub fn new(set: &RuleSet) -> Self {
         let count = set.rules.len();
         let caches = (0..count).map(|_| None).collect();
-        let of_rule =
-            |rule: &Rule| rule.also.iter().map(|condition| condition.regex.create_cache()).collect();
+        let of_rule = |rule: &Rule| {
+            rule.also.iter().chain(&rule.any).map(|condition| condition.regex.create_cache()).collect()
+        };
         let condition_caches = set.rules.iter().map(of_rule).collect();
         Self { caches, condition_caches, seen: vec![0; count], ..Self::default() }
     }
@@ -97,6 +100,11 @@ impl Matcher {
                 }
             }
         }
+    }
+
+    /// Whether a value that gave no hit since the last call could give one in another request.
+    pub fn take_undecided(&mut self) -> bool {
+        std::mem::take(&mut self.undecided)
     }
 
     /// What was counted so far.
@@ -136,15 +144,15 @@ impl Matcher {
         view: View<'_>,
     ) -> Option<(usize, usize, f32)> {
         let rule = set.rules.get(number)?;
-        if !rule.allows(view.chain) {
+        if !rule.allows(view.chain) || !rule.length.contains(&field.value.len()) {
             return None;
         }
         self.stats.candidates += 1;
         let cache = self.caches.get_mut(number)?.get_or_insert_with(|| rule.regex.create_cache());
         let found = rule.regex.search_with(cache, &Input::new(view.bytes))?;
         let caches = self.condition_caches.get_mut(number)?;
-        let holds =
-            rule.also.iter().zip(caches).all(|(condition, cache)| condition.holds(scope, field, cache));
+        let holds = rule.conditions_hold(scope, field, caches);
+        self.undecided |= !holds;
         holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
     }
 }
@@ -168,6 +176,15 @@ impl Rule {
             chain.iter().all(|step| step == Decoder::Fold || decoders.contains(&step))
         };
         self.decoders.as_ref().is_none_or(allowed)
+    }
+}
+
+impl Rule {
+    fn conditions_hold(&self, scope: Scope<'_>, field: &Field<'_>, caches: &mut [meta::Cache]) -> bool {
+        let (of_also, of_any) = caches.split_at_mut(self.also.len().min(caches.len()));
+        let mut any = self.any.iter().zip(of_any).map(|(one, cache)| one.holds(scope, field, cache));
+        let mut also = self.also.iter().zip(of_also).map(|(one, cache)| one.holds(scope, field, cache));
+        also.all(|holds| holds) && (self.any.is_empty() || any.any(|holds| holds))
     }
 }
 

@@ -7,6 +7,7 @@ mod condition;
 mod pattern;
 mod statement;
 mod token;
+mod words;
 
 use token::{Context, Token, tokenise};
 
