@@ -57,6 +57,7 @@ builtins! {
     JwtKid: "jwt-kid-injection", "injection through the JWT key id", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A07"];
     JwtKeyHeader: "jwt-key-header", "JWT that brings its own key", Jwt, High, ["attack-jwt", "CWE-347", "OWASP-A07"];
     JwtClaims: "jwt-claims", "JWT without usual claims", Jwt, Low, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtTime: "jwt-time", "JWT that is expired or not valid yet", Jwt, Medium, ["attack-jwt", "CWE-613", "OWASP-A07"];
     AuthBearer: "auth-bearer-placeholder", "bearer token that is no token", AuthBypass, High, ["attack-auth", "CWE-287", "OWASP-A07"];
     AuthBearerForm: "auth-bearer-malformed", "malformed bearer token", AuthBypass, Medium, ["attack-auth", "CWE-287", "OWASP-A07"];
     AuthRewrite: "auth-rewrite-header", "header that replaces the request's path", AuthBypass, High, ["attack-auth", "CWE-290", "OWASP-A01"];

@@ -8,6 +8,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
+use super::named::Named;
 use super::source::{self, Draft, DraftCondition, Text};
 use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
@@ -120,7 +121,12 @@ impl<'a> Compiler<'a> {
                 None
             }
         };
+        let mut named = Named::default();
+        for rule in &self.rules {
+            named.add(&rule.fields);
+        }
         let set = RuleSet {
+            named,
             rules: self.rules,
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,

@@ -1,6 +1,7 @@
 //! Field patterns: which fields of a request a rule looks at.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::field::{Field, Place};
 
@@ -49,11 +50,16 @@ pub(crate) enum NamePattern {
     Exact(Box<str>),
     /// Begins so, without case.
     Prefix(Box<str>),
+    /// Ends so, without case.
+    Suffix(Box<str>),
 }
 
 impl NamePattern {
-    /// Reads `*`, `name` or `begin*`; `None` for an empty text.
+    /// Reads `*`, `name`, `begin*` or `*end`; `None` for an empty text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(suffix) = text.strip_prefix('*').filter(|suffix| !suffix.is_empty()) {
+            return Some(Self::Suffix(suffix.into()));
+        }
         match text.strip_suffix('*') {
             Some("") => Some(Self::Any),
             Some(prefix) => Some(Self::Prefix(prefix.into())),
@@ -70,6 +76,11 @@ impl NamePattern {
             Self::Prefix(prefix) => {
                 got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
             }
+            Self::Suffix(suffix) => got
+                .len()
+                .checked_sub(suffix.len())
+                .and_then(|start| got.get(start..))
+                .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix.as_bytes())),
         }
     }
 }
@@ -96,6 +107,16 @@ impl FieldPattern {
         self.name.matches(got)
     }
 
+    /// First letter and length of the names in the set, if it has few names; a prefix has any length from its own.
+    pub(super) fn shape(&self) -> Option<(u8, RangeInclusive<usize>)> {
+        let (text, most) = match &self.name {
+            NamePattern::Exact(name) => (name, name.len()),
+            NamePattern::Prefix(prefix) => (prefix, usize::MAX),
+            NamePattern::Any | NamePattern::Suffix(_) => return None,
+        };
+        Some((text.bytes().next()?.to_ascii_lowercase(), text.len()..=most))
+    }
+
     /// Whether fields of `place` can be in the set.
     pub(crate) fn has(&self, place: Place) -> bool {
         self.places.contains(&place)
@@ -114,6 +135,7 @@ impl FieldPattern {
         let name = match &self.name {
             NamePattern::Exact(name) => name.to_string(),
             NamePattern::Prefix(prefix) => format!("{prefix}example"),
+            NamePattern::Suffix(suffix) => format!("example{suffix}"),
             NamePattern::Any if has_names(place) => "example".to_owned(),
             NamePattern::Any => String::new(),
         };
@@ -147,6 +169,7 @@ impl fmt::Display for FieldPattern {
             NamePattern::Any => f.write_str(place),
             NamePattern::Exact(name) => write!(f, "{place}.{name}"),
             NamePattern::Prefix(prefix) => write!(f, "{place}.{prefix}*"),
+            NamePattern::Suffix(suffix) => write!(f, "{place}.*{suffix}"),
         }
     }
 }
@@ -169,6 +192,8 @@ mod tests {
         assert!(matches("args", Place::Cookie, "x") && matches("args", Place::Name, ""));
         assert!(!matches("args", Place::Header, "x"));
         assert!(matches("path", Place::Path, ""));
+        assert!(matches("body.multipart.*.filename", Place::Multipart, "a.FileName"));
+        assert!(!matches("body.multipart.*.filename", Place::Multipart, "filename"));
     }
 
     #[test]

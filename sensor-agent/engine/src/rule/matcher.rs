@@ -160,7 +160,9 @@ impl Matcher {
 impl RuleSet {
     /// Whether a value is so plain that no rule can match in it.
     pub(crate) fn needs_no_look(&self, field: &Field<'_>) -> bool {
-        is_plain(field) && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
+        is_plain(field)
+            && !self.named.has(field)
+            && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {

@@ -14,6 +14,7 @@ mod exception;
 mod fields;
 mod literal;
 mod matcher;
+mod named;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,8 @@ pub struct RuleSet {
     /// Rules without literals, bound to short fields.
     short_rules: Vec<u32>,
     exceptions: Vec<Exception>,
+    /// Fields that rules name.
+    named: named::Named,
     warnings: Vec<RuleError>,
 }
 
