@@ -9,12 +9,32 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
         field.place,
         Place::Query | Place::Form | Place::Json | Place::Cookie | Place::Multipart | Place::Xml
     );
-    (named && is_telling(field.name)).then_some(Field {
+    // Dots in the paths of JSON and XML are ours.
+    let path = matches!(field.place, Place::Json | Place::Xml);
+    (named && is_telling(field.name) && (!path || is_package(field.name))).then_some(Field {
         place: Place::Name,
         name: b"",
         value: field.name,
         offset: field.offset,
     })
+}
+
+/// Whether a path begins as the names of classes do, or holds underscores in a row.
+fn is_package(path: &[u8]) -> bool {
+    let first = path.split(|&byte| byte == b'.').next().unwrap_or_default();
+    matches!(
+        first,
+        b"java"
+            | b"javax"
+            | b"org"
+            | b"com"
+            | b"net"
+            | b"sun"
+            | b"jdk"
+            | b"class"
+            | b"constructor"
+            | b"ProcessBuilder"
+    ) || memchr::memmem::find(path, b"__").is_some()
 }
 
 /// A dot between letters, or underscores in a row.
@@ -41,6 +61,11 @@ mod tests {
         assert!(value("java.lang.Runtime").is_some_and(|field| field.place == Place::Name));
         assert!(value("a.__proto__.b").is_some() && value("a[constructor][prototype]").is_some());
         assert!(value("user_name").is_none() && value("items.0").is_none() && value("").is_none());
+        let json = |name: &'static str| {
+            as_value(&Field { place: Place::Json, name: name.as_bytes(), value: b"", offset: 0 })
+        };
+        assert!(json("java.io.File").is_some() && json("a.__proto__").is_some());
+        assert!(json("window.name").is_none(), "the dot is ours");
         assert!(value("<script>.a").is_none(), "it is a field of its own");
     }
 }

@@ -109,7 +109,10 @@ impl Scanner {
         if let Some(found) = html::find(bytes).filter(|found| found.confidence * trust >= from) {
             self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
         }
-        if matches!(field.place, Place::Header | Place::Path) {
+        // Headers are full of semicolons: a command in one of them stands at its beginning.
+        let begins =
+            bytes.first().is_some_and(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'$' | b'('));
+        if field.place == Place::Path || field.place == Place::Header && !begins {
             return;
         }
         if let Some(found) = shell::find(bytes).filter(|found| found.confidence * trust >= from) {

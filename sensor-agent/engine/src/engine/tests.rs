@@ -395,7 +395,7 @@ fn chunked_bodies_are_inspected_without_their_coding() {
 fn a_body_under_two_framings_is_inspected() {
     let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\nq=EVIL";
     let (log, _) = Dialog::default().run(&format!(">> {post}"));
-    assert!(log.contains(&"REPORT 0 body.form.q".to_owned()), "{log:?}");
+    assert!(log.iter().any(|line| line.starts_with("REPORT 0 body.form.q")), "{log:?}");
 }
 
 #[test]

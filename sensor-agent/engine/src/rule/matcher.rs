@@ -8,6 +8,7 @@ use crate::field::{Field, Fields, Place};
 use crate::finding::Decoder;
 use crate::http::message::Request;
 
+use super::decode;
 use super::view::{Chain, View, Views};
 use super::{Condition, FieldPattern, Rule, RuleSet};
 
@@ -224,6 +225,14 @@ impl Condition {
     }
 }
 
+/// Whether text could stand behind base64: long enough, and no number in any notation.
+fn may_be_base64(value: &[u8]) -> bool {
+    value.len() >= decode::MIN_BASE64
+        && value.len() <= decode::MAX_BASE64
+        && !value.contains(&b'.')
+        && !value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+}
+
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
     let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
@@ -233,6 +242,7 @@ fn is_plain(field: &Field<'_>) -> bool {
     let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     field.place != Place::Name
         && field.value.iter().all(plain)
+        && !may_be_base64(field.value)
         && !field.value.windows(2).any(telling)
         && !field.value.windows(3).any(names)
 }

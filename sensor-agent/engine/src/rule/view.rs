@@ -80,7 +80,7 @@ impl Views {
         self.entries.clear();
         self.bytes.extend_from_slice(field.value);
         self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
-        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target);
+        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
             if !self.step(Decoder::Percent, |input, out| decode::percent(input, plus, out)) {

@@ -30,6 +30,8 @@ pub(crate) fn find(value: &[u8]) -> Option<Found> {
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
+        let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
             if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
         if best.is_none_or(|best| confidence > best.confidence) {
@@ -37,6 +39,14 @@ pub(crate) fn find(value: &[u8]) -> Option<Found> {
         }
     }
     best
+}
+
+/// Whether the backtick at `at` opens a word of code in a text: "order by `id` in", which ends at `end`.
+fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| value.get(before));
+    let word = value.get(at + 1..end).is_some_and(|word| is_in(WORDS, word));
+    let text = value.get(..at).is_some_and(|text| text.iter().filter(|byte| **byte == b' ').count() > 1);
+    before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
 }
 
 /// A command that is the whole value: only with an option or path behind it.
@@ -95,9 +105,9 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     while let Some(&byte) = value.get(at) {
         match byte {
             b'\'' | b'"' | b'\\' | b'^' => hidden = true,
-            b'$' if value.get(at + 1).is_some_and(|next| matches!(next, b'@' | b'*' | b'1'..=b'9')) => {
+            b'$' if empty_variable(value.get(at + 1..)) > 0 => {
                 hidden = true;
-                at += 1;
+                at += empty_variable(value.get(at + 1..));
             }
             b'a'..=b'z'
             | b'A'..=b'Z'
@@ -143,6 +153,16 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
         return None;
     }
     confidence(behind, telling, sure || braced, pathed || hidden).map(|confidence| (at, confidence))
+}
+
+/// Length of a variable's name that a shell puts nothing for: `$@`, `$1`, `$u` in front of what is no letter.
+fn empty_variable(behind: Option<&[u8]>) -> usize {
+    match behind {
+        Some([b'@' | b'*' | b'1'..=b'9' | b'_' | b'$', ..]) => 1,
+        Some([b'a'..=b'z', next, ..]) if !next.is_ascii_alphanumeric() && *next != b'_' => 1,
+        Some([b'(', b')', ..]) => 2,
+        _ => 0,
+    }
 }
 
 /// Whether a name is hardly a word, with its version or without it: `python3.10`, `gcc-12`.
