@@ -69,6 +69,71 @@ const PLACES: [Place; 12] = [
     Place::Name,
 ];
 
+/// What a value that repeats `part` to about `bytes` bytes costs.
+fn work(rules: &Arc<RuleSet>, part: &str, bytes: usize) -> [u64; 3] {
+    let mut fields = Fields::default();
+    fields.push(Place::Json, b"x", part.repeat(bytes / part.len()).as_bytes(), 0);
+    let mut detector = Detector::new(Arc::clone(rules));
+    let request = Request::default();
+    detector.inspect(Part { phase: Phase::Body, request: &request, fields: &fields }, &mut Vec::new());
+    let stats = detector.stats();
+    [stats.coded_steps, stats.matching.scanned_bytes, stats.matching.candidates]
+}
+
+#[test]
+fn twice_the_bytes_are_at_most_twice_the_work() {
+    let parts = [
+        "(",
+        "'",
+        "\"",
+        "or 1=",
+        "union (",
+        "select ",
+        "a=",
+        ";drop ",
+        "case when ",
+        "/*",
+        "x(",
+        "<",
+        "<script",
+        " onload=",
+        ":",
+        ";",
+        ";id+x",
+        ";cat ",
+        ";''",
+        " `id` ",
+        "$(",
+        "$@",
+        "|$()",
+        "time ",
+        ";time\t",
+        "%25",
+        "%u0027",
+        "&#x3c;",
+        "\\u0027",
+        "../",
+        "/./",
+        "${",
+        "{{",
+        "eyJ.",
+        "-",
+        "#\n",
+        "'\\",
+        "==",
+        "&&",
+        "0x",
+        "1/**/",
+    ];
+    let rules = content();
+    for part in parts {
+        let (once, twice) = (work(&rules, part, 10_000), work(&rules, part, 20_000));
+        for (once, twice) in once.into_iter().zip(twice) {
+            assert!(twice <= once * 2 + once / 8 + 4096, "{part:?}: {once} becomes {twice}");
+        }
+    }
+}
+
 /// Bytes and pieces of attacks, in any order.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

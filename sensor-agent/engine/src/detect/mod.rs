@@ -67,6 +67,8 @@ pub struct DetectStats {
     pub findings_dropped: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
+    /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
+    pub coded_steps: u64,
     /// Work of the rules.
     pub matching: MatchStats,
 }
@@ -137,7 +139,7 @@ impl Detector {
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> DetectStats {
-        DetectStats { matching: self.matcher.stats(), ..self.stats }
+        DetectStats { matching: self.matcher.stats(), coded_steps: self.scanner.steps(), ..self.stats }
     }
 
     /// Appends the findings of one part of a request.

@@ -145,7 +145,7 @@ impl Matcher {
         view: View<'_>,
     ) -> Option<(usize, usize, f32)> {
         let rule = set.rules.get(number)?;
-        if !rule.allows(view.chain) || !rule.length.contains(&field.value.len()) {
+        if !rule.allows(view.chain) {
             return None;
         }
         self.stats.candidates += 1;
@@ -167,7 +167,9 @@ impl RuleSet {
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
-        self.rules.get(rule as usize).is_some_and(|rule| rule.fields.iter().any(|one| one.matches(field)))
+        self.rules.get(rule as usize).is_some_and(|rule| {
+            rule.length.contains(&field.value.len()) && rule.fields.iter().any(|one| one.matches(field))
+        })
     }
 }
 

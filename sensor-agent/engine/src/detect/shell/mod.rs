@@ -17,18 +17,23 @@ pub(crate) struct Found {
 /// Most confidence of a command at the beginning of a line of text.
 const IN_TEXT: f32 = 0.4;
 
+/// Bytes that are walked for a command's name and looked at behind it.
+const MAX_WALK: usize = 256;
+
 /// Longest command name with its path and the characters that hide it.
 const MAX_NAME: usize = 64;
 
-/// The strongest sign of a command in `value`.
-pub(crate) fn find(value: &[u8]) -> Option<Found> {
+/// The strongest sign of a command in `value`; what that took is added to `steps`.
+pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
     let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
     if let Some(found) = leading(value) {
         best = Some(found);
     }
+    *steps += value.len() as u64;
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
+        *steps += MAX_WALK as u64;
         let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
         let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
@@ -45,7 +50,8 @@ pub(crate) fn find(value: &[u8]) -> Option<Found> {
 fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| value.get(before));
     let word = value.get(at + 1..end).is_some_and(|word| is_in(WORDS, word));
-    let text = value.get(..at).is_some_and(|text| text.iter().filter(|byte| **byte == b' ').count() > 1);
+    let near = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
+    let text = near.iter().filter(|byte| **byte == b' ').count() > 1;
     before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
 }
 
@@ -102,7 +108,8 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let mut hidden = false;
     let mut globbed = false;
     let mut at = at + lead;
-    while let Some(&byte) = value.get(at) {
+    let walk = at + MAX_WALK;
+    while let Some(&byte) = value.get(at).filter(|_| at < walk) {
         match byte {
             b'\'' | b'"' | b'\\' | b'^' => hidden = true,
             b'$' if empty_variable(value.get(at + 1..)) > 0 => {
@@ -136,6 +143,7 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
             || name.starts_with(b"./")
             || name.starts_with(b"/sbin"));
     let behind = value.get(at..)?;
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
     // `data:image/png;base64,…`
     if file == b"base64" && behind.starts_with(b",") {
         return None;
@@ -244,7 +252,7 @@ mod tests {
     use super::*;
 
     fn confidence(value: &str) -> f32 {
-        find(value.as_bytes()).map_or(0.0, |found| found.confidence)
+        find(value.as_bytes(), &mut 0).map_or(0.0, |found| found.confidence)
     }
 
     #[test]
@@ -282,15 +290,15 @@ mod tests {
             "AT&T; date night",
             "&lt;b&gt;",
         ] {
-            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes()));
+            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 
     #[test]
     fn any_bytes_end() {
         let bytes: Vec<u8> = (0..=255).cycle().take(4096).collect();
-        find(&bytes);
-        find(";".repeat(50_000).as_bytes());
-        find(";$@".repeat(20_000).as_bytes());
+        find(&bytes, &mut 0);
+        find(";".repeat(50_000).as_bytes(), &mut 0);
+        find(";$@".repeat(20_000).as_bytes(), &mut 0);
     }
 }
