@@ -188,7 +188,7 @@ fn is_telling(name: &[u8]) -> bool {
 /// How sure what stands behind `time`, `sudo` and their kin is a command: `time sh -c id`.
 fn wrapped(behind: &[u8]) -> Option<f32> {
     let mut words = behind.split(|byte| *byte <= b' ').filter(|word| !word.is_empty()).take(3).peekable();
-    if !behind.first().is_some_and(|byte| *byte <= b' ') {
+    if behind.first().is_none_or(|byte| *byte > b' ') {
         return None;
     }
     while words.next_if(|word| word.starts_with(b"-") || word.contains(&b'=')).is_some() {}
