@@ -65,7 +65,7 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("base", 0.4, &["href"]),
     ("link", 0.4, &["import", "javascript:", "stylesheet"]),
     ("style", 0.5, &["url(", "expression", "@import", "behavior", "javascript", "-moz-binding"]),
-    ("svg", 0.5, &["xmlns", "onload", "<script", "<animate", "<set", "<use"]),
+    ("svg", 0.5, &["onload", "<script", "<animate", "<set", "<use"]),
     ("math", 0.45, &["href", "xlink", "<mi", "<maction"]),
     ("isindex", 0.6, &["action", "type"]),
     ("bgsound", 0.6, &["src"]),

@@ -64,7 +64,11 @@ fn what_is_wrong_is_refused_with_its_place() {
             "`max_length` is 3, expected at least `min_length`, 9",
         ),
         ("tags", "response = \"ignore\"\ntags", "`response` is of type string, expected `\"observe\"` or"),
-        ("tags", "response = { block_seconds = 3 }\ntags", "unknown key `block_seconds`, expected one of block_secs"),
+        (
+            "tags",
+            "response = { block_seconds = 3 }\ntags",
+            "unknown key `block_seconds`, expected one of block_secs",
+        ),
         ("tags", "any = [{ fields = [\"method\"], patern = 'x' }]\ntags", "unknown key `patern`"),
         (
             "[[rule]]",
