@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod blocks;
+mod bodies;
 mod command;
 mod connection;
 mod counters;
@@ -10,6 +11,8 @@ mod half;
 mod inspect;
 mod readings;
 mod settings;
+#[cfg(test)]
+mod smuggling_tests;
 #[cfg(test)]
 mod stream_tests;
 mod summary;

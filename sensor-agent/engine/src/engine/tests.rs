@@ -297,7 +297,12 @@ pub(super) fn unescape(text: &str) -> Vec<u8> {
             (_, true) => match rest.next().unwrap() {
                 'r' => bytes.push(b'\r'),
                 'n' => bytes.push(b'\n'),
+                't' => bytes.push(b'\t'),
                 '0' => bytes.push(0),
+                'x' => {
+                    let digits: String = rest.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).unwrap());
+                }
                 other => panic!("\\{other}"),
             },
             _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
