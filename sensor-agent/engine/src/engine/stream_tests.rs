@@ -61,8 +61,7 @@ fn a_decoy_that_announces_a_body_hides_nothing() {
     let decoy = r"POST /?q=EVI HTTP/1.1\r\nContent-Length: 999\r\n\r\n";
     let real = r"POST /?q=EVIL HTTP/1.1\r\nContent-Length: 00\r\n\r\n";
     assert_eq!(unescape(decoy).len(), unescape(real).len());
-    let found = "REPORT 0 query.q,header.content-length";
-    finds(&format!(">> @0 {decoy}\n>> @0 {real}\n<< {REPLY}"), found, ("readings", 1));
+    finds(&format!(">> @0 {decoy}\n>> @0 {real}\n<< {REPLY}"), "REPORT 0 query.q", ("readings", 1));
 }
 
 /// Case E7: the bytes that lost in the queue are inspected too.

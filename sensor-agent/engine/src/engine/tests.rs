@@ -19,13 +19,18 @@ pub(super) struct Seam {
 }
 
 impl Seam {
+    /// In a dialog with a verdict of its own, `EVIL` is what is found and nothing else: its findings are those behind `before`.
     pub(super) fn inspect(
         &mut self,
         phase: Phase,
         request: &Request,
         fields: &Fields,
         findings: &mut Vec<Finding>,
+        before: usize,
     ) {
+        if self.action.is_some() {
+            findings.truncate(before);
+        }
         let shown = match phase {
             Phase::Head => format!("{} {}", request.method().escape_ascii(), request.target().escape_ascii()),
             Phase::Body => {
