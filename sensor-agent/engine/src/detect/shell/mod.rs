@@ -27,7 +27,7 @@ const MAX_NAME: usize = 64;
 pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
     let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
-    if let Some(found) = leading(value) {
+    if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
     }
     *steps += value.len() as u64;
@@ -53,6 +53,21 @@ fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
     let near = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
     let text = near.iter().filter(|byte| **byte == b' ').count() > 1;
     before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
+}
+
+/// A whole value that is a command's name taken apart: `w'h'o'am'i`.
+fn taken_apart(value: &[u8]) -> Option<Found> {
+    let mark = |byte: u8| matches!(byte, b'\'' | b'"' | b'\\' | b'^');
+    let inside = |three: &[u8]| matches!(three, [a, mid, b] if a.is_ascii_alphabetic() && mark(*mid) && b.is_ascii_alphabetic());
+    let short = value.get(..MAX_NAME).unwrap_or(value);
+    let end =
+        short.iter().position(|&byte| !mark(byte) && !byte.is_ascii_alphanumeric()).unwrap_or(short.len());
+    let word = value.get(..end)?;
+    let mut name = [0; MAX_NAME];
+    let letters = word.iter().copied().filter(|&byte| !mark(byte));
+    let len = letters.clone().zip(&mut name).map(|(byte, slot)| *slot = byte.to_ascii_lowercase()).count();
+    let apart = word.windows(3).any(inside) && is_in(TELLING, name.get(..len)?);
+    apart.then_some(Found { start: 0, end, confidence: 0.8 })
 }
 
 /// A command that is the whole value: only with an option or path behind it.
@@ -271,6 +286,9 @@ mod tests {
             "a;c\\at /etc/hosts",
             "x & ping -c 5 10.0.0.1",
             "|| sleep 5",
+            "w'h'o'am'i",
+            "time sh -c id",
+            "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
