@@ -4,7 +4,7 @@
 
 mod words;
 
-use words::{FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
+use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
 
 /// A command found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,7 +122,8 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let mut len = 0;
     let mut hidden = false;
     let mut globbed = false;
-    let mut at = at + lead;
+    let start = at + lead;
+    let mut at = start;
     let walk = at + MAX_WALK;
     while let Some(&byte) = value.get(at).filter(|_| at < walk) {
         match byte {
@@ -175,7 +176,19 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     if !telling && !word {
         return None;
     }
-    confidence(behind, telling, sure || braced, pathed || hidden).map(|confidence| (at, confidence))
+    let confidence = confidence(behind, telling, sure || braced, pathed || hidden)?;
+    let bare =
+        behind.trim_ascii().is_empty() || behind.first().is_some_and(|byte| matches!(byte, b'|' | b';'));
+    let listed = bare && !pathed && !hidden && is_in(COMMON, file);
+    let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
+    Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
+}
+
+/// Whether a word is written as in a title: `Java`.
+fn is_title(word: &[u8]) -> bool {
+    matches!(word, [first, rest @ ..] if first.is_ascii_uppercase()
+        && rest.len() > 1
+        && rest.iter().all(u8::is_ascii_lowercase))
 }
 
 /// Length of a variable's name that a shell puts nothing for: `$@`, `$1`, `$u` in front of what is no letter.
@@ -306,6 +319,9 @@ mod tests {
             "cats; dogs",
             "$5 (five) `quoted`",
             "AT&T; date night",
+            "C++ || Java && Python",
+            "red|blue|more",
+            "test;test",
             "&lt;b&gt;",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
