@@ -16,6 +16,11 @@ impl WallClock {
         Self { offset_ns: read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_BOOTTIME) }
     }
 
+    /// The clock of times that are the wall clock's already, as in captures.
+    pub(crate) const fn of_wall_times() -> Self {
+        Self { offset_ns: 0 }
+    }
+
     /// A clock that was this far from the boot clock.
     #[cfg(test)]
     pub(crate) const fn at_offset(offset_ns: i128) -> Self {

@@ -14,6 +14,7 @@ mod install;
 mod kernel;
 mod pipeline;
 mod printable;
+mod replay;
 mod request;
 mod shared;
 mod store;

@@ -9,17 +9,22 @@ const SEGMENT: usize = 1448;
 
 /// The records of a connection that carries `request`, with the handshake seen.
 pub(crate) fn records(request: &[u8]) -> Vec<Vec<u8>> {
+    records_from(40_000, request)
+}
+
+/// The same, from another port.
+pub(crate) fn records_from(port: u16, request: &[u8]) -> Vec<Vec<u8>> {
     let mut sequence = 1u32;
     let mut records = Vec::new();
     for payload in request.chunks(SEGMENT) {
-        records.push(record(sequence, payload, tcp::ACK | tcp::PSH));
+        records.push(record(port, sequence, payload, tcp::ACK | tcp::PSH));
         sequence = sequence.wrapping_add(payload.len() as u32);
     }
-    records.push(record(sequence, &[], tcp::ACK | tcp::FIN));
+    records.push(record(port, sequence, &[], tcp::ACK | tcp::FIN));
     records
 }
 
-fn record(sequence: u32, payload: &[u8], tcp_flags: u8) -> Vec<u8> {
+fn record(source_port: u16, sequence: u32, payload: &[u8], tcp_flags: u8) -> Vec<u8> {
     let length = payload.len() as u32;
     let header = RecordHeader {
         time_ns: crate::clock::boot_now().as_nanos(),
@@ -28,17 +33,16 @@ fn record(sequence: u32, payload: &[u8], tcp_flags: u8) -> Vec<u8> {
         sequence,
         acknowledgement: 1,
         initial_sequence: 1,
+        peer_initial_sequence: 1,
         payload_len: length,
         captured_len: length,
-        interface: 0,
-        source_port: 40_000,
+        source_port,
         destination_port: 80,
         tcp_flags,
         direction: INGRESS,
         ip_version: 4,
         marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
-        flow_hash: 1,
-        reserved: 0,
+        ..RecordHeader::default()
     };
     let mut bytes = header.as_bytes().to_vec();
     bytes.extend_from_slice(payload);

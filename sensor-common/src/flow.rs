@@ -52,6 +52,8 @@ pub mod state {
     pub const HANDSHAKE: u8 = 2;
     /// The lower endpoint opened the connection; valid with [`SYN_SEEN`].
     pub const LOW_OPENED: u8 = 4;
+    /// The SYN-ACK agreed on timestamps (RFC 7323 section 3.2); valid with [`SYN_SEEN`].
+    pub const TIMESTAMPS: u8 = 8;
 }
 
 /// Records of one flow that are sent before it must have been recognised.

@@ -39,8 +39,14 @@ pub struct RecordHeader {
     pub marks: u8,
     /// Hash of the flow, the same for both directions.
     pub flow_hash: u32,
+    /// Value of the segment's timestamp option, when [`mark::TIMESTAMP`] is set (RFC 7323 section 3).
+    pub timestamp: u32,
+    /// Sequence number of the first stream byte of the other direction, when [`mark::INITIAL_SEQUENCE`] is set.
+    pub peer_initial_sequence: u32,
+    /// Urgent pointer; meaningless without the URG flag.
+    pub urgent_pointer: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
 }
 
 /// Bytes of a [`RecordHeader`].
@@ -53,11 +59,17 @@ pub const EGRESS: u8 = 1;
 
 /// Bits of [`RecordHeader::marks`].
 pub mod mark {
-    /// `initial_sequence` is known: the tap saw the handshake.
+    /// `initial_sequence` and `peer_initial_sequence` are known: the tap saw the handshake.
     pub const INITIAL_SEQUENCE: u8 = 1;
     /// The peer completed the handshake: it answered a sequence number that only the real owner of its address can
     /// know, or the host's own socket is established.
     pub const HANDSHAKE: u8 = 2;
+    /// The segment has a timestamp option.
+    pub const TIMESTAMP: u8 = 4;
+    /// The handshake agreed on timestamps, so that the receiver ignores segments with old ones.
+    pub const TIMESTAMPS_AGREED: u8 = 8;
+    /// The segment has an MD5 signature option (RFC 2385), which no receiver takes that did not ask for it.
+    pub const MD5_SIGNATURE: u8 = 16;
 }
 
 /// TCP flag bits (RFC 9293 section 3.1).

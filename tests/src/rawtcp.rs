@@ -12,6 +12,38 @@ use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlic
 
 use crate::lab::{Host, Lab, interface_of};
 
+/// A segment made by hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Made<'a> {
+    /// The client's port.
+    pub port: u16,
+    /// Letters of the flags that are set: S, A, F, R, P, U.
+    pub flags: &'a str,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// TCP options; filled up to whole words with zeros.
+    pub options: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
+    /// Whether the checksum is wrong.
+    pub spoiled: bool,
+}
+
+/// What a handshake agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// The client's port.
+    pub port: u16,
+    /// Sequence number of the first byte that the client sends.
+    pub first: u32,
+    /// Sequence number of the first byte that the server sends.
+    pub acknowledged: u32,
+}
+
 /// A connection whose segments are made by hand.
 #[derive(Debug)]
 pub struct RawTcp {
@@ -27,6 +59,8 @@ pub struct RawTcp {
 
 const ETHER_IPV4: u16 = 0x0800;
 const WINDOW: u16 = 60_000;
+/// Offset of the TCP checksum in a frame without IP options.
+const CHECKSUM_AT: usize = 14 + 20 + 16;
 
 impl RawTcp {
     /// Prepares to speak as `10.66.number.last_byte` to the application's port 80; nothing is sent yet.
@@ -97,19 +131,65 @@ impl RawTcp {
         acknowledgement: u32,
         payload: &[u8],
     ) -> Result<()> {
-        let mut header = TcpHeader::new(self.ports.0, self.ports.1, sequence, WINDOW);
-        header.acknowledgment_number = acknowledgement;
-        let set = |flag| flags.contains(flag);
-        (header.syn, header.ack, header.fin, header.rst, header.psh) =
-            (set('S'), set('A'), set('F'), set('R'), set('P'));
+        let port = self.ports.0;
+        self.send_made(Made { port, flags, sequence, acknowledgement, payload, ..Made::default() })
+    }
+
+    /// Sends any segment, from any port.
+    ///
+    /// # Errors
+    /// If the options are too long or the interface is gone.
+    pub fn send_made(&self, made: Made<'_>) -> Result<()> {
+        let frame = self.frame(made)?;
+        // SAFETY: the buffer is valid for its length, and the call reads no more.
+        let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        if sent < 0 { Err(io::Error::last_os_error()).context("cannot send a frame") } else { Ok(()) }
+    }
+
+    /// Opens connections from many ports at once, each with its initial sequence number and the same options.
+    ///
+    /// # Errors
+    /// If one of them is not answered within two seconds.
+    pub fn connect_all(&self, opened: &[(u16, u32)], options: &[u8]) -> Result<Vec<Agreed>> {
+        for &(port, sequence) in opened {
+            self.send_made(Made { port, flags: "S", sequence, options, ..Made::default() })?;
+        }
+        let until = Instant::now() + Duration::from_secs(2);
+        let mut agreed = vec![None; opened.len()];
+        while agreed.contains(&None) {
+            let Some(frame) = self.next_frame(until) else { bail!("not every connection was answered") };
+            let Some((tcp, _)) = self.of_server(&frame).filter(|(tcp, _)| tcp.syn && tcp.ack) else {
+                continue;
+            };
+            let port = tcp.destination_port;
+            let Some(at) = opened.iter().position(|&(known, initial)| {
+                known == port && initial.wrapping_add(1) == tcp.acknowledgment_number
+            }) else {
+                continue;
+            };
+            let acknowledged = tcp.sequence_number.wrapping_add(1);
+            agreed[at] = Some(Agreed { port, first: tcp.acknowledgment_number, acknowledged });
+        }
+        Ok(agreed.into_iter().flatten().collect())
+    }
+
+    fn frame(&self, made: Made<'_>) -> Result<Vec<u8>> {
+        let mut header = TcpHeader::new(made.port, self.ports.1, made.sequence, WINDOW);
+        header.acknowledgment_number = made.acknowledgement;
+        header.urgent_pointer = made.urgent;
+        header.set_options_raw(made.options)?;
+        let set = |flag| made.flags.contains(flag);
+        (header.syn, header.ack, header.fin, header.rst, header.psh, header.urg) =
+            (set('S'), set('A'), set('F'), set('R'), set('P'), set('U'));
         let packet = PacketBuilder::ethernet2(self.macs.0, self.macs.1)
             .ipv4(self.addresses.0.octets(), self.addresses.1.octets(), 64)
             .tcp_header(header);
         let mut frame = Vec::new();
-        packet.write(&mut frame, payload)?;
-        // SAFETY: the buffer is valid for its length, and the call reads no more.
-        let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        if sent < 0 { Err(io::Error::last_os_error()).context("cannot send a frame") } else { Ok(()) }
+        packet.write(&mut frame, made.payload)?;
+        if made.spoiled {
+            frame[CHECKSUM_AT] ^= 0x55;
+        }
+        Ok(frame)
     }
 
     /// The payload that the server sends within `at_most`, in the order of arrival.
@@ -140,12 +220,15 @@ impl RawTcp {
 
     /// Header and payload of a segment of this connection's other side.
     fn answer(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
+        self.of_server(frame).filter(|(tcp, _)| tcp.destination_port == self.ports.0)
+    }
+
+    /// Header and payload of a segment from the server's port to this client's address.
+    fn of_server(&self, frame: &[u8]) -> Option<(TcpHeader, Vec<u8>)> {
         let packet = SlicedPacket::from_ethernet(frame).ok()?;
         let Some(NetSlice::Ipv4(ip)) = packet.net else { return None };
         let Some(TransportSlice::Tcp(tcp)) = packet.transport else { return None };
-        let ours = ip.header().destination_addr() == self.addresses.0
-            && tcp.destination_port() == self.ports.0
-            && tcp.source_port() == self.ports.1;
+        let ours = ip.header().destination_addr() == self.addresses.0 && tcp.source_port() == self.ports.1;
         ours.then(|| (tcp.to_header(), tcp.payload().to_vec()))
     }
 

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use sensor_tests::agent::{API_PORT, Setup};
 use sensor_tests::http::{Response, get, json};
+use sensor_tests::process::wait_until;
 use sensor_tests::scenarios;
 use sensor_tests::site::{Site, address};
 use serde_json::{Value, json};
@@ -76,7 +78,7 @@ fn alerts_are_paged_filtered_and_streamed_without_gap_or_duplicate() {
     assert_eq!(count("source=10.66.1.20"), 1);
     assert_eq!(count("source=192.0.2.0/24"), 0);
     assert_eq!(count("since=2100-01-01T00:00:00Z"), 0);
-    problem(&site.agent.api("GET", "/api/security/alerts?class=NONSENSE", None).unwrap(), 400);
+    problem(&site.agent.api("GET", "/api/security/alerts?class=NONSENSE", None).unwrap(), 422);
 
     // The stream resumes behind an id, first from the store, then live; a restart of the agent changes nothing.
     let resume_after = ids[2];
@@ -123,7 +125,12 @@ fn health_and_metrics_account_for_what_was_seen() {
     assert_eq!((&health["status"], &health["mode"]), (&json!("ok"), &json!("enforce")), "{health}");
     let interfaces = health["checks"]["interfaces"]["detail"].as_str().unwrap();
     assert!(interfaces.contains("client1: XDP generic") && interfaces.contains("tap tcx"), "{interfaces}");
-    let text = site.agent.api("GET", "/metrics", None).unwrap().text();
+    let metrics = || site.agent.api("GET", "/metrics", None).unwrap().text();
+    wait_until("the engines' figures", Duration::from_secs(3), || {
+        metrics().contains("sensor_engine_requests_total 1")
+    })
+    .unwrap();
+    let text = metrics();
     for name in [
         "sensor_xdp_packets_total",
         "sensor_tap_packets_total",

@@ -28,9 +28,12 @@ fn get_blocked(site: &Site) -> IpAddr {
     source
 }
 
+/// Last byte of the address of the client that knocks.
+const KNOCKER: u8 = 77;
+
 /// Sends SYNs of the blocked client, each from another port, until told to stop; returns how many.
 fn knock(lab: &Lab, stop: &AtomicBool) -> u32 {
-    let mut tcp = RawTcp::new(lab, 2, 2, 20_000).unwrap();
+    let mut tcp = RawTcp::new(lab, 2, KNOCKER, 20_000).unwrap();
     let mut knocked = 0;
     while !stop.load(Ordering::Relaxed) {
         knocked += 1;
@@ -56,7 +59,13 @@ fn browse(lab: &Lab, stop: &AtomicBool) -> u32 {
 #[test]
 fn blocks_hold_through_kill_and_restart_without_one_packet_passing() {
     let Some(mut site) = Site::start(2, &Setup { block_secs: 60, ..Setup::default() }) else { return };
-    let source = get_blocked(&site);
+    // An attacker in user space: a kernel's own retransmissions would be dropped packets that nobody counts as sent.
+    let mut attacker = RawTcp::new(&site.lab, 2, KNOCKER, 19_999).unwrap();
+    attacker.connect(1000).unwrap();
+    attacker.send_at(0, &attack()).unwrap();
+    let source = attacker.address();
+    wait_until("the block", Duration::from_secs(3), || site.agent.block_of(source).unwrap().is_some())
+        .unwrap();
     let hits =
         |site: &Site| site.agent.block_of(source).unwrap().map_or(0, |entry| entry["hits"].as_u64().unwrap());
     let nginx = site.nginx.id();
@@ -170,7 +179,7 @@ fn the_panic_switch_lifts_every_automatic_block_at_once() {
 fn exempt_sources_are_reported_and_never_blocked() {
     let setup = Setup { exempt: vec!["10.66.2.0/28".into()], ..Setup::default() };
     let Some(site) = Site::start(2, &setup) else { return };
-    assert_eq!(site.request(2, &attack()).unwrap().status, 200);
+    site.request(2, &attack()).expect("an answer");
     let alert = site.agent.wait_for_alert(address(2, 2)).unwrap();
     assert_eq!(
         (&alert["sensor"]["verdict"], &alert["alert"]["action"]),
@@ -192,8 +201,10 @@ fn a_spoofed_source_is_never_blocked() {
     guess.send_segment("S", 999, 0, &[]).unwrap();
     thread::sleep(Duration::from_millis(50));
     guess.send_segment("AP", 1000, 123_456, &attack()).unwrap();
-    let alert = site.agent.wait_for_alert(guess.address()).unwrap();
+    let alert = site.agent.wait_for_alert(tcp.address()).unwrap();
     assert_eq!(alert["sensor"]["verdict"], "unverified", "{alert}");
+    let guessed = site.agent.alerts_of(guess.address()).unwrap();
+    assert!(guessed.iter().all(|alert| alert["sensor"]["verdict"] == "unverified"), "{guessed:?}");
     assert!(site.agent.blocked().unwrap().is_empty(), "{:?}", site.agent.blocked());
 }
 

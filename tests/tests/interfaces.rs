@@ -53,7 +53,11 @@ fn the_tap_works_by_clsact_too_and_a_restart_adds_no_second_filter() {
     let mut tc = site.lab.app.command(Path::new("/usr/sbin/tc"));
     let shown = tc.args(["filter", "show", "dev", "client1", "ingress"]).output();
     let text = String::from_utf8_lossy(&shown.unwrap().stdout).into_owned();
-    assert_eq!(text.matches("sensor_tap_in").count(), 1, "{text}");
+    assert_eq!(
+        (text.matches("handle").count(), text.contains("handle 0x1 sensor_tap_in")),
+        (1, true),
+        "{text}"
+    );
     let _ = site.request(1, &attack());
     site.agent.wait_for_alert(address(1, 2)).unwrap();
     assert_eq!(site.agent.alerts().unwrap().len(), 1, "seen once");

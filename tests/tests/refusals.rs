@@ -25,7 +25,7 @@ fn run_through(site: &Site, program: &str, arguments: &[&str]) -> Output {
 }
 
 fn assert_nothing_attached(site: &Site) {
-    let pinned: Vec<_> = fs::read_dir(site.agent.pins().join("v1")).into_iter().flatten().flatten().collect();
+    let pinned: Vec<_> = fs::read_dir(site.agent.pins().join("v2")).into_iter().flatten().flatten().collect();
     let links = pinned.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with("link-"));
     assert_eq!(links.count(), 0, "nothing is half attached");
     let shown = site.lab.app.command(Path::new("/usr/sbin/ip")).args(["link", "show"]).output().unwrap();

@@ -5,12 +5,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::geteuid;
 use sensor_tests::agent::{API_PORT, Agent, Setup};
 use sensor_tests::http::{self, Client};
@@ -21,7 +19,7 @@ use sensor_tests::scenarios::{self, Scenario};
 use serde_json::Value;
 
 use crate::build::{self, Profile};
-use crate::{packages, paths, step, test};
+use crate::{interrupt, packages, paths, step, test};
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args, Clone, Copy)]
@@ -39,8 +37,6 @@ const ATTACKER: u8 = 2;
 /// First last byte of the attacker's addresses.
 const FIRST_ADDRESS: u8 = 10;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 pub(crate) fn command(options: Options) -> Result<()> {
     if !geteuid().is_root() {
         bail!(
@@ -50,7 +46,7 @@ pub(crate) fn command(options: Options) -> Result<()> {
     packages::ensure(&test::PROGRAMS, 20)?;
     let binary = build::all(Profile::Release)?;
     test::mount_bpffs()?;
-    catch_interrupts()?;
+    interrupt::catch()?;
     let mut demo = Demo::start(&binary)?;
     demo.play()?;
     if !options.once {
@@ -187,7 +183,7 @@ impl Demo {
         let server = SocketAddr::new(self.lab.server(ATTACKER), 80);
         let host = self.client(ATTACKER).clone();
         let served = || {
-            INTERRUPTED.load(Ordering::Relaxed)
+            interrupt::seen()
                 || host
                     .enter(|| Client::connect_from(source, server)?.exchange(&http::get("/index.html")))
                     .is_ok()
@@ -222,6 +218,7 @@ impl Demo {
         forward(listener, self.lab.app.clone());
         let token = self.agent.token()?;
         step::headline("The sensor goes on running. Try it:");
+        step::say(&format!("page  http://127.0.0.1:{port}/#token={token}"));
         step::say(&format!(
             "curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/security/alerts?limit=3"
         ));
@@ -231,7 +228,7 @@ impl Demo {
         step::say(&format!("curl -s -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/metrics"));
         step::say("ip netns exec sensor-demo-c3 curl \"http://10.66.3.1/?q=<script>alert(1)</script>\"");
         step::say("Ctrl-C ends it and takes everything down.");
-        while !INTERRUPTED.load(Ordering::Relaxed) {
+        while !interrupt::seen() {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -305,18 +302,4 @@ fn join(a: TcpStream, b: TcpStream) {
             let _ = to.shutdown(std::net::Shutdown::Write);
         });
     }
-}
-
-extern "C" fn interrupted(_: i32) {
-    INTERRUPTED.store(true, Ordering::Relaxed);
-}
-
-/// Ctrl-C and SIGTERM end the demo in order, so that it always cleans up.
-fn catch_interrupts() -> Result<()> {
-    let action = SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
-        unsafe { sigaction(signal, &action) }?;
-    }
-    Ok(())
 }

@@ -8,14 +8,21 @@ use nix::unistd::geteuid;
 
 use crate::build::{self, Profile};
 use crate::packages::{self, Needed};
-use crate::{paths, step};
+use crate::{paths, step, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Only tests whose name contains this.
     filter: Option<String>,
+    /// Instead, boot other kernels (Debian's 6.1 and 6.12) in virtual machines and run the agent there.
+    #[arg(long)]
+    vm: bool,
 }
+
+/// The browser in which the page is tested.
+const BROWSER: [Needed; 1] =
+    [Needed { file: "/usr/bin/chromium", package: "chromium", why: "the page is tested in a real browser" }];
 
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [
@@ -32,12 +39,19 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         );
     } else {
         packages::ensure(&PROGRAMS, 20)?;
+        packages::ensure(&BROWSER, 40)?;
         mount_bpffs()?;
     }
     let agent = build::all(Profile::Debug)?;
+    if options.vm {
+        return vm::test(&agent);
+    }
     step::headline("Tests (usually 4 minutes to compile, 2 to run)");
     let mut command = Command::new("cargo");
-    command.args(["test", "--locked", "--workspace"]).current_dir(paths::root()).env("SENSOR_AGENT", agent);
+    command
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .current_dir(paths::root())
+        .env("SENSOR_AGENT", agent);
     command.env("CARGO_TARGET_DIR", paths::target());
     if let Some(filter) = &options.filter {
         command.arg(filter);

@@ -27,10 +27,17 @@ pub enum Place {
     Form,
     /// A JSON string, number or literal, with escapes resolved; the name is its path, `user.roles.0`.
     Json,
-    /// A part of a multipart body.
+    /// A part of a multipart body; a file name is `NAME.filename`, another part header `NAME.header`.
     Multipart,
-    /// A text or attribute of an XML body.
+    /// A text of an XML body, named by its path, `order.item`; an attribute is `order.item@id`. `doctype` is the whole
+    /// declaration, `entity.NAME` what an entity stands for (never resolved), `comment` and `pi` what their names say.
     Xml,
+    /// An argument's value in a GraphQL document, named by the path of its selection: `user.orders.first`.
+    GraphQl,
+    /// A WebSocket text message. A message that is JSON or XML gives fields of those places beside.
+    WebSocket,
+    /// Content of a response: of the body's beginning. Given with the phase of responses only.
+    ResponseBody,
     /// A body of no known form, or the part of a body that did not parse.
     Text,
     /// The NAME of a parameter, JSON key, header or part, as a value: attacks stand there too.
@@ -52,6 +59,9 @@ impl Place {
             Self::Json => "body.json",
             Self::Multipart => "body.multipart",
             Self::Xml => "body.xml",
+            Self::GraphQl => "body.graphql",
+            Self::WebSocket => "body.websocket",
+            Self::ResponseBody => "response.body",
             Self::Text => "body.text",
             Self::Name => "name",
         }
@@ -60,7 +70,16 @@ impl Place {
     /// Whether values of this place come from a request's body.
     #[must_use]
     pub const fn is_body(self) -> bool {
-        matches!(self, Self::Form | Self::Json | Self::Multipart | Self::Xml | Self::Text)
+        matches!(
+            self,
+            Self::Form
+                | Self::Json
+                | Self::Multipart
+                | Self::Xml
+                | Self::GraphQl
+                | Self::WebSocket
+                | Self::Text
+        )
     }
 
     /// Whether values of this place are percent-encoded on the wire as a rule.
@@ -139,6 +158,12 @@ impl Fields {
     /// The fields in the order in which they were added.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Field<'_>> + ExactSizeIterator {
         self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// The field of this number.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<Field<'_>> {
+        self.entries.get(index).map(|entry| self.field(entry))
     }
 
     /// The first field of `place` with this name.

@@ -8,6 +8,7 @@ mod blocklist;
 mod guard;
 mod health;
 mod metrics;
+mod page;
 mod problem;
 mod stream;
 pub(crate) mod token;
@@ -80,7 +81,9 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/security/blocklist", get(blocklist::list).post(blocklist::add).delete(blocklist::remove))
         .route("/metrics", get(metrics::metrics))
         .route_layer(middleware::from_fn_with_state(api.clone(), guard::token))
-        .route("/", get(about))
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -101,19 +104,6 @@ pub(crate) async fn serve(api: Arc<Api>, listener: tokio::net::TcpListener) -> s
     axum::serve(listener, router(api)).with_graceful_shutdown(stop).await
 }
 
-const ABOUT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Sensor</title>\
-<h1>Sensor</h1><p>This is the HTTP API of a host-level traffic sensor. Every address below asks for the bearer token \
-in the <code>Authorization</code> header; the token stands in the file that <code>api.token_file</code> names.</p><ul>\
-<li><code>GET /api/security/health</code></li>\
-<li><code>GET /api/security/alerts</code></li>\
-<li><code>GET /api/security/alerts/stream</code> (server-sent events)</li>\
-<li><code>GET, POST, DELETE /api/security/blocklist</code></li>\
-<li><code>GET /metrics</code> (OpenMetrics)</li></ul>";
-
-async fn about() -> axum::response::Html<&'static str> {
-    axum::response::Html(ABOUT)
-}
-
 async fn not_found(uri: Uri) -> Problem {
     let path = crate::printable::short(uri.path(), 200);
     Problem::new(404, "not_found", format!("nothing stands at `{path}`, see `/` for what there is"))
@@ -130,8 +120,12 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
     Problem::new(500, "internal", "the request could not be answered, see the agent's log").into_response()
 }
 
+/// Only the page's own script and style run, whatever an attacker's text may say; nobody frames it, no form leaves it.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                              base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 const HEADERS: &[(header::HeaderName, &str)] = &[
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),

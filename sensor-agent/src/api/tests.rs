@@ -130,11 +130,16 @@ async fn another_host_name_is_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn the_page_says_what_this_is_without_a_token_and_is_hardened() {
+async fn the_page_needs_no_token_and_runs_only_its_own_script() {
     let bench = Bench::new(0);
+    for file in ["/", "/page.css", "/page.js"] {
+        let request = Request::get(file).header("host", "localhost").body(Body::empty()).unwrap();
+        assert_eq!(bench.send(request).await.status(), 200, "{file}");
+    }
     let response =
         bench.send(Request::get("/").header("host", "localhost").body(Body::empty()).unwrap()).await;
-    assert_eq!(response.status(), 200);
+    let policy = response.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
     for name in ["content-security-policy", "x-content-type-options", "referrer-policy", "cache-control"] {
         assert!(response.headers().contains_key(name), "{name}");
     }

@@ -9,6 +9,7 @@ mod doctor;
 mod install;
 mod output;
 mod panic;
+mod replay;
 mod rules;
 mod run;
 mod status;
@@ -70,6 +71,8 @@ enum Command {
     /// Check and try detection rules
     #[command(subcommand)]
     Rules(rules::Rules),
+    /// Run a capture, an HTTP archive or a request through the engine
+    Replay(replay::Replay),
     /// Look for what this host lacks, and say how to get it
     Doctor,
     /// Put the agent in place as a systemd service
@@ -106,6 +109,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(common),
         Command::Alerts(alerts) => alerts.run(common),
         Command::Rules(rules) => rules.run(common),
+        Command::Replay(replay) => replay.run(common),
         Command::Doctor => doctor::run(common),
         Command::Install(install) => install.run(common),
         Command::Uninstall(uninstall) => uninstall.run(common),

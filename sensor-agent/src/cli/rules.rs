@@ -83,7 +83,7 @@ fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCod
     let engine = Engine::new(config.engine_settings(), Arc::new(loaded.rules), Arc::new(policy));
     let reports = reports(engine, &bytes);
     for report in &reports {
-        show(report, common)?;
+        show(report, 0, WallClock::measure(), common)?;
     }
     if reports.is_empty() && !common.json {
         output::say("nothing is found")?;
@@ -104,16 +104,19 @@ fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {
     reports
 }
 
-fn show(delivered: &Delivered, common: &Common) -> anyhow::Result<()> {
+/// Shows a report: its event, or for people its verdict and findings.
+pub(super) fn show(delivered: &Delivered, id: u64, clock: WallClock, common: &Common) -> anyhow::Result<()> {
     if common.json {
-        let frame = eve::Frame { id: 0, clock: WallClock::measure(), interface: None, suppressed: 0 };
+        let frame = eve::Frame { id, clock, interface: None, suppressed: 0 };
         return output::say(&eve::event(delivered, frame));
     }
     let report = &delivered.report;
     let verdict = &report.verdict;
     output::say(&format!(
-        "{YELLOW}{}{PLAIN}: severity {}, confidence {}, verdict {}",
+        "{YELLOW}{}{PLAIN} from {} to {}: severity {}, confidence {}, verdict {}",
         verdict.class,
+        report.client,
+        report.server,
         verdict.severity,
         verdict.confidence,
         eve::verdict_name(verdict.action)

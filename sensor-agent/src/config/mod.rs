@@ -267,6 +267,7 @@ impl Config {
             max_total_bytes: size(limits.max_total_bytes),
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
+            ..Settings::default()
         }
     }
 

@@ -95,15 +95,15 @@ fn version(release: &str) -> Option<(u32, u32)> {
 
 fn btf(facts: &Facts) -> Advice {
     if facts.btf {
-        return good("type information", BTF);
+        return good("type information (BTF)", BTF);
     }
     let remedy = "run a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions have built theirs since 2020";
-    bad("type information", Status::Failing, "the kernel has no BTF", remedy)
+    bad("type information (BTF)", Status::Failing, "the kernel has no BTF", remedy)
 }
 
 fn capabilities(facts: &Facts) -> Advice {
     if facts.missing_capabilities.is_empty() {
-        return good("capabilities", "all that are needed");
+        return good("capabilities", "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
     }
     let found = format!("missing: {}", facts.missing_capabilities.join(", "));
     let remedy = "run as root, or as the service that `sensor-agent install` sets up; in a container grant these \
@@ -242,7 +242,7 @@ mod tests {
         let table: &[(Change, &str, Status, &str)] = &[
             (|f| f.release = "5.15.0-91-generic".into(), "kernel", Status::Failing, "Linux 5.19"),
             (|f| f.release = "strange".into(), "kernel", Status::Degraded, "not understood"),
-            (|f| f.btf = false, "type information", Status::Failing, "CONFIG_DEBUG_INFO_BTF"),
+            (|f| f.btf = false, "type information (BTF)", Status::Failing, "CONFIG_DEBUG_INFO_BTF"),
             (|f| f.missing_capabilities = vec!["CAP_BPF"], "capabilities", Status::Failing, "root"),
             (|f| f.bpffs = false, "BPF file system", Status::Failing, "mount -t bpf"),
             (|f| f.jit = Some("0".into()), "JIT compiler", Status::Degraded, "sysctl"),

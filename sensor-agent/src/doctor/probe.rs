@@ -1,13 +1,17 @@
 //! Gathers the facts of this host. What cannot be read counts as absent.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Facts, Interface};
 use crate::config::Config;
+use crate::kernel::device;
 use crate::kernel::preflight::BTF;
 
 const NEEDED: &[(Capability, &str)] = &[
@@ -58,38 +62,20 @@ fn line(path: impl AsRef<Path>) -> Option<String> {
 }
 
 fn interfaces() -> Vec<Interface> {
-    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let mut found: Vec<_> = entries.flatten().map(|entry| interface(&entry.path())).collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
+    let Ok(addresses) = getifaddrs() else { return Vec::new() };
+    // One line an address; each interface has at least one, of the link layer.
+    let flags: BTreeMap<_, _> = addresses.map(|entry| (entry.interface_name, entry.flags)).collect();
+    flags.into_iter().map(|(name, flags)| interface(name, flags)).collect()
 }
 
-/// IFF_UP and IFF_LOOPBACK of `flags`.
-const UP: u32 = 0x1;
-const LOOPBACK: u32 = 0x8;
-
-fn interface(path: &Path) -> Interface {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let flags =
-        line(path.join("flags")).and_then(|text| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok());
-    let flags = flags.unwrap_or(0);
+fn interface(name: String, flags: InterfaceFlags) -> Interface {
     Interface {
-        up: flags & UP != 0,
-        loopback: flags & LOOPBACK != 0,
-        driver: driver(path),
-        mtu: line(path.join("mtu")).and_then(|text| text.parse().ok()).unwrap_or(0),
+        up: flags.contains(InterfaceFlags::IFF_UP),
+        loopback: flags.contains(InterfaceFlags::IFF_LOOPBACK),
+        driver: device::driver(&name),
+        mtu: device::mtu(&name).unwrap_or(0),
         name,
     }
-}
-
-/// Virtual devices have no driver link; a veth shows itself by its peer.
-fn driver(path: &Path) -> Option<String> {
-    if let Ok(target) = fs::read_link(path.join("device/driver")) {
-        return Some(target.file_name()?.to_string_lossy().into_owned());
-    }
-    let own = line(path.join("ifindex"));
-    let is_virtual = !path.join("device").exists();
-    (is_virtual && line(path.join("iflink")) != own).then(|| "veth".to_owned())
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ mod tests {
     fn uninstalling_keeps_what_was_written_unless_purged() {
         let (_dir, place, program) = place(false);
         install(&place, &program).unwrap();
-        for path in ["/var/lib/sensor/sensor.db", "/sys/fs/bpf/sensor/v1/BLOCK4"] {
+        for path in ["/var/lib/sensor/sensor.db", "/sys/fs/bpf/sensor/v2/BLOCK4"] {
             atomic::write(&place.at(path), b"", 0o600).unwrap();
         }
         uninstall(&place, Path::new("/sys/fs/bpf/sensor"), false).unwrap();

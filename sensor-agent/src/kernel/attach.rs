@@ -17,7 +17,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp}
 use sensor_common::program;
 
 use super::choice::{TapChoice, XdpChoice};
-use super::driver;
+use super::device;
 use super::pins::Pins;
 
 /// What is attached to one interface.
@@ -146,7 +146,7 @@ fn fresh_xdp(
     interface: &str,
     choice: XdpChoice,
 ) -> Result<(FdLink, &'static str, Option<String>)> {
-    let better = driver::of(interface).filter(|driver| GENERIC_IS_BETTER.contains(&driver.as_str()));
+    let better = device::driver(interface).filter(|driver| GENERIC_IS_BETTER.contains(&driver.as_str()));
     let why = match (choice, better) {
         (XdpChoice::Generic, _) => Some("configured".to_owned()),
         (XdpChoice::Native, _) => {

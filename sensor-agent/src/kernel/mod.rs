@@ -5,7 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
-mod driver;
+pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod lists;
 pub(crate) mod object;

@@ -9,6 +9,7 @@ mod tap;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::programs::Program;
 
 use super::lists::Lists;
 use super::pins::Pins;
@@ -149,3 +150,34 @@ fn automatic_blocks_never_replace_an_operators_and_are_lifted_together() {
 }
 
 type Hash<'a, K, V> = HashMap<&'a mut MapData, K, V>;
+
+/// Instructions that the verifier may walk through for one program: the limit of every kernel is a million, and older verifiers
+/// walk through many times what newer ones do.
+const MAX_VERIFIED: u32 = 20_000;
+
+#[test]
+fn the_verifier_is_done_with_every_program_soon() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("verified");
+    let (firewall, tap) = (super::object::firewall().unwrap(), super::object::tap().unwrap());
+    for (object, maps) in
+        [(firewall, super::sensor::FIREWALL_MAPS.as_slice()), (tap, super::sensor::TAP_MAPS.as_slice())]
+    {
+        let mut object = super::sensor::load(object, &scratch.pins, maps).unwrap();
+        for (name, program) in object.programs_mut() {
+            let info = match program {
+                Program::Xdp(program) => program.load().and_then(|()| program.info()),
+                Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+                _ => panic!("`{name}` is of no known type"),
+            };
+            let verified = info.unwrap().verified_instruction_count().unwrap_or(0);
+            println!("{name}: {verified} instructions verified");
+            assert!(
+                verified <= MAX_VERIFIED,
+                "{name}: {verified} instructions verified, at most {MAX_VERIFIED}"
+            );
+        }
+    }
+}

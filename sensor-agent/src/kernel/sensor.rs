@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
 use sensor_common::settings::TapSettings;
@@ -274,14 +274,22 @@ fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
     let xdp: &mut Xdp =
         firewall.program_mut(program::FIREWALL).context("no XDP program in the object")?.try_into()?;
     xdp.load().map_err(|error| explain_program(error, program::FIREWALL))?;
+    say_loaded(program::FIREWALL, xdp.info());
     for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
         let tap: &mut SchedClassifier = tap
             .program_mut(name)
             .with_context(|| format!("no program `{name}` in the object"))?
             .try_into()?;
         tap.load().map_err(|error| explain_program(error, name))?;
+        say_loaded(name, tap.info());
     }
     Ok(())
+}
+
+/// How much the verifier walked through tells how near a program is to what a kernel takes (a million instructions).
+fn say_loaded(name: &str, info: Result<ProgramInfo, ProgramError>) {
+    let verified = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::info!(program = name, verified_instructions = verified, "loaded");
 }
 
 fn explain_object(error: EbpfError) -> anyhow::Error {

@@ -98,6 +98,7 @@ impl Worker {
 
     pub(super) fn run(mut self) {
         let mut quiet = 0;
+        self.publish();
         while !self.stop.load(Ordering::Relaxed) {
             if self.take_batch() > 0 {
                 quiet = 0;

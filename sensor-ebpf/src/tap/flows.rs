@@ -14,7 +14,11 @@ use sensor_common::{
     record::{INGRESS, RecordHeader, mark, tcp},
 };
 
-use crate::{message::Start, packet::Packet, socket};
+use crate::{
+    message::{self, Start},
+    packet::Packet,
+    socket,
+};
 
 #[map]
 static FLOWS: LruHashMap<FlowKey, FlowState> = LruHashMap::with_max_entries(limit::TAP_FLOWS, 0);
@@ -34,11 +38,12 @@ pub(crate) fn remember_handshake(header: &RecordHeader) {
     } else {
         (opener_initial, acceptor_initial, state::LOW_OPENED)
     };
+    let timestamps = if header.marks & mark::TIMESTAMP != 0 { state::TIMESTAMPS } else { 0 };
     let new = FlowState {
         low_initial,
         high_initial,
         class: initial_class(header),
-        state: state::SYN_SEEN | opened,
+        state: state::SYN_SEEN | opened | timestamps,
         undecided: 0,
         reserved: 0,
     };
@@ -59,27 +64,35 @@ pub(crate) fn class_of(header: &mut RecordHeader) -> u8 {
 
 /// Decides what the flow of a payload segment is, and writes what the table knows into the record header.
 #[inline(always)]
-pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet<'_>, start: Start) -> u8 {
-    let header = &mut *packet.header;
+pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet) -> u8 {
+    let (payload_offset, payload_len) = (packet.payload_offset(), packet.payload_len());
+    let header = &mut packet.header;
     let key = key_of(header);
     let Some(flow) = FLOWS.get_ptr_mut(key) else {
-        return pick_up(ctx, header, &key, start);
+        return pick_up(ctx, header, &key, payload_offset, payload_len);
     };
     // SAFETY: as in `class_of`.
     let flow = unsafe { &mut *flow };
     note_handshake(ctx, header, flow);
     describe(header, flow);
     if flow.class != class::HTTP {
-        flow.class = decide(header, flow, start);
+        flow.class = decide(header, flow, message::start(ctx, payload_offset, payload_len));
     }
     flow.class
 }
 
 /// A connection whose handshake the tap did not see.
 #[inline(always)]
-fn pick_up(ctx: &TcContext, header: &mut RecordHeader, key: &FlowKey, start: Start) -> u8 {
+fn pick_up(
+    ctx: &TcContext,
+    header: &mut RecordHeader,
+    key: &FlowKey,
+    payload_offset: u32,
+    payload_len: u32,
+) -> u8 {
     let mut flow = FlowState { class: initial_class(header), ..FlowState::default() };
     if flow.class != class::HTTP {
+        let start = message::start(ctx, payload_offset, payload_len);
         flow.class = if start == Start::Message { class::HTTP } else { class::OTHER };
     }
     if flow.class == class::HTTP {
@@ -112,7 +125,14 @@ fn decide(header: &RecordHeader, flow: &mut FlowState, start: Start) -> u8 {
 fn describe(header: &mut RecordHeader, flow: &FlowState) {
     if flow.state & state::SYN_SEEN != 0 {
         header.marks |= mark::INITIAL_SEQUENCE;
-        header.initial_sequence = if source_is_low(header) { flow.low_initial } else { flow.high_initial };
+        (header.initial_sequence, header.peer_initial_sequence) = if source_is_low(header) {
+            (flow.low_initial, flow.high_initial)
+        } else {
+            (flow.high_initial, flow.low_initial)
+        };
+    }
+    if flow.state & state::TIMESTAMPS != 0 {
+        header.marks |= mark::TIMESTAMPS_AGREED;
     }
     if flow.state & state::HANDSHAKE != 0 {
         header.marks |= mark::HANDSHAKE;

@@ -9,6 +9,7 @@ mod bytes;
 mod counters;
 mod flows;
 mod message;
+mod options;
 mod packet;
 mod ring;
 mod settings;
@@ -46,14 +47,17 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
         Ok(packet) => packet,
         Err(reason) => return reason,
     };
-    let flags = packet.header.tcp_flags;
+    let flags = packet.flags();
+    if packet.payload_len() != 0 || flags & tcp::SYN != 0 {
+        options::read(ctx, packet);
+    }
     if flags & (tcp::SYN | tcp::RST) == tcp::SYN {
         if flags & tcp::ACK != 0 {
-            flows::remember_handshake(packet.header);
+            flows::remember_handshake(&packet.header);
         }
         return TapCounter::NoPayload;
     }
-    if packet.header.payload_len != 0 {
+    if packet.payload_len() != 0 {
         payload(ctx, packet)
     } else if flags & (tcp::FIN | tcp::RST) != 0 {
         ending(ctx, packet)
@@ -64,9 +68,8 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
 
 /// A segment with payload: recorded if its flow is HTTP, or may turn out to be.
 #[inline(always)]
-fn payload(ctx: &TcContext, mut packet: Packet<'_>) -> TapCounter {
-    let start = message::start(ctx, packet.payload_offset, packet.header.payload_len);
-    if flows::classify(ctx, &mut packet, start) == class::OTHER {
+fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
+    if flows::classify(ctx, packet) == class::OTHER {
         return TapCounter::OtherFlow;
     }
     ring::record(ctx, packet)
@@ -74,8 +77,8 @@ fn payload(ctx: &TcContext, mut packet: Packet<'_>) -> TapCounter {
 
 /// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.
 #[inline(always)]
-fn ending(ctx: &TcContext, packet: Packet<'_>) -> TapCounter {
-    if flows::class_of(packet.header) != class::HTTP {
+fn ending(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
+    if flows::class_of(&mut packet.header) != class::HTTP {
         return TapCounter::NoPayload;
     }
     ring::record(ctx, packet)

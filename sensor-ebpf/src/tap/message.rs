@@ -1,6 +1,11 @@
 //! Whether bytes start an HTTP/1 message.
+//!
+//! The comparisons are arithmetic, without a branch: with one branch for each of two dozen tokens, older verifiers would walk
+//! through every combination of outcomes.
 
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::{check_bounds_signed, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+
+use crate::bytes::opaque;
 
 /// What the first payload bytes of a segment say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,94 +18,102 @@ pub(crate) enum Start {
     No,
 }
 
-const WINDOW: u32 = 8;
+const WINDOW: usize = 8;
 
-/// Looks at the first bytes of a payload of `len` bytes.
+/// Looks at the first bytes of a payload of `len > 0` bytes.
 #[inline(always)]
 pub(crate) fn start(ctx: &TcContext, offset: u32, len: u32) -> Start {
-    let seen = if len < WINDOW { len } else { WINDOW };
-    let Some(window) = first_bytes(ctx, offset, seen) else { return Start::No };
-    let mut first = First { window, seen, prefix: false };
-    if first.is_message() {
+    let Some(first) = First::load(ctx, offset, len) else { return Start::No };
+    let found = first.compare_all();
+    if found & MESSAGE != 0 {
         Start::Message
-    } else if first.prefix {
+    } else if found & PREFIX != 0 {
         Start::Prefix
     } else {
         Start::No
     }
 }
 
-/// The first `seen` bytes of a payload, from the most significant byte of `window` on.
+/// Bits of a comparison's outcome.
+const MESSAGE: u64 = 1;
+const PREFIX: u64 = 2;
+
+/// The first bytes of a payload.
 struct First {
+    /// From the most significant byte on, zeros behind them.
     window: u64,
-    seen: u32,
-    /// The bytes seen are the beginning of a longer token.
-    prefix: bool,
+    /// Ones where the window has bytes.
+    seen: u64,
 }
 
 impl First {
-    /// First bytes of messages (RFC 9110 section 9, RFC 4918 section 9, RFC 3253, RFC 5323), cut to the window.
     #[inline(always)]
-    fn is_message(&mut self) -> bool {
-        self.fits(b"GET ")
-            || self.fits(b"POST ")
-            || self.fits(b"HTTP/1.")
-            || self.fits(b"PUT ")
-            || self.fits(b"HEAD ")
-            || self.fits(b"DELETE ")
-            || self.fits(b"OPTIONS ")
-            || self.fits(b"PATCH ")
-            || self.fits(b"TRACE ")
-            || self.fits(b"CONNECT ")
-            || self.fits(b"PROPFIND")
-            || self.fits(b"PROPPATC")
-            || self.fits(b"REPORT ")
-            || self.fits(b"SEARCH ")
-            || self.fits(b"MKCOL ")
-            || self.fits(b"COPY ")
-            || self.fits(b"MOVE ")
-            || self.fits(b"LOCK ")
-            || self.fits(b"UNLOCK ")
-            || self.fits(b"PURGE ")
-            || self.fits(b"QUERY ")
-            || self.fits(b"DEBUG ")
-            || self.fits(b"TRACK ")
+    fn load(ctx: &TcContext, offset: u32, len: u32) -> Option<Self> {
+        let bytes = opaque(u64::from(if len < WINDOW as u32 { len } else { WINDOW as u32 }));
+        if !check_bounds_signed(bytes.cast_signed(), 1, WINDOW as i64) {
+            return None;
+        }
+        let mut window = [0; WINDOW];
+        // SAFETY: at most `WINDOW` bytes are written, checked above in a form that the verifier believes.
+        let loaded = unsafe {
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, window.as_mut_ptr().cast(), bytes as u32)
+        };
+        (loaded == 0).then(|| Self {
+            window: u64::from_be_bytes(window),
+            seen: u64::MAX << ((WINDOW as u64 - bytes) * 8),
+        })
     }
 
+    /// First bytes of messages (RFC 9110 section 9, RFC 4918 section 9, RFC 3253, RFC 5323), cut to the window.
     #[inline(always)]
-    fn fits<const N: usize>(&mut self, token: &[u8; N]) -> bool {
-        let compared = if self.seen < N as u32 { self.seen } else { N as u32 };
-        let mask = if compared == 0 { 0 } else { u64::MAX << ((WINDOW - compared) * 8) };
-        if (self.window ^ left_aligned(token)) & mask != 0 {
-            return false;
-        }
-        self.prefix |= compared < N as u32;
-        compared == N as u32
+    fn compare_all(&self) -> u64 {
+        self.compare(b"GET ")
+            | self.compare(b"POST ")
+            | self.compare(b"HTTP/1.")
+            | self.compare(b"PUT ")
+            | self.compare(b"HEAD ")
+            | self.compare(b"DELETE ")
+            | self.compare(b"OPTIONS ")
+            | self.compare(b"PATCH ")
+            | self.compare(b"TRACE ")
+            | self.compare(b"CONNECT ")
+            | self.compare(b"PROPFIND")
+            | self.compare(b"PROPPATC")
+            | self.compare(b"REPORT ")
+            | self.compare(b"SEARCH ")
+            | self.compare(b"MKCOL ")
+            | self.compare(b"COPY ")
+            | self.compare(b"MOVE ")
+            | self.compare(b"LOCK ")
+            | self.compare(b"UNLOCK ")
+            | self.compare(b"PURGE ")
+            | self.compare(b"QUERY ")
+            | self.compare(b"DEBUG ")
+            | self.compare(b"TRACK ")
     }
+
+    /// A token has no zero byte, so that a window shorter than it never equals it. The window is made opaque anew each time, so that
+    /// one comparison is done before the next begins: all of them at once need more registers than there are.
+    #[inline(always)]
+    fn compare<const N: usize>(&self, token: &[u8; N]) -> u64 {
+        let differs = (opaque(self.window) ^ left_aligned(token)) & (u64::MAX << ((WINDOW - N) * 8));
+        (is_zero(differs) * MESSAGE) | (is_zero(differs & self.seen) * PREFIX)
+    }
+}
+
+/// 1 for 0, else 0. The compiler would turn it back into a branch if it saw through it.
+#[inline(always)]
+fn is_zero(value: u64) -> u64 {
+    1 ^ opaque(opaque(value | value.wrapping_neg()) >> 63)
 }
 
 #[inline(always)]
 const fn left_aligned<const N: usize>(token: &[u8; N]) -> u64 {
-    let mut bytes = [0; WINDOW as usize];
+    let mut bytes = [0; WINDOW];
     let mut i = 0;
     while i < N {
         bytes[i] = token[i];
         i += 1;
     }
     u64::from_be_bytes(bytes)
-}
-
-/// The first `seen <= 8` bytes as a big-endian number, zeros behind them.
-#[inline(always)]
-fn first_bytes(ctx: &TcContext, offset: u32, seen: u32) -> Option<u64> {
-    if seen == WINDOW {
-        return ctx.load::<[u8; 8]>(offset as usize).ok().map(u64::from_be_bytes);
-    }
-    let mut bytes = [0; WINDOW as usize];
-    for at in 0..WINDOW - 1 {
-        if at < seen {
-            bytes[at as usize] = ctx.load((offset + at) as usize).ok()?;
-        }
-    }
-    Some(u64::from_be_bytes(bytes))
 }

@@ -3,6 +3,8 @@
 //! Headers are read by `bpf_skb_load_bytes`, never by direct pointers: large skbs are not linear. The record header is
 //! filled in per-CPU memory, since the stack has 512 bytes.
 
+use core::ptr;
+
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray, programs::TcContext};
 use sensor_common::{
     counter::TapCounter,
@@ -10,14 +12,47 @@ use sensor_common::{
 };
 
 /// A TCP segment whose record header is filled but for what the flow table knows.
-pub(crate) struct Packet<'a> {
-    pub(crate) header: &'a mut RecordHeader,
-    /// Offset of the payload in the skb.
-    pub(crate) payload_offset: u32,
+#[repr(C)]
+pub(crate) struct Packet {
+    pub(crate) header: RecordHeader,
+    /// Offset of the TCP options in the skb; they end where the payload begins.
+    options_offset: u32,
+    payload_offset: u32,
+}
+
+impl Packet {
+    /// Offset of the payload in the skb, read back from memory. The parser's paths (tags, options, extension headers) know different
+    /// things of it; read back, it is the same unknown number on all of them, and the verifier walks what follows once.
+    #[inline(always)]
+    pub(crate) fn payload_offset(&self) -> u32 {
+        // SAFETY: the reference is valid; the read is volatile only so that the compiler does not carry the value along.
+        unsafe { ptr::read_volatile(&raw const self.payload_offset) }
+    }
+
+    /// Offset of the TCP options in the skb, read back likewise; they end where the payload begins.
+    #[inline(always)]
+    pub(crate) fn options_offset(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const self.options_offset) }
+    }
+
+    /// Payload bytes, read back likewise.
+    #[inline(always)]
+    pub(crate) fn payload_len(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const self.header.payload_len) }
+    }
+
+    /// TCP flags, read back likewise.
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u8 {
+        // SAFETY: as above.
+        unsafe { ptr::read_volatile(&raw const self.header.tcp_flags) }
+    }
 }
 
 #[map]
-static HEADER: PerCpuArray<RecordHeader> = PerCpuArray::with_max_entries(1, 0);
+static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
 
 const ETHERNET_LEN: u32 = 14;
 const ETHER_TYPE_AT: u32 = 12;
@@ -59,10 +94,11 @@ struct Transport {
 
 /// The TCP segment in the skb, or why there is none.
 #[inline(always)]
-pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<Packet<'a>, TapCounter> {
-    let header = HEADER.get_ptr_mut(0).ok_or(TapCounter::Malformed)?;
+pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet, TapCounter> {
+    let packet = PACKET.get_ptr_mut(0).ok_or(TapCounter::Malformed)?;
     // SAFETY: the slot belongs to this CPU, and nothing else holds a reference to it while this program runs.
-    let header = unsafe { &mut *header };
+    let packet = unsafe { &mut *packet };
+    let header = &mut packet.header;
     let (ether_type, network) = network_header(ctx)?;
     let transport = match ether_type {
         ETHER_IPV4 => ipv4(ctx, network, header)?,
@@ -72,7 +108,7 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<Packet<'a>, Ta
     if transport.protocol != PROTOCOL_TCP {
         return Err(TapCounter::NotTcp);
     }
-    let payload_offset = tcp(ctx, transport, header)?;
+    packet.payload_offset = tcp(ctx, transport, header)?;
     // SAFETY: the helper has no preconditions (kernel 5.8 and later).
     header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: the context is the live `__sk_buff` of this run.
@@ -82,8 +118,11 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<Packet<'a>, Ta
     header.initial_sequence = 0;
     header.captured_len = 0;
     header.flow_hash = 0;
+    header.timestamp = 0;
+    header.peer_initial_sequence = 0;
     header.reserved = 0;
-    Ok(Packet { header, payload_offset })
+    packet.options_offset = transport.start + TCP_LEN;
+    Ok(packet)
 }
 
 #[inline(always)]
@@ -193,6 +232,7 @@ fn tcp(ctx: &TcContext, transport: Transport, header: &mut RecordHeader) -> Resu
     header.sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     header.acknowledgement = u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]);
     header.tcp_flags = tcp[13];
+    header.urgent_pointer = u16::from_be_bytes([tcp[18], tcp[19]]);
     header.payload_len = transport.end - payload_offset;
     Ok(payload_offset)
 }

@@ -22,7 +22,7 @@ use sensor_common::{
     settings::TapSettings,
 };
 
-use crate::{bytes::opaque, counters, packet::Packet, settings};
+use crate::{counters, packet::Packet, settings};
 
 /// Bytes of the template ring; the agent puts in rings of the configured size.
 const TEMPLATE_RING: usize = 1 << 16;
@@ -39,9 +39,10 @@ const HEADER: u32 = HEADER_LEN as u32;
 
 /// Records the segment if it is in the sample.
 #[inline(always)]
-pub(crate) fn record(ctx: &TcContext, packet: Packet<'_>) -> TapCounter {
+pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     let Some(settings) = settings::current() else { return TapCounter::NoRing };
-    let header = packet.header;
+    let (payload_offset, payload_len) = (packet.payload_offset(), packet.payload_len());
+    let header = &mut packet.header;
     header.flow_hash = flow::flow_hash(
         settings.hash_key,
         &header.source,
@@ -54,9 +55,9 @@ pub(crate) fn record(ctx: &TcContext, packet: Packet<'_>) -> TapCounter {
     }
     let index = flow::ring_index(header.flow_hash, settings.rings);
     let Some(ring) = RINGS.get(index) else { return TapCounter::NoRing };
-    let truncated = header.payload_len > RECORD_PAYLOAD;
-    header.captured_len = if truncated { RECORD_PAYLOAD } else { header.payload_len };
-    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, packet.payload_offset, || {
+    let truncated = payload_len > RECORD_PAYLOAD;
+    header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
+    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || {
         wake_flag(settings, index, header.time_ns)
     });
     if truncated && outcome == TapCounter::Recorded {
@@ -73,7 +74,8 @@ fn write(
     payload_offset: u32,
     wake_flag: impl FnOnce() -> u64,
 ) -> TapCounter {
-    let captured = opaque(u64::from(header.captured_len)) as u32 & (2 * 65_536 - 1);
+    // SAFETY: the reference is valid; volatile so that the verifier sees an unknown number here, whatever path led to it.
+    let captured = unsafe { ptr::read_volatile(&raw const header.captured_len) } & (2 * 65_536 - 1);
     let mut record = bpf_dynptr { __opaque: [0; 2] };
     // SAFETY: `ring` is a ring buffer from the array of maps; `record` lives until it is submitted or discarded, which the
     // verifier demands on every path, the failed reservation included.

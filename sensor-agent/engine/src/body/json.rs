@@ -2,22 +2,43 @@
 //! recurse; what follows an error was not read, and the caller inspects the whole as text.
 
 use crate::field::{Fields, Place};
+use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::{is_nearly_full, push_name};
 
 /// Deepest nesting that is followed.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 16 * 1024;
 /// Longest path that names a value; deeper keys are left out of the name.
 const MAX_PATH: usize = 512;
+
+/// Most keys that are compared with one another.
+const MAX_KEYS: usize = 4096;
 
 /// The text is no JSON, is cut off, or is nested too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Invalid;
 
 /// Adds every string, number and literal, named by its path: `user.roles.0`.
-pub(super) fn push(text: &[u8], fields: &mut Fields) -> Result<(), Invalid> {
+pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) -> Result<(), Invalid> {
+    push_below(b"", text, fields, anomalies)
+}
+
+/// As [`push`], with paths that begin with `root`.
+pub(super) fn push_below(
+    root: &[u8],
+    text: &[u8],
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) -> Result<(), Invalid> {
     let at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let mut scanner = Scanner { text, at, path: Vec::new(), levels: Vec::new(), string: Vec::new(), fields };
-    scanner.run()
+    let (path, levels) = (root.to_vec(), Vec::new());
+    let mut scanner =
+        Scanner { text, at, path, levels, string: Vec::new(), keys: Vec::new(), odd: false, fields };
+    let result = scanner.run();
+    let Scanner { mut keys, odd, .. } = scanner;
+    keys.sort_unstable();
+    anomalies.insert_if(keys.windows(2).any(|pair| pair[0] == pair[1]), Anomaly::JsonDuplicateKey);
+    anomalies.insert_if(odd, Anomaly::JsonNonstandard);
+    result
 }
 
 #[derive(Debug)]
@@ -36,6 +57,10 @@ struct Scanner<'a> {
     path: Vec<u8>,
     levels: Vec<Level>,
     string: Vec<u8>,
+    /// Hashes of the paths of keys, to see which came twice.
+    keys: Vec<u64>,
+    /// Whether there was what only lenient parsers take.
+    odd: bool,
     fields: &'a mut Fields,
 }
 
@@ -58,7 +83,7 @@ impl Scanner<'_> {
         match self.peek().ok_or(Invalid)? {
             b'{' => self.open(None),
             b'[' => self.open(Some(0)),
-            b'"' => {
+            b'"' | b'\'' => {
                 let start = self.at + 1;
                 let complete = self.string();
                 self.fields.push(Place::Json, &self.path, &self.string, start);
@@ -111,13 +136,15 @@ impl Scanner<'_> {
             Some(index) => self.extend_path(index.to_string().as_bytes()),
             None => {
                 let start = self.at + 1;
-                if self.peek() != Some(b'"') {
-                    return Err(Invalid);
-                }
-                let complete = self.string();
+                let complete = match self.peek() {
+                    Some(b'"' | b'\'') => self.string(),
+                    Some(byte) if byte.is_ascii_alphabetic() || byte == b'_' => self.bare_key(),
+                    _ => return Err(Invalid),
+                };
                 let key = std::mem::take(&mut self.string);
                 push_name(&key, start, self.fields);
                 self.extend_path(&key);
+                self.note_key();
                 self.string = key;
                 complete?;
                 if self.peek() != Some(b':') {
@@ -141,14 +168,16 @@ impl Scanner<'_> {
     /// Reads a string into `self.string`, escapes resolved, as far as it goes; a raw control character is kept.
     fn string(&mut self) -> Result<(), Invalid> {
         self.string.clear();
+        let quote = self.text.get(self.at).copied().unwrap_or(b'"');
+        self.odd |= quote != b'"';
         self.at += 1;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let plain = memchr::memchr2(quote, b'\\', rest).unwrap_or(rest.len());
             self.string.extend_from_slice(&rest[..plain]);
             self.at += plain + 1;
             match rest.get(plain) {
-                Some(b'"') => return Ok(()),
+                Some(&byte) if byte == quote => return Ok(()),
                 Some(_) => self.escape()?,
                 None => {
                     self.at = self.text.len();
@@ -209,11 +238,44 @@ impl Scanner<'_> {
         if known { Ok(()) } else { Err(Invalid) }
     }
 
-    /// The next byte that is not white space.
+    /// The next byte that is neither white space nor part of a comment, which lenient parsers skip.
     fn peek(&mut self) -> Option<u8> {
-        let rest = self.text.get(self.at..)?;
-        self.at += rest.len() - rest.trim_ascii_start().len();
-        self.text.get(self.at).copied()
+        loop {
+            let rest = self.text.get(self.at..)?;
+            self.at += rest.len() - rest.trim_ascii_start().len();
+            let (lead, end): (usize, &[u8]) = match self.text.get(self.at..)? {
+                [b'/', b'*', ..] => (2, b"*/"),
+                [b'/', b'/', ..] => (2, b"\n"),
+                [b'#', ..] => (1, b"\n"),
+                [byte, ..] => return Some(*byte),
+                [] => return None,
+            };
+            let inside = self.text.get(self.at + lead..).unwrap_or_default();
+            let length = memchr::memmem::find(inside, end).unwrap_or(inside.len());
+            self.fields.push(Place::Json, b"comment", &inside[..length], self.at + lead);
+            self.at = (self.at + lead + length + end.len()).min(self.text.len());
+            self.odd = true;
+        }
+    }
+
+    /// A key without quotes.
+    fn bare_key(&mut self) -> Result<(), Invalid> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let is_part = |&&byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+        let length = rest.iter().take_while(is_part).count();
+        self.string.clear();
+        self.string.extend_from_slice(&rest[..length]);
+        self.at += length;
+        self.odd = true;
+        Ok(())
+    }
+
+    /// Remembers the path of a key (FNV-1a: two that are equal by chance only make a harmless anomaly).
+    fn note_key(&mut self) {
+        if self.keys.len() < MAX_KEYS && self.path.len() < MAX_PATH / 2 {
+            let hash = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            self.keys.push(self.path.iter().fold(0xcbf2_9ce4_8422_2325, hash));
+        }
     }
 }
 
@@ -226,7 +288,8 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let mut fields = Fields::default();
-        let end = if push(text.as_bytes(), &mut fields).is_ok() { "" } else { " !" };
+        let end =
+            if push(text.as_bytes(), &mut fields, &mut Anomalies::default()).is_ok() { "" } else { " !" };
         let shown: Vec<_> = fields
             .iter()
             .map(|field| {
@@ -268,18 +331,40 @@ mod tests {
         check(&"[".repeat(100_000), " !");
     }
 
+    /// Case C10.
+    #[test]
+    fn what_lenient_parsers_take() {
+        let odd = |text: &str| {
+            let mut anomalies = Anomalies::NONE;
+            _ = push(text.as_bytes(), &mut Fields::default(), &mut anomalies);
+            anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
+        };
+        check("\u{feff}{\"a\": \"x\"}", "a=x");
+        check("{\"a\": /* 1 */ \"x\" // y\n}", "comment= 1  a=x comment= y");
+        check("{'a': 'x\"y', b: 1}", "a=x\"y b=1");
+        check("{\"f\u{0}ield\": \"x\"}", "NAME=f\u{0}ield f\\x00ield=x");
+        assert_eq!(odd(r#"{"a": 1, "b": {"a": 2}, "a": 3}"#), "json-duplicate-key");
+        assert_eq!(odd(r#"[{"a": 1}, {"a": 2}]"#), "");
+        assert_eq!(odd("{'a': 1}"), "json-nonstandard");
+        let deep = format!("{}\"EVIL\"{}", "[".repeat(10_000), "]".repeat(10_000));
+        let mut fields = Fields::default();
+        assert_eq!(push(deep.as_bytes(), &mut fields, &mut Anomalies::default()), Ok(()));
+        assert_eq!(fields.iter().next_back().map(|field| field.value.to_vec()), Some(b"EVIL".to_vec()));
+    }
+
     #[test]
     fn what_follows_many_values_is_one_field() {
         let mut fields = Fields::default();
-        push(format!("[{}\"EVIL\"]", "1,".repeat(3000)).as_bytes(), &mut fields).unwrap();
+        push(format!("[{}\"EVIL\"]", "1,".repeat(3000)).as_bytes(), &mut fields, &mut Anomalies::default())
+            .unwrap();
         let last = fields.iter().next_back().map(|field| field.value.ends_with(b"\"EVIL\"]"));
         assert_eq!((last, fields.dropped()), (Some(true), 0));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_end(text in proptest::collection::vec(proptest::sample::select(br#"{}[]",:\u0d1 n"#.to_vec()), 0..80)) {
-            _ = push(&text, &mut Fields::default());
+        fn any_bytes_end(text in proptest::collection::vec(proptest::sample::select(br#"{}[]",:\u0d1 n/*'a"#.to_vec()), 0..80)) {
+            _ = push(&text, &mut Fields::default(), &mut Anomalies::default());
         }
     }
 }

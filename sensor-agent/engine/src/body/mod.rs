@@ -2,48 +2,137 @@
 //! What does not parse is inspected as text, so that a broken body hides nothing.
 
 pub mod coding;
+pub mod nested;
 
+mod charset;
+mod graphql;
 mod json;
 mod multipart;
+mod parameter;
+mod sniff;
+mod transfer;
+mod xml;
+
+use charset::Charset;
+use sniff::{Form, is_json, is_xml, sniff};
 
 use crate::field::{Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_pairs;
 use crate::http::message::Request;
 
-/// What a body is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form<'a> {
-    UrlEncoded,
-    Json,
-    Multipart(&'a [u8]),
-    Text,
-}
+/// Most Content-Types of one request that are believed.
+const MAX_TYPES: usize = 3;
 
 /// Adds the fields of a body, or of as much of it as there is; returns what is odd about it.
 pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomalies {
     let mut anomalies = Anomalies::NONE;
-    let body_start = body.trim_ascii_start();
-    if body_start.is_empty() {
+    if body.trim_ascii_start().is_empty() {
         return anomalies;
     }
-    let declared = request.header("content-type").map(declared_form);
-    let sniffed = sniff(body_start);
-    let form = declared.unwrap_or(sniffed);
-    let lies = form != Form::Json && sniffed == Form::Json && !matches!(form, Form::Multipart(_));
-    anomalies
-        .insert_if(lies && declared.is_some_and(|form| form != Form::Text), Anomaly::ContentTypeMismatch);
-    match if lies { Form::Json } else { form } {
-        Form::Json => push_json(body, fields, &mut anomalies),
-        Form::Multipart(boundary) => push_multipart(boundary, body, fields, &mut anomalies),
-        Form::UrlEncoded => push_pairs(Place::Form, b'&', body, 0, fields),
-        Form::Text => _ = fields.push(Place::Text, b"", body, 0),
+    let first = fields.len();
+    let types = content_types(request, &mut anomalies);
+    let charset = types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?));
+    match charset.or_else(|| Charset::sniff(body)) {
+        Some(charset) => {
+            anomalies.insert_if(charset.is_unusual(), Anomaly::CharsetUnusual);
+            push_forms(&types, &charset.decode(body), fields, &mut anomalies);
+            // A server that does not know the charset takes the body as it is.
+            if charset.is_unusual() && body.is_ascii() {
+                push_forms(&types, body, fields, &mut anomalies);
+            }
+        }
+        None => push_forms(&types, body, fields, &mut anomalies),
     }
-    let pairs_too = if anomalies.contains(Anomaly::JsonInvalid) { sniffed } else { form } == Form::UrlEncoded;
-    if pairs_too && (lies || form == Form::Json) {
-        push_pairs(Place::Form, b'&', body, 0, fields);
-    }
+    anomalies.merge(nested::expand_from(first, fields));
     anomalies
+}
+
+type ContentTypes<'a> = [Option<&'a [u8]>; MAX_TYPES];
+
+/// All that may be taken for the body's type: several headers, several types in one, and names that nearly read so.
+fn content_types<'a>(request: &'a Request, anomalies: &mut Anomalies) -> ContentTypes<'a> {
+    let mut types = [None; MAX_TYPES];
+    let mut count = 0;
+    for (name, value) in request.headers() {
+        let exact = name.eq_ignore_ascii_case(b"content-type");
+        if !exact && !is_nearly_content_type(name) {
+            continue;
+        }
+        anomalies.insert_if(!exact, Anomaly::ContentNameNearMiss);
+        anomalies.insert_if(count > 0 && exact, Anomaly::ContentTypeRepeated);
+        let several = value.split(|&byte| byte == b',').filter(|one| !one.trim_ascii().is_empty());
+        for (number, one) in several.enumerate() {
+            let is_type = number == 0 || one.contains(&b'/');
+            anomalies.insert_if(number > 0 && is_type, Anomaly::ContentTypeRepeated);
+            if let Some(free) = types.get_mut(count).filter(|_| is_type) {
+                *free = Some(one);
+                count += 1;
+            }
+        }
+    }
+    types
+}
+
+/// `Cntent-Type`, `ContentType`, `Content_-Type`.
+fn is_nearly_content_type(name: &[u8]) -> bool {
+    let letters = || name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
+    let plausible = (9..=16).contains(&name.len()) && name[0].eq_ignore_ascii_case(&b'c');
+    plausible && (letters().eq(*b"contenttype") || letters().count() == 10 && letters().skip(6).eq(*b"type"))
+}
+
+/// Reads a body as everything that a server may take it for.
+fn push_forms(types: &ContentTypes<'_>, body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
+    let sniffed = sniff(body.trim_ascii_start());
+    let mut done: [Option<Form<'_>>; MAX_TYPES + 1] = [None; MAX_TYPES + 1];
+    let declared =
+        || types.iter().flatten().map(|one| Form::declared(one)).filter(|form| *form != Form::Text);
+    let lies = declared().next().is_some_and(|form| !form.same_kind(sniffed)) && sniffed.is_sure();
+    let multipart = declared().any(|form| matches!(form, Form::Multipart(_)));
+    anomalies.insert_if(lies && !multipart, Anomaly::ContentTypeMismatch);
+    let leads = lies && !multipart || declared().next().is_none();
+    let all = leads.then_some(sniffed).into_iter().chain(declared());
+    for form in all {
+        let known = done.iter().flatten().any(|one| *one == form);
+        let Some(free) = done.iter_mut().find(|one| one.is_none()).filter(|_| !known) else { continue };
+        *free = Some(form);
+        push_form(form, sniffed, body, fields, anomalies);
+    }
+    let plain_text = types.iter().flatten().next().is_some() && declared().next().is_none();
+    if plain_text && sniffed == Form::UrlEncoded {
+        fields.push(Place::Text, b"", body, 0);
+    }
+}
+
+fn push_form(form: Form<'_>, sniffed: Form<'_>, body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
+    let parsed = match form {
+        Form::UrlEncoded => return push_pairs(Place::Form, b'&', body, 0, fields),
+        Form::Text => false,
+        Form::GraphQl => return graphql::push(body, fields, anomalies),
+        Form::Xml => {
+            // Markup that is data to the application would not show among texts and attributes.
+            xml::push(body, fields, anomalies);
+            false
+        }
+        Form::Json => {
+            let parsed = json::push(body, fields, anomalies).is_ok();
+            anomalies.insert_if(!parsed, Anomaly::JsonInvalid);
+            parsed
+        }
+        Form::Multipart(content_type) => {
+            let parsed = multipart::push(content_type, body, fields, anomalies);
+            anomalies.insert_if(!parsed, Anomaly::MultipartInvalid);
+            parsed
+        }
+    };
+    if !parsed {
+        fields.push(Place::Text, b"", body, 0);
+        if matches!(form, Form::Json | Form::Multipart(_)) && sniffed == Form::UrlEncoded {
+            push_pairs(Place::Form, b'&', body, 0, fields);
+        } else if matches!(form, Form::Multipart(_)) && sniffed == Form::Json {
+            _ = json::push(body, fields, anomalies);
+        }
+    }
 }
 
 /// Adds the lines of a trailer section as headers.
@@ -52,67 +141,16 @@ pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
         &["content-length", "transfer-encoding", "host", "authorization", "cookie", "content-type"];
     let mut anomalies = Anomalies::NONE;
     for line in trailer.split(|&byte| byte == b'\n') {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            anomalies.insert_if(!line.trim_ascii().is_empty(), Anomaly::TrailerInvalid);
+            continue;
+        };
         let name = line[..colon].trim_ascii().to_ascii_lowercase();
         anomalies
             .insert_if(FORBIDDEN.iter().any(|known| known.as_bytes() == name), Anomaly::TrailerForbidden);
         fields.push(Place::Header, &name, line[colon + 1..].trim_ascii(), 0);
     }
     anomalies
-}
-
-fn declared_form(content_type: &[u8]) -> Form<'_> {
-    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
-    if is("application/x-www-form-urlencoded") {
-        Form::UrlEncoded
-    } else if is("application/json") || is("text/json") || ends_with_ignore_case(essence, b"+json") {
-        Form::Json
-    } else if essence.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
-        Form::Multipart(multipart::boundary(content_type).unwrap_or_default())
-    } else {
-        Form::Text
-    }
-}
-
-fn ends_with_ignore_case(text: &[u8], end: &[u8]) -> bool {
-    text.len() >= end.len() && text[text.len() - end.len()..].eq_ignore_ascii_case(end)
-}
-
-/// What a body looks like whose type is not given, or not believed.
-fn sniff(body: &[u8]) -> Form<'_> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    match body {
-        [b'{', ..] if matches!(body[1..].trim_ascii_start(), [b'"' | b'}' | b'\'', ..]) => Form::Json,
-        [b'[', ..] if matches!(body[1..].trim_ascii_start(), [b'"' | b'{' | b'[' | b'0'..=b'9', ..]) => {
-            Form::Json
-        }
-        [b'-', b'-', ..] => {
-            let end = memchr::memchr(b'\n', body).unwrap_or(2);
-            let line = body[2..end.max(2)].trim_ascii_end();
-            if line.is_empty() { Form::Text } else { Form::Multipart(line) }
-        }
-        _ => {
-            let name = body.iter().take_while(|&&byte| !matches!(byte, b'=' | b'&')).count();
-            let named =
-                name > 0 && body.get(name) == Some(&b'=') && body[..name].iter().all(u8::is_ascii_graphic);
-            if named && body[0] != b'<' { Form::UrlEncoded } else { Form::Text }
-        }
-    }
-}
-
-fn push_json(body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
-    if json::push(body, fields).is_err() {
-        anomalies.insert(Anomaly::JsonInvalid);
-        fields.push(Place::Text, b"", body, 0);
-    }
-}
-
-fn push_multipart(boundary: &[u8], body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
-    if !multipart::push(boundary, body, fields) {
-        anomalies.insert(Anomaly::MultipartInvalid);
-        fields.push(Place::Text, b"", body, 0);
-    }
 }
 
 #[cfg(test)]
@@ -139,8 +177,11 @@ mod tests {
         check(form, "a=1&b[c]=%27&d", &["body.form.a=1", "body.form.b[c]=%27", "body.form.d="]);
         check("", "a=1&b=2", &["body.form.a=1", "body.form.b=2"]);
         check(form, "", &[]);
-        check("text/plain", "a=1", &["body.text=a=1"]);
-        check("", "<a b=c>", &["body.text=<a b=c>"]);
+        check("text/plain", "a=1", &["body.form.a=1", "body.text=a=1"]);
+        check("text/plain", "a text", &["body.text=a text"]);
+        check("", "<a b=c>", &["body.xml.a@b=c", "body.text=<a b=c>", "!xml-invalid"]);
+        check("application/soap+xml", "<a>1</a>", &["body.xml.a=1", "body.text=<a>1</a>"]);
+        check("application/graphql", "{a(b:1)}", &["body.graphql.a.b=1"]);
     }
 
     #[test]
@@ -158,6 +199,40 @@ mod tests {
         check("text/plain", r#"{"a": "b"}"#, &["body.json.a=b"]);
         check("", r#" [{"a": 1}]"#, &["body.json.0.a=1"]);
         check("application/json", "a=1", &["body.json=a", "body.text=a=1", "body.form.a=1", "!json-invalid"]);
+    }
+
+    /// Cases C11 and C34.
+    #[test]
+    fn types_that_are_missing_repeated_or_misspelt() {
+        let json = r#"{"a": "b"}"#;
+        let with = |headers: &str| {
+            let (mut request, mut fields) = (Request::default(), Fields::default());
+            parse_request(format!("POST / HTTP/1.0\r\n{headers}\r\n\r\n").as_bytes(), &mut request);
+            let anomalies = push_body(&request, json.as_bytes(), &mut fields);
+            assert_eq!(fields.get(Place::Json, b"a").map(|field| field.value), Some(&b"b"[..]), "{headers}");
+            anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(with("A: b"), "");
+        assert_eq!(with("ContentType: application/json"), "content-name-near-miss");
+        assert_eq!(with("Cntent-Type: application/json"), "content-name-near-miss");
+        assert_eq!(with("Content_-Type: application/json"), "content-name-near-miss");
+        assert_eq!(with("Content-Type: application/json;/x-www-form-urlencoded"), "");
+        assert_eq!(with("CONTENT-TYPE: APPLICATION/JSON"), "");
+        assert_eq!(with("Content-Type: image/png"), "");
+        let repeated = "Content-Type: application/json\r\nContent-Type: text/xml";
+        assert!(with(repeated).contains("content-type-repeated"));
+        assert!(with("Content-Type: text/xml, application/json").contains("content-type-repeated"));
+    }
+
+    /// Case C31.
+    #[test]
+    fn declared_charsets_are_converted() {
+        let utf7 = "application/x-www-form-urlencoded; charset=utf-7";
+        check(utf7, "a=+ADw-b+AD4-", &["body.form.a=<b>", "body.form.a=+ADw-b+AD4-", "!charset-unusual"]);
+        let (request, mut fields) = (Request::default(), Fields::default());
+        let anomalies = push_body(&request, b"{\0\"\0a\0\"\0:\x001\0}\0", &mut fields);
+        assert_eq!(fields.get(Place::Json, b"a").map(|field| field.value), Some(&b"1"[..]));
+        assert!(anomalies.contains(Anomaly::CharsetUnusual));
     }
 
     #[test]

@@ -1,65 +1,197 @@
-//! Multipart bodies (RFC 2046 section 5.1, RFC 7578): part name → value, file name as a field of its own. Lines may end in
+//! Multipart bodies (RFC 2046 section 5.1, RFC 7578): part name → value, file name as a field `NAME.filename`, other part
+//! headers as `NAME.header`. Servers differ about boundaries, names and line ends; every reading is shown. Lines may end in
 //! LF alone, and the last boundary may be missing, as servers accept that.
+
+use std::borrow::Cow;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::parameter::{boundaries, parameters, percent_decoded};
+use super::transfer;
 use crate::field::{Fields, Place};
+use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_name;
 
 /// Most parts that are looked at; the rest is one part.
 const MAX_PARTS: usize = 512;
+/// Most header lines of a part that are looked at.
+const MAX_PART_HEADERS: usize = 32;
+/// Most parts in parts.
+const MAX_DEPTH: usize = 2;
 
-/// The boundary parameter of a Content-Type; the first, where there are several.
-pub(super) fn boundary(content_type: &[u8]) -> Option<&[u8]> {
-    parameter(content_type, b"boundary").filter(|boundary| !boundary.is_empty())
+/// Adds the fields of a multipart body under every boundary that its Content-Type may mean; false if none occurs in it.
+pub(super) fn push(content_type: &[u8], body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) -> bool {
+    push_nested(content_type, body, 0, fields, anomalies)
 }
 
-/// Adds the fields of a multipart body; false if the boundary does not occur in it.
-pub(super) fn push(boundary: &[u8], body: &[u8], fields: &mut Fields) -> bool {
-    if boundary.is_empty() {
-        return false;
+fn push_nested(
+    content_type: &[u8],
+    body: &[u8],
+    depth: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) -> bool {
+    let candidates = boundaries(content_type);
+    anomalies.insert_if(candidates.len() > 1, Anomaly::BoundaryAmbiguous);
+    let mut found = false;
+    for boundary in &candidates {
+        found |= push_parts(boundary, body, depth, fields, anomalies);
     }
+    let Some(seen) = first_boundary(body).filter(|_| !found) else { return found };
+    anomalies.insert_if(!candidates.is_empty(), Anomaly::BoundaryAmbiguous);
+    push_parts(seen, body, depth, fields, anomalies)
+}
+
+/// The boundary that the body itself begins with.
+pub(super) fn first_boundary(body: &[u8]) -> Option<&[u8]> {
+    let rest = body.trim_ascii_start().strip_prefix(b"--")?;
+    let line = rest[..memchr(b'\n', rest)?].trim_ascii_end();
+    (!line.is_empty()).then_some(line)
+}
+
+/// Adds the parts between one boundary's delimiters; false if there are none.
+fn push_parts(
+    boundary: &[u8],
+    body: &[u8],
+    depth: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) -> bool {
     let delimiter = [b"--", boundary].concat();
     let finder = Finder::new(&delimiter);
-    let Some(first) = finder.find(body) else { return false };
-    let mut start = first + delimiter.len();
+    let mut delimiters = finder.find_iter(body).filter(|&at| is_delimiter(body, at, delimiter.len()));
+    let Some(first) = delimiters.next() else { return false };
+    push_outside(&body[..first], 0, fields);
+    let (mut start, mut closed) = (first + delimiter.len(), false);
     for number in 1..=MAX_PARTS {
-        if body.get(start..).is_none_or(|rest| rest.starts_with(b"--")) {
-            return true;
+        closed = body.get(start..).is_some_and(|rest| rest.starts_with(b"--"));
+        let next = if number < MAX_PARTS { delimiters.next() } else { None };
+        let end = next.unwrap_or(body.len());
+        if closed {
+            // Behind the end nothing counts; who goes on reading all the same is shown what follows.
+            anomalies.insert_if(next.is_some(), Anomaly::BoundaryAmbiguous);
+            push_outside(body.get(start + 2..end).unwrap_or_default(), start + 2, fields);
+        } else {
+            push_part(body, start..end, depth, fields, anomalies);
         }
-        let next = if number < MAX_PARTS { finder.find(&body[start..]).map(|at| start + at) } else { None };
-        push_part(body, start, next.unwrap_or(body.len()), fields);
-        let Some(next) = next else { return true };
+        let Some(next) = next else { break };
         start = next + delimiter.len();
     }
+    anomalies.insert_if(!closed, Anomaly::MultipartInvalid);
     true
 }
 
-/// Adds the part in `body[start..end]`, from behind its delimiter.
-fn push_part(body: &[u8], start: usize, end: usize, fields: &mut Fields) {
-    let (mut name, mut at) = (&[][..], after_line(body, start, end));
-    while let Some(line) = line_at(body, at, end) {
-        let next = after_line(body, at, end);
-        let line = line.trim_ascii_end();
-        if line.is_empty() {
+/// What stands before the first delimiter or behind the last: no part, and shown all the same.
+fn push_outside(text: &[u8], offset: usize, fields: &mut Fields) {
+    if !text.trim_ascii().is_empty() {
+        fields.push(Place::Text, b"", text, offset);
+    }
+}
+
+/// A delimiter stands at the start of a line, and a blank, a line end or `--` follows.
+fn is_delimiter(body: &[u8], at: usize, length: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| body.get(before));
+    let starts_line = before.is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
+    let after = body.get(at + length..).unwrap_or_default();
+    starts_line && (after.first().is_none_or(u8::is_ascii_whitespace) || after.starts_with(b"--"))
+}
+
+/// What the headers of a part say.
+#[derive(Debug, Default)]
+struct Headers<'a> {
+    name: Cow<'a, [u8]>,
+    names: usize,
+    content_type: &'a [u8],
+    transfer: &'a [u8],
+}
+
+/// Adds the part in `range`, from behind its delimiter.
+fn push_part(
+    body: &[u8],
+    range: std::ops::Range<usize>,
+    depth: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) {
+    let end = range.end;
+    let (mut headers, mut at) = (Headers::default(), after_line(body, range.start, end));
+    for _ in 0..MAX_PART_HEADERS {
+        let Some(first) = line_at(body, at, end) else { break };
+        let mut next = after_line(body, at, end);
+        if first.trim_ascii_end().is_empty() {
             at = next;
             break;
         }
-        if starts_with_ignore_case(line, b"content-disposition") {
-            name = parameter(line, b"name").unwrap_or_default();
-            push_name(name, at, fields);
-            if let Some(file) = parameter(line, b"filename").or_else(|| parameter(line, b"filename*")) {
-                fields.push(Place::Multipart, &[name, b".filename"].concat(), file, at);
-            }
-        } else if !starts_with_ignore_case(line, b"content-type:") {
-            fields.push(Place::Multipart, &[name, b".header"].concat(), line, at);
+        while line_at(body, next, end).is_some_and(is_folded) {
+            anomalies.insert(Anomaly::PartHeaderOdd);
+            next = after_line(body, next, end);
         }
+        let line = body.get(at..next).unwrap_or_default().trim_ascii_end();
+        headers.read(line, at, fields, anomalies);
         at = next;
     }
     let value = body.get(at..end).unwrap_or_default();
     let value = value.strip_suffix(b"\n").unwrap_or(value);
-    fields.push(Place::Multipart, name, value.strip_suffix(b"\r").unwrap_or(value), at);
+    let value = value.strip_suffix(b"\r").unwrap_or(value);
+    fields.push(Place::Multipart, &headers.name, value, at);
+    if let Some(decoded) = transfer::decode(headers.transfer, value) {
+        fields.push(Place::Multipart, &headers.name, &decoded, at);
+    }
+    let nested = starts_with_ignore_case(headers.content_type, b"multipart/");
+    if nested && depth < MAX_DEPTH {
+        push_nested(headers.content_type, value, depth + 1, fields, anomalies);
+    }
+}
+
+fn is_folded(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty()
+}
+
+impl<'a> Headers<'a> {
+    fn read(&mut self, line: &'a [u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+        let colon = memchr(b':', line).unwrap_or(line.len());
+        let (name, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default().trim_ascii());
+        let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        anomalies.insert_if(!plain || memchr(0, line).is_some(), Anomaly::PartHeaderOdd);
+        let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
+        if letters.clone().eq(*b"contentdisposition") {
+            return self.read_disposition(line, at, fields, anomalies);
+        }
+        if letters.clone().eq(*b"contenttype") {
+            self.content_type = value;
+        } else if letters.eq(*b"contenttransferencoding") {
+            self.transfer = value;
+        } else {
+            fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
+        }
+    }
+
+    /// The last name counts for what follows, as most servers have it; the others are shown as names.
+    fn read_disposition(
+        &mut self,
+        line: &'a [u8],
+        at: usize,
+        fields: &mut Fields,
+        anomalies: &mut Anomalies,
+    ) {
+        for (key, value) in parameters(line) {
+            let extended = key.ends_with(b"*");
+            let value = if extended { Cow::Owned(percent_decoded(value)) } else { Cow::Borrowed(value) };
+            let key = key.strip_suffix(b"*").unwrap_or(key);
+            if key.eq_ignore_ascii_case(b"name") {
+                push_name(&value, at, fields);
+                self.names += 1;
+                anomalies.insert_if(self.names > 1, Anomaly::PartHeaderOdd);
+                if self.names == 1 || !value.is_empty() {
+                    self.name = value;
+                }
+            } else if key.eq_ignore_ascii_case(b"filename") {
+                anomalies.insert_if(extended || memchr(0, &value).is_some(), Anomaly::PartHeaderOdd);
+                fields.push(Place::Multipart, &[&self.name, &b".filename"[..]].concat(), &value, at);
+            }
+        }
+    }
 }
 
 fn line_at(body: &[u8], at: usize, end: usize) -> Option<&[u8]> {
@@ -75,36 +207,6 @@ fn starts_with_ignore_case(text: &[u8], start: &[u8]) -> bool {
     text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start))
 }
 
-/// Value of the first parameter of this name in a header line, without its quotes.
-fn parameter<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = &line[memchr(b';', line)? + 1..];
-    loop {
-        let equals = memchr(b'=', rest)?;
-        let key = rest[..equals].trim_ascii();
-        let after = rest[equals + 1..].trim_ascii_start();
-        let (value, next) = match after.strip_prefix(b"\"") {
-            Some(quoted) => quoted.split_at(closing_quote(quoted)),
-            None => after.split_at(memchr(b';', after).unwrap_or(after.len())),
-        };
-        let key = key.rsplit(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-        if key.eq_ignore_ascii_case(name) {
-            return Some(value.trim_ascii_end());
-        }
-        rest = next.get(1..).unwrap_or_default();
-    }
-}
-
-/// Position of the quote that ends a quoted string, or its length.
-fn closing_quote(text: &[u8]) -> usize {
-    let mut escaped = false;
-    let is_end = |&byte: &u8| {
-        let end = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        end
-    };
-    text.iter().position(is_end).unwrap_or(text.len())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -112,59 +214,139 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(boundary: &str, body: &str, expected: &str) {
-        let mut fields = Fields::default();
-        let found = push(boundary.as_bytes(), body.as_bytes(), &mut fields);
-        let shown: Vec<_> = fields
+    fn check(content_type: &str, body: &str, expected: &str) {
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        let found = push(content_type.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
+        let mut shown: Vec<_> = fields
             .iter()
-            .map(|field| format!("{}={}", field.name.escape_ascii(), field.value.escape_ascii()))
+            .map(|field| {
+                let name =
+                    if field.place == Place::Multipart { field.name } else { field.place.text().as_bytes() };
+                format!("{}={}", name.escape_ascii(), field.value.escape_ascii())
+            })
             .collect();
-        assert_eq!(format!("{}{}", shown.join(" "), if found { "" } else { "!" }), expected, "{body:?}");
+        shown.extend(anomalies.iter().map(|anomaly| format!("!{anomaly}")));
+        assert_eq!(format!("{}{}", shown.join(" "), if found { "" } else { "NONE" }), expected, "{body:?}");
     }
 
+    const TYPE: &str = "multipart/form-data; boundary=b";
     const DISPOSITION: &str = "Content-Disposition: form-data; name=";
 
     #[test]
     fn parts() {
-        check(
-            "b",
-            &format!(
-                "--b\r\n{DISPOSITION}\"a\"\r\n\r\n1\r\n--b\r\n{DISPOSITION}c\r\n\r\n2\r\n3\r\n--b--\r\n"
-            ),
-            r"a=1 c=2\r\n3",
+        let body =
+            format!("--b\r\n{DISPOSITION}\"a\"\r\n\r\n1\r\n--b\r\n{DISPOSITION}c\r\n\r\n2\r\n3\r\n--b--\r\n");
+        check(TYPE, &body, r"a=1 c=2\r\n3");
+        let body = format!(
+            "--b\r\n{DISPOSITION}\"f\"; filename=\"x;\\\".php\"\r\nContent-Type: x/y\r\n\r\n<?\r\n--b--"
         );
-        check("b", &format!("--b\n{DISPOSITION}\"a\"\n\n1\n--b--"), "a=1");
-        check("b", &format!("--b\r\n{DISPOSITION}\"a\"\r\n\r\ncut o"), "a=cut o");
+        check(TYPE, &body, r#"f.filename=x;\\\".php f=<?"#);
+        check(TYPE, "--b\r\nX-Odd: y\r\n\r\n1\r\n--b--", r".header=X-Odd: y =1");
+        check(TYPE, "no parts", "NONE");
+        check("multipart/form-data", "--\r\n", "NONE");
+    }
+
+    /// Case C32.
+    #[test]
+    fn boundaries_that_servers_read_differently() {
+        let part =
+            |boundary: &str| format!("--{boundary}\r\n{DISPOSITION}a\r\n\r\nEVIL\r\n--{boundary}--\r\n");
+        for content_type in [
+            "multipart/form-data; boundary=real",
+            "multipart/form-data; boundary=\"real\"",
+            "multipart/form-data;\tboundary=real",
+            "multipart/form-data; Boundary=real; charset=x",
+            "multipart/form-data; boundary = real",
+        ] {
+            check(content_type, &part("real"), "a=EVIL");
+        }
+        for content_type in [
+            "multipart/form-data; boundary*0=re;boundary*1=al",
+            "multipart/form-data; boundary*=utf-8''r%65al",
+        ] {
+            check(content_type, &part("real"), "a=EVIL");
+        }
+        for content_type in [
+            "multipart/form-data; boundary=real; boundary=fake",
+            "multipart/form-data; boundary=fake; boundary=real",
+            "multipart/form-data; boundary=fake; boundary*0=re;boundary*1=al",
+            "multipart/form-data; boundary=fake",
+        ] {
+            check(content_type, &part("real"), "a=EVIL !multipart-boundary-ambiguous");
+        }
+        check("multipart/form-data", &part("real"), "a=EVIL");
+    }
+
+    /// Case C32.
+    #[test]
+    fn line_ends_and_ends_that_servers_forgive() {
+        check(TYPE, &format!("--b\n{DISPOSITION}\"a\"\n\n1\n--b--"), "a=1");
+        check(TYPE, &format!("--b\r\n{DISPOSITION}\"a\"\r\n\r\ncut o"), "a=cut o !multipart-invalid");
+        check(TYPE, &format!("--b \r\n{DISPOSITION}a\r\n\r\n1--b2\r\n--bc\r\n--b--"), r"a=1--b2\r\n--bc");
         check(
-            "b",
+            TYPE,
             &format!(
-                "--b\r\n{DISPOSITION}\"f\"; filename=\"x;\\\".php\"\r\nContent-Type: x/y\r\n\r\n<?\r\n--b--"
+                "EVIL\r\n--b\r\n{DISPOSITION}a\r\n\r\n1\r\n--b--\r\n--b\r\n{DISPOSITION}c\r\n\r\n2\r\n--b--junk"
             ),
-            r#"f.filename=x;\\\".php f=<?"#,
+            r"body.text=EVIL\r\n a=1 c=2 body.text=junk !multipart-boundary-ambiguous",
         );
-        check("b", "--b\r\nX-Odd: y\r\n\r\n1\r\n--b--", r".header=X-Odd: y =1");
-        check("b", "no parts", "!");
-        check("", "--\r\n", "!");
+    }
+
+    /// Case C33.
+    #[test]
+    fn part_headers_that_servers_read_differently() {
+        let check = |headers: &str, value: &str, expected: &str| {
+            check(TYPE, &format!("--b\r\n{headers}\r\n\r\n{value}\r\n--b--"), expected);
+        };
+        let disposition = "Content-Disposition: form-data; name=f";
+        let odd = "!multipart-header-odd";
+        check(
+            &format!("{disposition}; filename*=UTF-8''sh%2ephp"),
+            "x",
+            &format!("f.filename=sh.php f=x {odd}"),
+        );
+        check(&format!("{disposition}; name=g"), "x", &format!("g=x {odd}"));
+        check(
+            &format!("conten\0t-extra: y\r\n{disposition}"),
+            "x",
+            &format!(r".header=conten\x00t-extra: y f=x {odd}"),
+        );
+        check("Content-Disposition: form-data;\r\n name=f", "x", &format!("f=x {odd}"));
+        check("Content_Disposition: form-data; name=f", "x", &format!("f=x {odd}"));
+        check(
+            &format!("{disposition}\r\nContent-Transfer-Encoding: base64"),
+            "RVZJ\r\nTA==",
+            r"f=RVZJ\r\nTA== f=EVIL",
+        );
+        check(
+            &format!("{disposition}\r\nContent-Transfer-Encoding: quoted-printable"),
+            "E=56I=\r\nL",
+            r"f=E=56I=\r\nL f=EVIL",
+        );
+        check(
+            &format!("{disposition}; filename=\"a.php\0.jpg\""),
+            "x",
+            &format!(r"f.filename=a.php\x00.jpg f=x {odd}"),
+        );
+        check("Content-Disposition: form-data; name=\"f", "x", "f=x");
     }
 
     #[test]
-    fn boundaries() {
-        for (line, expected) in [
-            ("multipart/form-data; boundary=abc", Some("abc")),
-            ("multipart/form-data; charset=x; Boundary=\"a;b\"; c=d", Some("a;b")),
-            ("multipart/form-data; boundary=a; boundary=b", Some("a")),
-            ("multipart/form-data", None),
-            ("multipart/form-data; boundary=", None),
-        ] {
-            assert_eq!(boundary(line.as_bytes()), expected.map(str::as_bytes), "{line}");
-        }
+    fn parts_in_parts() {
+        let inner = format!("--c\r\n{DISPOSITION}i\r\n\r\nEVIL\r\n--c--");
+        let body = format!(
+            "--b\r\n{DISPOSITION}o\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n{inner}\r\n--b--"
+        );
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
+        assert_eq!(fields.get(Place::Multipart, b"i").map(|field| field.value), Some(&b"EVIL"[..]));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_end(body in proptest::collection::vec(proptest::sample::select(b"-b\r\n:;=\"name\\".to_vec()), 0..80)) {
-            push(b"b", &body, &mut Fields::default());
-            boundary(&body);
+        fn any_bytes_end(body in proptest::collection::vec(proptest::sample::select(b"-b\r\n:;=\"name\\*'%".to_vec()), 0..80)) {
+            push(TYPE.as_bytes(), &body, &mut Fields::default(), &mut Anomalies::default());
+            push(&[b"a/b;boundary=", &body[..]].concat(), &body, &mut Fields::default(), &mut Anomalies::default());
         }
     }
 }

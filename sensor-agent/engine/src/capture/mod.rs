@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mark};
+use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mark, tcp};
 use zerocopy::FromBytes;
 
 use crate::time::Timestamp;
@@ -22,12 +22,20 @@ pub struct Segment<'a> {
     pub acknowledgement: u32,
     /// Sequence number of the first stream byte of this direction, if the tap saw the handshake.
     pub initial_sequence: Option<u32>,
+    /// Sequence number of the first stream byte of the other direction, if the tap saw the handshake.
+    pub peer_initial_sequence: Option<u32>,
     /// TCP flags, [`sensor_common::record::tcp`].
     pub flags: u8,
     /// Whether the packet arrived at the host (or left it).
     pub ingress: bool,
     /// Whether the kernel knows that the opener of the connection completed the handshake.
     pub handshake: bool,
+    /// Value of the timestamp option, if the connection agreed on timestamps and the segment has one.
+    pub timestamp: Option<u32>,
+    /// Whether the segment is signed (RFC 2385); who did not ask for that ignores it.
+    pub signed: bool,
+    /// Urgent pointer, if the URG flag is set.
+    pub urgent: Option<u16>,
     /// Bytes on the wire: `payload.len() <= wire_len`; the difference was not captured.
     pub wire_len: u32,
     /// Interface index.
@@ -81,16 +89,21 @@ pub fn decode(record: &[u8]) -> Result<Segment<'_>, RecordError> {
         return Err(RecordError::Oversized);
     }
     let payload = rest.get(..header.captured_len as usize).ok_or(RecordError::Cut)?;
+    let marked = |mark| header.marks & mark != 0;
     Ok(Segment {
         time: Timestamp::from_nanos(header.time_ns),
         source: endpoint(header.ip_version, header.source, header.source_port)?,
         destination: endpoint(header.ip_version, header.destination, header.destination_port)?,
         sequence: header.sequence,
         acknowledgement: header.acknowledgement,
-        initial_sequence: (header.marks & mark::INITIAL_SEQUENCE != 0).then_some(header.initial_sequence),
+        initial_sequence: marked(mark::INITIAL_SEQUENCE).then_some(header.initial_sequence),
+        peer_initial_sequence: marked(mark::INITIAL_SEQUENCE).then_some(header.peer_initial_sequence),
         flags: header.tcp_flags,
         ingress: ingress(header.direction)?,
-        handshake: header.marks & mark::HANDSHAKE != 0,
+        handshake: marked(mark::HANDSHAKE),
+        timestamp: (marked(mark::TIMESTAMP) && marked(mark::TIMESTAMPS_AGREED)).then_some(header.timestamp),
+        signed: marked(mark::MD5_SIGNATURE),
+        urgent: (header.tcp_flags & tcp::URG != 0).then_some(header.urgent_pointer),
         wire_len: header.payload_len,
         interface: header.interface,
         payload,

@@ -2,6 +2,7 @@
 
 use sensor_common::record::tcp;
 
+use super::acceptance;
 use super::exchange::Exchange;
 use super::half::{Half, Tools};
 use super::settings::Settings;
@@ -66,12 +67,19 @@ impl Connection {
     pub(super) fn take(&mut self, from: Side, segment: &Segment<'_>, shared: &mut Shared) -> Progress {
         self.last_seen = self.last_seen.max(segment.time);
         self.exchange.handshake |= segment.handshake;
-        if segment.flags & tcp::ACK != 0 && segment.flags & tcp::RST == 0 {
-            self.acknowledge(from.other(), segment, shared);
+        let is_reset = segment.flags & tcp::RST != 0;
+        let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_ref());
+        let ignored = if is_reset { None } else { acceptance::ignored(segment, sender, receiver) };
+        match ignored {
+            Some(reason) => reason.count(&mut shared.worker.counters),
+            None if segment.flags & tcp::ACK != 0 && !is_reset => {
+                self.acknowledge(from.other(), segment, shared);
+            }
+            None => {}
         }
         let half = self.halves[from.index()]
             .get_or_insert_with(|| Half::new(segment.initial_sequence, segment.sequence, &shared.settings));
-        if segment.flags & tcp::RST != 0 {
+        if is_reset {
             return reset(half, segment, shared);
         }
         let exchange = &mut self.exchange;
@@ -80,11 +88,12 @@ impl Connection {
             exchange.note_payload(from, segment.ingress);
         }
         let fin = segment.flags & tcp::FIN != 0;
-        let Segment { sequence, payload, wire_len, .. } = *segment;
-        half.take(
-            Piece { sequence, payload, wire_len, fin },
-            &mut tools(exchange, shared, from, segment.time),
-        );
+        let Segment { sequence, payload, wire_len, urgent, .. } = *segment;
+        let piece = Piece { sequence, payload, wire_len, fin, urgent, ignored: ignored.is_some() };
+        if !piece.ignored {
+            half.note_timestamp(&piece, segment.timestamp);
+        }
+        half.take(piece, &mut tools(exchange, shared, from, segment.time));
         shared.worker.verify(exchange, segment.time);
         let ended = |half: &Option<Half>| half.as_ref().is_some_and(|half| half.stream.is_ended());
         if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
@@ -124,10 +133,11 @@ impl Connection {
 
     fn acknowledge(&mut self, side: Side, segment: &Segment<'_>, shared: &mut Shared) {
         if let Some(half) = &mut self.halves[side.index()] {
-            half.acknowledge(
-                segment.acknowledgement,
-                &mut tools(&mut self.exchange, shared, side, segment.time),
-            );
+            let mut tools = tools(&mut self.exchange, shared, side, segment.time);
+            half.acknowledge(segment.acknowledgement, &mut tools);
+            if segment.wire_len > 0 {
+                half.answered(&mut tools);
+            }
         }
     }
 }

@@ -16,8 +16,12 @@ pub(super) struct OpenRequest {
     pub(super) number: u64,
     pub(super) body: Vec<u8>,
     pub(super) trailer: Vec<u8>,
+    /// Text of chunk extensions.
+    pub(super) extension: Vec<u8>,
     pub(super) findings: Vec<Finding>,
     pub(super) inspected: bool,
+    /// Whether it stood in another request's body.
+    pub(super) embedded: bool,
 }
 
 impl OpenRequest {
@@ -30,6 +34,7 @@ impl OpenRequest {
             + headers
             + self.body.capacity()
             + self.trailer.capacity()
+            + self.extension.capacity()
             + findings
     }
 }

@@ -3,18 +3,24 @@
 //! A hole that is given up for lack of time or space is a guess: an attacker can leave one open until patience ends, and
 //! fill it then. So the state before the guess is parked, and taken back if the hole is filled after all.
 
+use super::acceptance::is_newer;
+use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::Inspector;
+use super::readings::{self, Known};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::flow::Side;
 use crate::http::anomaly::Anomaly;
 use crate::http::reader::{Reader, Scratch};
-use crate::stream::{Chunk, Outcome, Piece, Stream};
+use crate::stream::{Chunk, Conflict, Outcome, Piece, Pushed, Stream};
 use crate::time::Timestamp;
 
 /// A first segment this far from the stream's start belongs to a connection that was forgotten.
 const FAR: i64 = 256 * 1024;
+
+/// How often the readings of one history are inspected before its end: each new contradiction may ask for it.
+const MAX_INSPECTIONS: u32 = 4;
 
 /// What a half works with.
 #[derive(Debug)]
@@ -35,8 +41,24 @@ pub(super) struct Half {
     pub(super) stream: Stream,
     reader: Reader,
     parked: Option<Box<Parked>>,
+    /// Offset behind all that the sender sent, FIN included.
+    pub(super) sent: i64,
+    /// Timestamp of the last segment that the receiver took it from.
+    pub(super) recent_timestamp: Option<u32>,
+    disputes: Disputes,
     /// Whether somebody looks after the hole.
     pub(super) watched: bool,
+}
+
+/// What was done about the readings of the stream's history.
+#[derive(Debug, Default)]
+struct Disputes {
+    /// Whether a message starts where the history does.
+    at_message: bool,
+    /// What was disputed when the readings were inspected last.
+    inspected: (usize, usize),
+    inspections: u32,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -49,9 +71,14 @@ struct Parked {
 impl Half {
     /// A direction whose first segment has the sequence number `sequence`.
     pub(super) fn new(initial: Option<u32>, sequence: u32, settings: &Settings) -> Self {
+        let mut stream = Stream::starting_at(initial.unwrap_or(sequence));
+        stream.remember(settings.max_history_bytes);
         Self {
             initial,
-            stream: Stream::starting_at(initial.unwrap_or(sequence)),
+            stream,
+            sent: 0,
+            recent_timestamp: None,
+            disputes: Disputes::default(),
             reader: Reader::new(initial.is_some(), settings.max_head_bytes),
             parked: None,
             watched: false,
@@ -64,18 +91,40 @@ impl Half {
         if tools.exchange.tunnel {
             self.reader.become_tunnel();
         }
+        self.prepare_history(tools);
         let fresh = self.stream.position() == 0;
-        let (outcome, conflict) = self.run(tools, |stream, out| stream.push(piece, out));
-        count(outcome, &mut tools.worker.counters);
-        if conflict {
-            tools.worker.counters.overlap_conflicts += 1;
-            self.reader.note(Anomaly::OverlapConflict);
-        }
-        if outcome == Outcome::Queued {
+        self.sent = self.sent.max(self.stream.offset(piece.sequence) + piece_len(&piece));
+        let pushed = self.run(tools, |stream, out| stream.push(piece, out));
+        count(pushed.outcome, &mut tools.worker.counters);
+        self.note_conflict(pushed, &mut tools.worker.counters);
+        if pushed.outcome == Outcome::Queued {
             if fresh && self.stream.hole_len() > FAR {
                 self.give_up_hole(tools);
             }
             self.enforce_limits(tools);
+        }
+        if self.reader.is_between_messages() && self.stream.is_settled() {
+            self.inspect_readings(false, tools);
+        }
+    }
+
+    /// Notes the timestamp of a segment that brings something new, if the receiver does (RFC 7323 section 4.3).
+    pub(super) fn note_timestamp(&mut self, piece: &Piece<'_>, timestamp: Option<u32>) {
+        let is_news = self.stream.offset(piece.sequence) + piece_len(piece) > self.stream.position();
+        if let Some(sent) = timestamp
+            && is_news
+            && self.stream.is_acknowledged(piece.sequence)
+            && is_newer(sent, self.recent_timestamp)
+        {
+            self.recent_timestamp = Some(sent);
+        }
+    }
+
+    /// The other end has answered: what is complete needs no memory any more.
+    pub(super) fn answered(&mut self, tools: &mut Tools<'_>) {
+        self.inspect_readings(true, tools);
+        if self.reader.is_between_messages() {
+            self.forget(tools);
         }
     }
 
@@ -92,6 +141,7 @@ impl Half {
         if !self.stream.has_hole() {
             return;
         }
+        self.inspect_readings(true, tools);
         tools.worker.counters.holes_given_up += 1;
         if self.parked.is_none() {
             let open = tools.exchange.open.as_ref().filter(|_| tools.exchange.client == Some(tools.from));
@@ -104,6 +154,8 @@ impl Half {
 
     /// Ends the direction: what is incomplete is inspected as far as it came.
     pub(super) fn end(&mut self, tools: &mut Tools<'_>) {
+        self.inspect_readings(true, tools);
+        self.forget(tools);
         let mut inspector =
             Inspector::new(tools.worker, tools.exchange, tools.settings, tools.from, tools.time);
         self.reader.end(tools.scratch, &mut inspector);
@@ -137,10 +189,66 @@ impl Half {
         }
     }
 
+    /// Before bytes come: whose are remembered, and where.
+    fn prepare_history(&mut self, tools: &mut Tools<'_>) {
+        if tools.exchange.tunnel || tools.exchange.client == Some(tools.from.other()) {
+            self.forget(tools);
+            return self.stream.remember(0);
+        }
+        if self.stream.is_history_full() && !self.stream.wants_memory() && self.reader.is_between_messages() {
+            tools.worker.counters.histories_full += 1;
+            self.inspect_readings(true, tools);
+            self.forget(tools);
+        }
+        if self.stream.disputed().1 == 0 {
+            self.disputes.at_message = self.reader.is_between_messages();
+        }
+        if self.stream.wants_memory() {
+            self.stream.lend(tools.worker.lend());
+        }
+    }
+
+    fn forget(&mut self, tools: &mut Tools<'_>) {
+        tools.worker.take_memory(self.stream.forget());
+        self.disputes.inspected = (0, 0);
+        self.disputes.inspections = 0;
+        self.disputes.known.clear();
+    }
+
+    fn note_conflict(&mut self, pushed: Pushed, counters: &mut Counters) {
+        let Some(conflict) = pushed.conflict else { return };
+        counters.overlap_conflicts += 1;
+        counters.overlaps_dropped += u64::from(!pushed.kept);
+        // What contradicts a request that is over is said of its readings, not of the next request.
+        if conflict == Conflict::Queued
+            || pushed.outcome != Outcome::Old
+            || !self.reader.is_between_messages()
+        {
+            self.reader.note(Anomaly::OverlapConflict);
+        }
+    }
+
+    /// Inspects what the stream may have said instead, if that has changed. `last` says that there may be no other time.
+    fn inspect_readings(&mut self, last: bool, tools: &mut Tools<'_>) {
+        let disputed = self.stream.disputed();
+        if disputed.0 == 0 || disputed == self.disputes.inspected || tools.settings.max_readings == 0 {
+            return;
+        }
+        if !last && self.disputes.inspections >= MAX_INSPECTIONS {
+            tools.worker.counters.readings_skipped += 1;
+            return;
+        }
+        self.disputes.inspections += 1;
+        self.disputes.inspected = disputed;
+        let (as_read, readings) = (self.stream.as_read(), self.stream.readings(tools.settings.max_readings));
+        let Disputes { at_message, known, .. } = &mut self.disputes;
+        readings::inspect(&as_read, &readings, *at_message, known, tools);
+    }
+
     fn enforce_limits(&mut self, tools: &mut Tools<'_>) {
         let limits = tools.settings;
         while self.stream.has_hole()
-            && (self.stream.memory() > limits.max_stream_bytes
+            && (self.stream.queue_memory() > limits.max_stream_bytes
                 || self.stream.queued_pieces() > limits.max_stream_segments)
         {
             tools.worker.counters.queue_overflows += 1;
@@ -159,6 +267,7 @@ impl Half {
         let (reader, scratch) = (&mut self.reader, &mut *tools.scratch);
         step(&mut self.stream, &mut |chunk| match chunk {
             Chunk::Data(data) => reader.data(data, scratch, &mut inspector),
+            Chunk::Urgent => inspector.urgent(),
             Chunk::Gap(bytes) => {
                 inspector.gap(bytes);
                 reader.gap(bytes, scratch, &mut inspector);
@@ -168,9 +277,14 @@ impl Half {
     }
 }
 
-fn count(outcome: Outcome, counters: &mut super::counters::Counters) {
+/// Length of a piece in sequence numbers.
+fn piece_len(piece: &Piece<'_>) -> i64 {
+    i64::from(piece.wire_len) + i64::from(piece.fin)
+}
+
+fn count(outcome: Outcome, counters: &mut Counters) {
     let counter = match outcome {
-        Outcome::Delivered | Outcome::Empty => return,
+        Outcome::Delivered | Outcome::Empty | Outcome::Ignored => return,
         Outcome::Queued => &mut counters.segments_queued,
         Outcome::Old => &mut counters.segments_old,
         Outcome::Ended => &mut counters.segments_after_end,

@@ -1,8 +1,10 @@
 //! Listens to the readers of a connection and hands what they read to the detector.
 
-use super::exchange::Exchange;
+use super::bodies::Context;
+use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
 use super::worker::Worker;
+use crate::body::nested;
 use crate::detect::Phase;
 use crate::flow::Side;
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -42,6 +44,15 @@ impl<'a> Inspector<'a> {
         self.exchange.missed[self.from.index()] += bytes;
     }
 
+    fn inspect_body(&mut self, open: &mut OpenRequest) {
+        let (settings, time) = (self.settings, self.time);
+        self.worker.inspect_body(open, &mut Context { exchange: self.exchange, settings, time });
+    }
+
+    pub(super) fn urgent(&mut self) {
+        self.worker.counters.urgent_bytes += 1;
+    }
+
     /// Notes who is the client, and what the response will answer.
     fn begin(&mut self, request: &Request) -> u64 {
         let exchange = &mut *self.exchange;
@@ -73,6 +84,7 @@ impl Sink for Inspector<'_> {
         findings.clear();
         worker.fields.clear();
         push_head(request, &mut worker.fields);
+        nested::expand(&mut worker.fields);
         worker.detect(Phase::Head, request, &mut findings);
         if !findings.is_empty() {
             worker.decide(self.exchange, request, number, &findings, 0, self.time);
@@ -125,14 +137,26 @@ impl Sink for Inspector<'_> {
         self.worker.counters.body_uninspected_bytes += rest.len() as u64;
         if !rest.is_empty() && !open.inspected {
             open.request.anomalies.insert(Anomaly::BodyTooLong);
-            self.worker.inspect_body(
-                self.exchange,
-                &mut open,
-                self.settings.max_decoded_body_bytes,
-                self.time,
-            );
+            self.inspect_body(&mut open);
         }
         self.exchange.open = Some(open);
+    }
+
+    fn request_extension(&mut self, data: &[u8]) {
+        let Some(open) = &mut self.exchange.open else { return };
+        let taken = data.len().min(MAX_TRAILER.saturating_sub(open.extension.len()));
+        open.extension.extend_from_slice(&data[..taken]);
+        self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
+    }
+
+    fn other_reading(&mut self, request: &mut Request, body: &[u8]) {
+        self.worker.counters.other_readings += 1;
+        let (settings, time) = (self.settings, self.time);
+        self.worker.inspect_other(request, body, &mut Context { exchange: self.exchange, settings, time });
+    }
+
+    fn encrypted(&mut self) {
+        self.worker.counters.encrypted_connections += 1;
     }
 
     fn request_trailer(&mut self, data: &[u8]) {
@@ -147,12 +171,7 @@ impl Sink for Inspector<'_> {
         let Some(mut open) = self.exchange.open.take() else { return };
         open.request.anomalies.merge(anomalies);
         if !open.inspected {
-            self.worker.inspect_body(
-                self.exchange,
-                &mut open,
-                self.settings.max_decoded_body_bytes,
-                self.time,
-            );
+            self.inspect_body(&mut open);
         }
         self.worker.give_back(open);
     }

@@ -1,13 +1,20 @@
 //! The façade: records in, commands out.
 
+mod acceptance;
 mod blocks;
+mod bodies;
 mod command;
 mod connection;
 mod counters;
 mod exchange;
 mod half;
 mod inspect;
+mod readings;
 mod settings;
+#[cfg(test)]
+mod smuggling_tests;
+#[cfg(test)]
+mod stream_tests;
 mod summary;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,11 @@ pub struct Settings {
     pub max_stream_bytes: usize,
     /// Segments of out-of-order data kept for one direction of a flow (`queue_overflows`).
     pub max_stream_segments: usize,
+    /// Bytes of a client's unanswered requests that are remembered, to tell segments that contradict them
+    /// (`histories_full`). 0 remembers none.
+    pub max_history_bytes: usize,
+    /// Other readings that are inspected when segments contradict each other (`readings`). 0 inspects none.
+    pub max_readings: usize,
     /// A hole in a stream is given up after this time without progress (`holes_given_up`).
     pub hole_patience: Duration,
     /// Bytes of a message head that are kept and inspected (`heads_too_long`).
@@ -35,6 +40,8 @@ impl Default for Settings {
             flow_idle: Duration::from_secs(600),
             max_stream_bytes: 256 * 1024,
             max_stream_segments: 1024,
+            max_history_bytes: 64 * 1024,
+            max_readings: 4,
             hole_patience: Duration::from_secs(1),
             max_head_bytes: 64 * 1024,
             max_pipelined: 128,

@@ -84,14 +84,15 @@ fn finding(field: &str) -> Finding {
 /// >> cut 7 text              the next bytes, of which the tap captured all but the last 7
 /// >> fin   >> rst   >> rst 3 end of the stream; reset, at the exact sequence number or off by 3
 /// >> isn 99                  a new connection between the same endpoints
+/// with ack=5 ts=7 urg=3 md5  about the next segment: acknowledges 5 more than there was, and so on
 /// port 99                    from here on with another client port
 /// wait 1500                  milliseconds
 /// ```
-struct Dialog {
-    settings: Settings,
-    action: Action,
-    marks: u8,
-    client_isn: u32,
+pub(super) struct Dialog {
+    pub(super) settings: Settings,
+    pub(super) action: Action,
+    pub(super) marks: u8,
+    pub(super) client_isn: u32,
 }
 
 impl Default for Dialog {
@@ -110,6 +111,7 @@ struct Script {
     marks: u8,
     initial: [u32; 2],
     next: [u32; 2],
+    with: RecordHeader,
     port: u16,
     now: Duration,
 }
@@ -117,7 +119,7 @@ struct Script {
 impl Dialog {
     /// What was seen, and what was commanded, in order; the counters that matter can be asked for.
     #[track_caller]
-    fn run(self, script: &str) -> (Vec<String>, Stats) {
+    pub(super) fn run(self, script: &str) -> (Vec<String>, Stats) {
         let mut state = self.script();
         for line in script.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
             state.step(line);
@@ -139,7 +141,15 @@ impl Dialog {
         engine.shared.worker.seam.action = Some(self.action);
         let initial = [self.client_isn, 0xffff_ff00];
         let now = Duration::from_secs(100);
-        Script { engine, marks: self.marks, initial, next: initial, port: 4000, now }
+        Script {
+            engine,
+            marks: self.marks,
+            initial,
+            next: initial,
+            with: RecordHeader::default(),
+            port: 4000,
+            now,
+        }
     }
 
     #[track_caller]
@@ -165,6 +175,7 @@ impl Script {
         match word {
             ">>" => self.say(0, rest),
             "<<" => self.say(1, rest),
+            "with" => rest.split(' ').for_each(|word| self.with(word)),
             "port" => {
                 self.port = rest.parse().unwrap();
                 self.next = self.initial;
@@ -174,6 +185,24 @@ impl Script {
                 self.engine.handle_timeout(Timestamp::default() + self.now);
             }
             _ => panic!("`{line}`"),
+        }
+    }
+
+    fn with(&mut self, word: &str) {
+        let (name, value) = word.split_once('=').unwrap_or((word, "0"));
+        let value: i32 = value.parse().unwrap();
+        match name {
+            "ack" => self.with.acknowledgement = value.cast_unsigned(),
+            "ts" => {
+                self.with.timestamp = value.cast_unsigned();
+                self.with.marks |= mark::TIMESTAMP | mark::TIMESTAMPS_AGREED;
+            }
+            "urg" => {
+                self.with.urgent_pointer = value as u16;
+                self.with.tcp_flags |= tcp::URG;
+            }
+            "md5" => self.with.marks |= mark::MD5_SIGNATURE,
+            _ => panic!("`{word}`"),
         }
     }
 
@@ -218,6 +247,7 @@ impl Script {
 
     fn send(&mut self, side: usize, sequence: u32, payload: &[u8], missing: usize, tcp_flags: u8) {
         let ends = [(mapped([10, 0, 0, 9]), self.port), (mapped([10, 0, 0, 1]), 80)];
+        let with = std::mem::take(&mut self.with);
         let header = RecordHeader {
             time_ns: self.now.as_nanos() as u64,
             source: ends[side].0,
@@ -225,15 +255,16 @@ impl Script {
             destination: ends[1 - side].0,
             destination_port: ends[1 - side].1,
             sequence,
-            acknowledgement: self.next[1 - side],
+            acknowledgement: self.next[1 - side].wrapping_add(with.acknowledgement),
             initial_sequence: self.initial[side],
+            peer_initial_sequence: self.initial[1 - side],
             payload_len: (payload.len() + missing) as u32,
             captured_len: payload.len() as u32,
-            tcp_flags,
+            tcp_flags: tcp_flags | with.tcp_flags,
             direction: if side == 0 { INGRESS } else { EGRESS },
             ip_version: 4,
-            marks: self.marks,
-            ..RecordHeader::default()
+            marks: self.marks | with.marks,
+            ..with
         };
         self.engine.handle_record(&[header.as_bytes(), payload].concat());
     }
@@ -258,7 +289,7 @@ impl Script {
     }
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.chars();
     while let Some(character) = rest.next() {
@@ -266,7 +297,12 @@ fn unescape(text: &str) -> Vec<u8> {
             (_, true) => match rest.next().unwrap() {
                 'r' => bytes.push(b'\r'),
                 'n' => bytes.push(b'\n'),
+                't' => bytes.push(b'\t'),
                 '0' => bytes.push(0),
+                'x' => {
+                    let digits: String = rest.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).unwrap());
+                }
                 other => panic!("\\{other}"),
             },
             _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -276,13 +312,13 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 #[track_caller]
-fn check(script: &str, expected: &[&str]) {
+pub(super) fn check(script: &str, expected: &[&str]) {
     Dialog::default().check(script, expected);
 }
 
-const ATTACK: &str = r"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n";
-const FOUND: [&str; 3] = ["GET /?q=EVIL", "BLOCK 10.0.0.9 SQL_INJECTION evil", "REPORT 0 query.q"];
-const GOOD: &str = r"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+pub(super) const ATTACK: &str = r"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n";
+pub(super) const FOUND: [&str; 3] = ["GET /?q=EVIL", "BLOCK 10.0.0.9 SQL_INJECTION evil", "REPORT 0 query.q"];
+pub(super) const GOOD: &str = r"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 #[test]
 fn an_attack_in_the_head_is_blocked_then_reported() {
@@ -335,7 +371,7 @@ fn one_byte_segments_in_any_order() {
 
 #[test]
 fn retransmissions_are_read_once() {
-    check(&format!(">> @0 {ATTACK}\n>> @0 {ATTACK}\n>> @3 x"), &FOUND);
+    check(&format!(">> @0 {ATTACK}\n>> @0 {ATTACK}\n>> @4 /?q=E"), &FOUND);
 }
 
 #[test]

@@ -8,13 +8,11 @@ use super::blocks::RecentBlocks;
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
 use super::{Block, Command, Report, RequestSummary};
-use crate::body;
-use crate::body::coding::{Decoded, Decoder, is_coded};
+use crate::body::coding::Decoder;
 use crate::detect::{Detector, Part, Phase};
 use crate::field::Fields;
 use crate::finding::Finding;
 use crate::flow::Side;
-use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::message::Request;
 use crate::policy::{Action, Policy, Verdict};
 use crate::time::Timestamp;
@@ -34,10 +32,11 @@ pub(super) struct Worker {
     pub(super) counters: Counters,
     pub(super) commands: VecDeque<Command>,
     pub(super) fields: Fields,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     pub(super) findings: Vec<Finding>,
     #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     pub(super) spare: Vec<Box<OpenRequest>>,
+    spare_bytes: Vec<Vec<u8>>,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -54,6 +53,7 @@ impl Worker {
             decoder: Decoder::default(),
             findings: Vec::new(),
             spare: Vec::new(),
+            spare_bytes: Vec::new(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -169,39 +169,22 @@ impl Worker {
             open.body.clear();
             open.trailer.clear();
             open.findings.clear();
-            open.inspected = false;
+            open.extension.clear();
+            (open.inspected, open.embedded) = (false, false);
             self.spare.push(open);
         }
     }
 
-    pub(super) fn inspect_body(
-        &mut self,
-        exchange: &mut Exchange,
-        open: &mut OpenRequest,
-        max_decoded: usize,
-        time: Timestamp,
-    ) {
-        open.inspected = true;
-        self.fields.clear();
-        let mut anomalies = Anomalies::NONE;
-        let coding = open.request.header("content-encoding").filter(|coding| is_coded(coding));
-        let body = match coding {
-            None => &open.body,
-            Some(codings) => {
-                self.counters.body_encoded += 1;
-                let (decoded, body) = self.decoder.decode(codings, &open.body, max_decoded);
-                self.counters.body_undecoded += u64::from(decoded != Decoded::Whole);
-                anomalies.extend(decoding_anomaly(decoded));
-                body
-            }
-        };
-        anomalies.merge(body::push_body(&open.request, body, &mut self.fields));
-        anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
-        self.counters.anomalies += u64::from(anomalies.len());
-        open.request.anomalies.merge(anomalies);
-        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
-        if open.findings.len() > new {
-            self.decide(exchange, &open.request, open.number, &open.findings, new, time);
+    /// Memory for a stream's history.
+    pub(super) fn lend(&mut self) -> Vec<u8> {
+        self.spare_bytes.pop().unwrap_or_default()
+    }
+
+    /// Takes memory of a stream's history back.
+    pub(super) fn take_memory(&mut self, mut memory: Vec<u8>) {
+        if self.spare_bytes.len() < MAX_SPARE && (1..=MAX_SPARE_BODY).contains(&memory.capacity()) {
+            memory.clear();
+            self.spare_bytes.push(memory);
         }
     }
 }
@@ -213,14 +196,5 @@ fn reason(verdict: &Verdict, findings: &[Finding]) -> String {
     match best {
         Some(finding) => format!("{} {}", verdict.class, finding.rule.id),
         None => verdict.class.to_string(),
-    }
-}
-
-fn decoding_anomaly(decoded: Decoded) -> Option<Anomaly> {
-    match decoded {
-        Decoded::Whole => None,
-        Decoded::Part | Decoded::Unknown => Some(Anomaly::BodyEncoded),
-        Decoded::Limited => Some(Anomaly::BodyTooLong),
-        Decoded::Bomb => Some(Anomaly::BodyBomb),
     }
 }

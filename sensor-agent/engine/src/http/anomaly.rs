@@ -3,8 +3,22 @@
 
 use std::fmt;
 
+/// What an oddity says about who sent the message. A severe one is hardly ever an accident: detection makes a finding of
+/// it (class INPUT_VALIDATION, request smuggling); an ambiguous one supports other findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grade {
+    /// The message keeps to the standard; the name says what the sensor could not see.
+    Compliant,
+    /// Against the standard, and usual.
+    Acceptable,
+    /// Two programs may understand the message differently; careless clients send such.
+    Ambiguous,
+    /// Two programs will understand the message differently, and no ordinary client sends it.
+    Severe,
+}
+
 macro_rules! anomalies {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $grade:ident;)*) => {
         /// One oddity.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -19,89 +33,139 @@ macro_rules! anomalies {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
+
+            /// How much it says about the sender.
+            #[must_use]
+            pub const fn grade(self) -> Grade {
+                match self { $(Self::$variant => Grade::$grade),* }
+            }
         }
     };
 }
 
 anomalies! {
     /// Two Content-Length values that differ.
-    ContentLengthConflict = "content-length-conflict",
+    ContentLengthConflict = "content-length-conflict", Severe;
     /// The same Content-Length more than once.
-    ContentLengthRepeated = "content-length-repeated",
+    ContentLengthRepeated = "content-length-repeated", Ambiguous;
     /// Content-Length beside Transfer-Encoding (RFC 9112 section 6.3).
-    ContentLengthAndTransferEncoding = "content-length-and-transfer-encoding",
+    ContentLengthAndTransferEncoding = "content-length-and-transfer-encoding", Severe;
     /// Content-Length that is not a plain decimal number, or overflows.
-    ContentLengthInvalid = "content-length-invalid",
+    ContentLengthInvalid = "content-length-invalid", Severe;
     /// Transfer-Encoding other than known codings with `chunked` last and once.
-    TransferEncodingUnknown = "transfer-encoding-unknown",
+    TransferEncodingUnknown = "transfer-encoding-unknown", Severe;
     /// Transfer-Encoding in an HTTP/1.0 message.
-    TransferEncodingOnHttp10 = "transfer-encoding-on-http10",
+    TransferEncodingOnHttp10 = "transfer-encoding-on-http10", Severe;
     /// A header name that some servers take for a framing header: `Transfer_Encoding`.
-    FramingNameNearMiss = "framing-name-near-miss",
+    FramingNameNearMiss = "framing-name-near-miss", Severe;
     /// A chunk size that is not a plain hexadecimal number, or overflows.
-    ChunkSizeInvalid = "chunk-size-invalid",
+    ChunkSizeInvalid = "chunk-size-invalid", Severe;
     /// A chunk extension (RFC 9112 section 7.1.1); hardly any client sends one.
-    ChunkExtension = "chunk-extension",
+    ChunkExtension = "chunk-extension", Ambiguous;
     /// A chunk's data is not followed by a line end.
-    ChunkDataOverrun = "chunk-data-overrun",
+    ChunkDataOverrun = "chunk-data-overrun", Severe;
     /// A trailer field that must not be one: framing, routing, authentication (RFC 9110 section 6.5.1).
-    TrailerForbidden = "trailer-forbidden",
+    TrailerForbidden = "trailer-forbidden", Severe;
     /// A line that ends in LF alone.
-    BareLf = "bare-lf",
+    BareLf = "bare-lf", Acceptable;
     /// CR without LF in a head.
-    BareCr = "bare-cr",
+    BareCr = "bare-cr", Severe;
     /// A header continued on the next line (RFC 9112 section 5.2).
-    ObsFold = "obs-fold",
+    ObsFold = "obs-fold", Ambiguous;
     /// A NUL byte in a head.
-    NulByte = "nul-byte",
+    NulByte = "nul-byte", Severe;
     /// A header line without a colon.
-    HeaderWithoutColon = "header-without-colon",
+    HeaderWithoutColon = "header-without-colon", Ambiguous;
     /// White space before a header's colon.
-    SpaceBeforeColon = "space-before-colon",
+    SpaceBeforeColon = "space-before-colon", Ambiguous;
     /// A header name that is no token, or empty.
-    HeaderNameInvalid = "header-name-invalid",
+    HeaderNameInvalid = "header-name-invalid", Ambiguous;
     /// White space before the first header.
-    SpaceBeforeHeaders = "space-before-headers",
+    SpaceBeforeHeaders = "space-before-headers", Ambiguous;
     /// More than one Host header.
-    DuplicateHost = "duplicate-host",
+    DuplicateHost = "duplicate-host", Ambiguous;
     /// HTTP/1.1 without a Host header.
-    MissingHost = "missing-host",
+    MissingHost = "missing-host", Ambiguous;
     /// A Host header with bytes that no host has, or other than the target's authority.
-    HostInvalid = "host-invalid",
+    HostInvalid = "host-invalid", Ambiguous;
     /// A request line other than method, space, target, space, version.
-    RequestLineInvalid = "request-line-invalid",
+    RequestLineInvalid = "request-line-invalid", Ambiguous;
     /// Raw white space, control characters or bytes above 0x7f in the target.
-    TargetInvalid = "target-invalid",
+    TargetInvalid = "target-invalid", Acceptable;
     /// A version other than HTTP/1.0 and HTTP/1.1.
-    VersionInvalid = "version-invalid",
+    VersionInvalid = "version-invalid", Ambiguous;
     /// More headers than are kept.
-    TooManyHeaders = "too-many-headers",
+    TooManyHeaders = "too-many-headers", Ambiguous;
     /// A head longer than is kept; its beginning was inspected.
-    HeadTooLong = "head-too-long",
+    HeadTooLong = "head-too-long", Acceptable;
     /// Bytes went by unseen inside the message.
-    Gap = "gap",
+    Gap = "gap", Compliant;
     /// The message ended before it was complete.
-    Incomplete = "incomplete",
+    Incomplete = "incomplete", Compliant;
     /// A body on a method that has none as a rule.
-    UnexpectedBody = "unexpected-body",
+    UnexpectedBody = "unexpected-body", Ambiguous;
     /// Bytes where a message should start that start none.
-    NotHttp = "not-http",
+    NotHttp = "not-http", Ambiguous;
     /// Overlapping segments with different content.
-    OverlapConflict = "overlap-conflict",
+    OverlapConflict = "overlap-conflict", Ambiguous;
     /// The body was longer than is inspected.
-    BodyTooLong = "body-too-long",
+    BodyTooLong = "body-too-long", Compliant;
     /// The body is compressed in a way that is not inspected.
-    BodyEncoded = "body-encoded",
+    BodyEncoded = "body-encoded", Acceptable;
     /// Decompression stopped at a limit.
-    BodyBomb = "body-bomb",
+    BodyBomb = "body-bomb", Ambiguous;
     /// A JSON body that does not parse to its end.
-    JsonInvalid = "json-invalid",
+    JsonInvalid = "json-invalid", Acceptable;
     /// A multipart body without a usable boundary, or that does not follow it.
-    MultipartInvalid = "multipart-invalid",
+    MultipartInvalid = "multipart-invalid", Ambiguous;
     /// A parameter separator that some servers follow and others do not: `;` in a query.
-    QuerySemicolon = "query-semicolon",
+    QuerySemicolon = "query-semicolon", Acceptable;
     /// The body's content is not what Content-Type says.
-    ContentTypeMismatch = "content-type-mismatch",
+    ContentTypeMismatch = "content-type-mismatch", Acceptable;
+    /// A framing header that only some servers see: behind a bare CR, a NUL or a fold in another header.
+    FramingHeaderHidden = "framing-header-hidden", Severe;
+    /// A chunk extension that is long, or has line ends or quotes that could hide one.
+    ChunkExtensionInvalid = "chunk-extension-invalid", Severe;
+    /// A line of the chunked coding that ends in LF alone, or has a CR inside.
+    ChunkLineEnd = "chunk-line-end", Severe;
+    /// A line in the trailer section that is no field.
+    TrailerInvalid = "trailer-invalid", Severe;
+    /// An Expect header other than `100-continue`; servers differ about waiting for the body.
+    ExpectInvalid = "expect-invalid", Severe;
+    /// A body that holds a request.
+    EmbeddedRequest = "embedded-request", Ambiguous;
+    /// More than one Content-Type, or one that names several types.
+    ContentTypeRepeated = "content-type-repeated", Ambiguous;
+    /// A header name that nearly reads Content-Type or Content-Encoding.
+    ContentNameNearMiss = "content-name-near-miss", Ambiguous;
+    /// A charset in which an attack does not look like text: UTF-7, UTF-16, EBCDIC.
+    CharsetUnusual = "charset-unusual", Ambiguous;
+    /// A multipart boundary that two parsers read differently.
+    BoundaryAmbiguous = "multipart-boundary-ambiguous", Ambiguous;
+    /// A part's header that two parsers read differently: a name given twice, NUL bytes, folded lines, `filename*`.
+    PartHeaderOdd = "multipart-header-odd", Ambiguous;
+    /// A JSON object with the same key twice.
+    JsonDuplicateKey = "json-duplicate-key", Ambiguous;
+    /// JSON with comments, single quotes or control characters, which only lenient parsers take.
+    JsonNonstandard = "json-nonstandard", Acceptable;
+    /// An XML body that does not parse to its end.
+    XmlInvalid = "xml-invalid", Acceptable;
+    /// An XML document type declaration.
+    XmlDoctype = "xml-doctype", Acceptable;
+    /// An XML entity declaration; entities are never resolved.
+    XmlEntity = "xml-entity", Ambiguous;
+    /// A GraphQL document that does not parse to its end.
+    GraphQlInvalid = "graphql-invalid", Acceptable;
+    /// An HTTP/2 field that HTTP/1 would read as something else (RFC 9113 section 8.2): line ends, upper case, an empty name.
+    FieldInvalid = "http2-field-invalid", Severe;
+    /// An HTTP/2 field of one connection (RFC 9113 section 8.2.2): `transfer-encoding`, `connection`.
+    FieldOfConnection = "http2-field-of-connection", Severe;
+    /// HTTP/2 pseudo-header fields that are missing, repeated, unknown or late (RFC 9113 section 8.3).
+    PseudoHeaderInvalid = "http2-pseudo-header-invalid", Severe;
+    /// Content-Length other than the bytes of the HTTP/2 body (RFC 9113 section 8.1.1).
+    ContentLengthMismatch = "http2-content-length-mismatch", Severe;
+    /// HTTP/2 header fields that could not be decoded, because their beginning was not seen.
+    FieldsUndecoded = "http2-fields-undecoded", Compliant;
 }
 
 impl fmt::Display for Anomaly {
@@ -112,9 +176,9 @@ impl fmt::Display for Anomaly {
 
 /// A set of anomalies.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Anomalies(u64);
+pub struct Anomalies(u128);
 
-const _: () = assert!(Anomaly::ALL.len() <= u64::BITS as usize);
+const _: () = assert!(Anomaly::ALL.len() <= u128::BITS as usize);
 
 impl Anomalies {
     /// The empty set.
@@ -157,6 +221,12 @@ impl Anomalies {
         self.0.count_ones()
     }
 
+    /// The worst grade of a member.
+    #[must_use]
+    pub fn grade(self) -> Grade {
+        self.iter().map(Anomaly::grade).max().unwrap_or(Grade::Compliant)
+    }
+
     /// Those that are not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
@@ -188,5 +258,27 @@ impl Extend<Anomaly> for Anomalies {
 impl fmt::Debug for Anomalies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(Anomaly::name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_member_grades_the_set() {
+        let mut set = Anomalies::NONE;
+        assert_eq!(set.grade(), Grade::Compliant);
+        set.extend([Anomaly::BareLf, Anomaly::ContentLengthConflict, Anomaly::ObsFold]);
+        assert_eq!((set.grade(), set.len()), (Grade::Severe, 3));
+        assert!(set.iter().all(|anomaly| set.contains(anomaly)));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = Anomaly::ALL.iter().map(|anomaly| anomaly.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Anomaly::ALL.len());
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Step<'a> {
     NeedMore,
     /// Body bytes, and what follows them.
     Data(&'a [u8], &'a [u8]),
+    /// Text of a chunk extension as far as it came, with its line end, and what follows it.
+    Extension(&'a [u8], &'a [u8]),
     /// Bytes of the trailer section, with line ends, and what follows them.
     Trailer(&'a [u8], &'a [u8]),
     /// The body is complete; what follows it.
@@ -41,8 +43,15 @@ pub(super) struct Chunked {
     place: Place,
     /// Of the chunk: while in its size the value so far, while in its data the bytes still to come.
     remaining: u64,
+    /// Whether the byte before was a CR.
     cr: bool,
+    /// Of the extension: whether a quote is open, and the bytes so far.
+    quoted: bool,
+    extension: usize,
 }
+
+/// Longest chunk extension that is not odd; whoever signs chunks needs less.
+const MAX_EXTENSION: usize = 256;
 
 impl Chunked {
     /// Reads the next thing from `input`.
@@ -54,13 +63,16 @@ impl Chunked {
             if self.place == Place::Trailer {
                 return self.trailer(input);
             }
+            if self.place == Place::Extension {
+                return self.extension_text(input, anomalies);
+            }
             let Some((&byte, rest)) = input.split_first() else { return Step::NeedMore };
             let valid = match self.place {
                 Place::SizeStart | Place::Size => self.size(byte, anomalies),
-                Place::AfterSize | Place::Extension => self.extension(byte, anomalies),
+                Place::AfterSize => self.extension(byte, anomalies),
                 Place::TrailerStart | Place::TrailerCr => match byte {
                     b'\n' => {
-                        anomalies.insert_if(self.place == Place::TrailerStart, Anomaly::BareLf);
+                        anomalies.insert_if(self.place == Place::TrailerStart, Anomaly::ChunkLineEnd);
                         return Step::Done(rest);
                     }
                     b'\r' if self.place == Place::TrailerStart => {
@@ -117,28 +129,54 @@ impl Chunked {
     fn extension(&mut self, byte: u8, anomalies: &mut Anomalies) -> bool {
         match byte {
             b'\n' => {
-                anomalies.insert_if(!self.cr, Anomaly::BareLf);
-                self.place = if self.remaining == 0 { Place::TrailerStart } else { Place::Data };
+                self.end_size(anomalies);
+                return true;
             }
             b'\r' => {
-                anomalies.insert_if(self.cr, Anomaly::BareCr);
+                anomalies.insert_if(self.cr, Anomaly::ChunkLineEnd);
                 self.cr = true;
                 return true;
             }
             b';' => {
-                self.place = Place::Extension;
+                (self.place, self.quoted, self.extension) = (Place::Extension, false, 0);
                 anomalies.insert(Anomaly::ChunkExtension);
             }
-            b' ' | b'\t' => {}
-            _ if self.place == Place::Extension => {}
+            b' ' | b'\t' => _ = anomalies.insert(Anomaly::ChunkSizeInvalid),
             _ => {
                 anomalies.insert(Anomaly::ChunkSizeInvalid);
                 return false;
             }
         }
-        anomalies.insert_if(self.cr && byte != b'\n', Anomaly::BareCr);
+        anomalies.insert_if(self.cr, Anomaly::ChunkLineEnd);
         self.cr = false;
         true
+    }
+
+    fn end_size(&mut self, anomalies: &mut Anomalies) {
+        anomalies.insert_if(!self.cr, Anomaly::ChunkLineEnd);
+        self.cr = false;
+        self.place = if self.remaining == 0 { Place::TrailerStart } else { Place::Data };
+    }
+
+    /// The extension is over at the first LF, quoted or not, as most servers have it.
+    fn extension_text<'a>(&mut self, input: &'a [u8], anomalies: &mut Anomalies) -> Step<'a> {
+        if input.is_empty() {
+            return Step::NeedMore;
+        }
+        let end = memchr(b'\n', input);
+        let (text, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
+        for &byte in text {
+            anomalies.insert_if(self.cr && byte != b'\n', Anomaly::ChunkLineEnd);
+            anomalies.insert_if(self.quoted && byte == b'\n', Anomaly::ChunkExtensionInvalid);
+            self.cr = byte == b'\r' || self.cr && byte == b'\n';
+            self.quoted ^= byte == b'"';
+        }
+        self.extension = self.extension.saturating_add(text.len());
+        anomalies.insert_if(self.extension > MAX_EXTENSION, Anomaly::ChunkExtensionInvalid);
+        if end.is_some() {
+            self.end_size(anomalies);
+        }
+        Step::Extension(text, rest)
     }
 
     fn data<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
@@ -158,7 +196,7 @@ impl Chunked {
         match (self.place, byte) {
             (Place::AfterData, b'\r') => self.place = Place::AfterDataCr,
             (Place::AfterData | Place::AfterDataCr, b'\n') => {
-                anomalies.insert_if(self.place == Place::AfterData, Anomaly::BareLf);
+                anomalies.insert_if(self.place == Place::AfterData, Anomaly::ChunkLineEnd);
                 self.place = Place::SizeStart;
             }
             _ => {
@@ -199,6 +237,7 @@ mod tests {
                         body += &text(data);
                         rest
                     }
+                    Step::Extension(_, rest) => rest,
                     Step::Trailer(data, rest) => {
                         trailer += &text(data);
                         rest
@@ -230,7 +269,7 @@ mod tests {
             ("5\r\nhel", "hel||more|"),
             ("0\r\nA: b\r\n\r\nX", r"|A: b\r\n|done:X|"),
             ("5;a=\"b\"\r\nhello\r\n0\r\n\r\n", "hello||done:|chunk-extension"),
-            ("5\nhello\n0\n\n", "hello||done:|bare-lf"),
+            ("5\nhello\n0\n\n", "hello||done:|chunk-line-end"),
             ("005\r\nhello\r\n0\r\n\r\n", "hello||done:|"),
             (" 5\r\nhello\r\n0\r\n\r\n", "hello||done:|chunk-size-invalid"),
             ("5 \r\nhello\r\n0\r\n\r\n", "hello||done:|chunk-size-invalid"),
@@ -238,7 +277,7 @@ mod tests {
             ("+5\r\nhello", r"||broken:+5\r\nhello|chunk-size-invalid"),
             ("FFFFFFFFFFFFFFFF0\r\n", r"||broken:0\r\n|chunk-size-invalid"),
             ("5\r\nhelloXX0\r\n\r\n", r"hello||broken:XX0\r\n\r\n|chunk-data-overrun"),
-            ("5\r\r\nhello\r\n0\r\n\r\n", "hello||done:|bare-cr"),
+            ("5\r\r\nhello\r\n0\r\n\r\n", "hello||done:|chunk-line-end"),
         ] {
             for piece in 1..=wire.len() {
                 assert_eq!(decode(wire, piece), expected, "{wire:?} in pieces of {piece}");

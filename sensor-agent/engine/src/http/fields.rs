@@ -1,6 +1,6 @@
 //! Inspection fields of a request head.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
 use super::anomaly::Anomaly;
 use super::message::{Request, Span};
@@ -8,6 +8,8 @@ use crate::field::{Fields, MAX_FIELDS, Place};
 
 /// Longest header name that is written in lower case; a longer one is kept as it is.
 const MAX_NAME: usize = 256;
+/// Most pieces of a value with NULs or line ends that are looked at apart.
+const MAX_PIECES: usize = 16;
 
 /// Adds the fields of a request head: method, target, path, query, headers, cookies, and odd names.
 pub fn push_head(request: &Request, fields: &mut Fields) {
@@ -85,6 +87,22 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     };
     push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
     fields.push(Place::Header, name, value.of(head), value.start as usize);
+    push_pieces(name, value.of(head), value.start as usize, fields);
+}
+
+/// Where a value has a NUL or a line end inside, some servers see only what stands before, and others what stands behind.
+fn push_pieces(name: &[u8], value: &[u8], offset: usize, fields: &mut Fields) {
+    if memchr3(0, b'\r', b'\n', value).is_none() {
+        return;
+    }
+    let mut start = 0;
+    for end in memchr3_iter(0, b'\r', b'\n', value).chain([value.len()]).take(MAX_PIECES) {
+        let piece = &value[start..end];
+        if !piece.trim_ascii().is_empty() {
+            fields.push(Place::Header, name, piece, offset + start);
+        }
+        start = end + 1;
+    }
 }
 
 /// Adds the pairs of a Cookie header (RFC 6265 section 4.2.1).

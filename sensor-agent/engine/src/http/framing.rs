@@ -47,6 +47,8 @@ pub fn of_request(request: &mut Request) -> Framing {
         Anomaly::UnexpectedBody,
     );
     check_host(request, &mut anomalies);
+    check_spaces(request, &mut anomalies);
+    check_expect(request, &mut anomalies);
     request.anomalies.merge(anomalies);
     framing
 }
@@ -96,9 +98,10 @@ impl Marks {
             } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
                 encoded = true;
                 codings.add(value);
-            } else if is_near_miss(name) {
+            } else if near_name(name).is_some() || name.is_empty() && begins_framing_name(value) {
                 anomalies.insert(Anomaly::FramingNameNearMiss);
             }
+            anomalies.insert_if(hides_framing(value), Anomaly::FramingHeaderHidden);
         }
         if encoded {
             // Without a length, `chunked` is the only framing in which there can be a body at all.
@@ -113,7 +116,7 @@ impl Marks {
     /// The first value counts; servers differ, and the difference has a name.
     fn add_length(&mut self, value: &[u8], anomalies: &mut Anomalies) {
         for part in value.split(|&byte| byte == b',') {
-            let (length, valid) = parse_length(part.trim_ascii());
+            let (length, valid) = parse_length(trim_blanks(part));
             anomalies.insert_if(!valid, Anomaly::ContentLengthInvalid);
             match self.length {
                 Some(known) if known == length => anomalies.insert(Anomaly::ContentLengthRepeated),
@@ -173,13 +176,61 @@ fn core_word(coding: &[u8]) -> &[u8] {
     &coding[start..start + length]
 }
 
-/// Whether a name reads as a framing header once everything but letters is left out.
-fn is_near_miss(name: &[u8]) -> bool {
+/// A framing header that a name reads as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NearName {
+    ContentLength,
+    TransferEncoding,
+}
+
+/// The framing header that a name reads as once everything but letters is left out.
+pub(super) fn near_name(name: &[u8]) -> Option<NearName> {
     if !(13..=24).contains(&name.len()) {
-        return false;
+        return None;
     }
     let letters = || name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
-    letters().eq(*b"contentlength") || letters().eq(*b"transferencoding")
+    if letters().eq(*b"contentlength") {
+        return Some(NearName::ContentLength);
+    }
+    letters().eq(*b"transferencoding").then_some(NearName::TransferEncoding)
+}
+
+/// Whether a line without a colon begins a framing header: the rest may stand on the next line.
+fn begins_framing_name(line: &[u8]) -> bool {
+    let starts = |word: &[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    starts(b"transfer") || starts(b"content-len") || starts(b"content length")
+}
+
+/// Whether a value holds a framing header behind a line end of its own.
+fn hides_framing(value: &[u8]) -> bool {
+    value.split(|&byte| matches!(byte, b'\r' | b'\n' | 0)).skip(1).any(|line| {
+        let name = memchr::memchr(b':', line).map(|colon| line[..colon].trim_ascii());
+        name.is_some_and(|name| near_name(name).is_some())
+    })
+}
+
+/// Framing and Host headers with white space around their names, which some servers take and others do not.
+fn check_spaces(request: &Request, anomalies: &mut Anomalies) {
+    if !request.anomalies.contains(Anomaly::SpaceBeforeColon)
+        && !request.anomalies.contains(Anomaly::SpaceBeforeHeaders)
+    {
+        return;
+    }
+    for header in &request.headers {
+        let (start, end) = (header.name.start as usize, header.name.end as usize);
+        let before = start.checked_sub(1).and_then(|at| request.head.get(at));
+        let spaced = request.head.get(end) != Some(&b':') || before.is_some_and(|&byte| is_blank(byte));
+        let name = header.name.of(&request.head);
+        let counts = near_name(name).is_some() || name.eq_ignore_ascii_case(b"host");
+        anomalies.insert_if(spaced && counts, Anomaly::FramingNameNearMiss);
+    }
+}
+
+/// Only `100-continue` is defined (RFC 9110 section 10.1.1).
+fn check_expect(request: &Request, anomalies: &mut Anomalies) {
+    let mut expects = request.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"expect"));
+    let odd = expects.any(|(_, value)| !value.eq_ignore_ascii_case(b"100-continue"));
+    anomalies.insert_if(odd, Anomaly::ExpectInvalid);
 }
 
 fn check_host(request: &Request, anomalies: &mut Anomalies) {
@@ -253,7 +304,7 @@ mod tests {
             ("Transfer-Encoding: cow\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer_Encoding: chunked", "None framing-name-near-miss"),
-            ("Transfer-Encoding : chunked", "Chunked space-before-colon"),
+            ("Transfer-Encoding : chunked", "Chunked framing-name-near-miss,space-before-colon"),
             ("Host: b", "None duplicate-host"),
         ] {
             assert_eq!(request(headers), expected, "{headers:?}");

@@ -121,7 +121,8 @@ fn position_from(head: &[u8], start: usize, end: usize, wanted: impl Fn(u8) -> b
 }
 
 fn trim_end(head: &[u8], start: usize, end: usize) -> usize {
-    start + head.get(start..end).unwrap_or_default().trim_ascii_end().len()
+    let line = head.get(start..end).unwrap_or_default();
+    start + line.iter().rposition(|&byte| !is_space(byte)).map_or(0, |at| at + 1)
 }
 
 /// Reads header lines from `at` on.
@@ -162,11 +163,16 @@ fn parse_line(head: &[u8], start: usize, end: usize, anomalies: &mut Anomalies) 
     HeaderSpan { name, value: trimmed(head, span(colon + 1, end)) }
 }
 
-/// The span without white space around it.
+/// The span without spaces, tabs and line ends around it. Other white space stays: servers differ about it.
 fn trimmed(head: &[u8], whole: Span) -> Span {
     let bytes = whole.of(head);
-    let start = whole.start as usize + (bytes.len() - bytes.trim_ascii_start().len());
-    span(start, start + bytes.trim_ascii().len())
+    let start = bytes.iter().position(|&byte| !is_space(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|&byte| !is_space(byte)).map_or(start, |at| at + 1);
+    span(whole.start as usize + start, whole.start as usize + end)
+}
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 fn note_line_ends(head: &[u8], anomalies: &mut Anomalies) {

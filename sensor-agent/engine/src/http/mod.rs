@@ -2,6 +2,7 @@
 //! direction in, calls of a [`reader::Sink`] out.
 
 pub mod anomaly;
+pub mod embedded;
 pub mod fields;
 pub mod framing;
 pub mod head;
@@ -11,5 +12,7 @@ pub mod start;
 
 mod chunked;
 mod pending;
+mod readings;
+mod seek;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 
 use super::anomaly::Anomalies;
 use super::chunked::{Chunked, Step};
-use super::reader::Sink;
+use super::framing::Framing;
+use super::reader::{Reader, Sink, State};
 
 /// A body that is coming in.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,12 @@ impl Body {
     pub(super) fn data(&self, data: &[u8], sink: &mut impl Sink) {
         if self.kind == Kind::Request && !data.is_empty() {
             sink.request_body(data);
+        }
+    }
+
+    pub(super) fn extension(&self, data: &[u8], sink: &mut impl Sink) {
+        if self.kind == Kind::Request {
+            sink.request_extension(data);
         }
     }
 
@@ -67,7 +74,8 @@ pub(super) fn step<'a>(
     let step = chunked.step(data, anomalies);
     let rest = match step {
         Step::NeedMore => 0,
-        Step::Data(_, rest) | Step::Trailer(_, rest) | Step::Done(rest) | Step::Broken(rest) => rest.len(),
+        Step::Data(_, rest) | Step::Extension(_, rest) | Step::Trailer(_, rest) => rest.len(),
+        Step::Done(rest) | Step::Broken(rest) => rest.len(),
     };
     *other = other.map(|left| left.saturating_sub((data.len() - rest) as u64));
     step
@@ -78,5 +86,118 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
     match body.kind {
         Kind::Request => sink.request_end(body.anomalies),
         Kind::Response => sink.response_end(body.anomalies),
+    }
+}
+
+impl Reader {
+    /// Passes over the rest of a head; `seen` is 1 behind a line end.
+    pub(super) fn long_head<'a>(
+        &mut self,
+        data: &'a [u8],
+        mut seen: u8,
+        body: Body,
+        sink: &mut impl Sink,
+    ) -> &'a [u8] {
+        for (at, &byte) in data.iter().enumerate() {
+            match byte {
+                b'\n' if seen == 1 => {
+                    self.continue_body(body, sink);
+                    return &data[at + 1..];
+                }
+                b'\n' => seen = 1,
+                b'\r' => {}
+                _ => seen = 0,
+            }
+        }
+        self.state = State::LongHead(seen, body);
+        &[]
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        kind: Kind,
+        framing: Framing,
+        other_length: Option<u64>,
+        sink: &mut impl Sink,
+    ) {
+        let rest = match framing {
+            Framing::None => Rest::Length(0),
+            Framing::Length(bytes) => Rest::Length(bytes),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
+            Framing::UntilClose => Rest::UntilClose,
+            Framing::Tunnel => {
+                finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
+                return self.become_tunnel();
+            }
+        };
+        self.continue_body(Body { kind, rest, anomalies: Anomalies::NONE }, sink);
+    }
+
+    pub(super) fn body<'a>(&mut self, data: &'a [u8], mut body: Body, sink: &mut impl Sink) -> &'a [u8] {
+        match &mut body.rest {
+            Rest::UntilClose => {
+                body.data(data, sink);
+                &[]
+            }
+            Rest::Length(left) => {
+                let length = usize::try_from(*left).map_or(data.len(), |left| left.min(data.len()));
+                let (data, rest) = data.split_at(length);
+                *left -= length as u64;
+                body.data(data, sink);
+                self.continue_body(body, sink);
+                rest
+            }
+            Rest::Chunked(chunked, other) => match step(chunked, other, data, &mut body.anomalies) {
+                Step::NeedMore => {
+                    self.state = State::Body(body);
+                    &[]
+                }
+                Step::Data(data, rest) => {
+                    self.state = State::Body(body);
+                    body.data(data, sink);
+                    rest
+                }
+                Step::Trailer(data, rest) => {
+                    self.state = State::Body(body);
+                    body.trailer(data, sink);
+                    rest
+                }
+                Step::Extension(data, rest) => {
+                    self.state = State::Body(body);
+                    body.extension(data, sink);
+                    rest
+                }
+                Step::Done(rest) => {
+                    body.rest = Rest::Length(0);
+                    self.continue_body(body, sink);
+                    rest
+                }
+                Step::Broken(rest) => {
+                    // A server that delimits the body otherwise takes the rest for its content.
+                    if let Some(left) = other.filter(|&left| left > 0) {
+                        self.state = State::Body(Body { rest: Rest::Length(left), ..body });
+                        return rest;
+                    }
+                    body.data(rest, sink);
+                    self.lose(body, sink);
+                    rest
+                }
+            },
+        }
+    }
+
+    /// Goes on behind a part of a body: to the next message if nothing is left.
+    pub(super) fn continue_body(&mut self, body: Body, sink: &mut impl Sink) {
+        if matches!(body.rest, Rest::Length(0)) {
+            self.state = State::Start;
+            finish(body, sink);
+        } else {
+            self.state = State::Body(body);
+        }
+    }
+
+    pub(super) fn lose(&mut self, body: Body, sink: &mut impl Sink) {
+        finish(body, sink);
+        self.become_lost(sink);
     }
 }

@@ -9,6 +9,8 @@ use super::reader::{Reader, Scratch, Sink};
 struct Log {
     lines: Vec<String>,
     body: Vec<u8>,
+    extensions: Vec<u8>,
+    encrypted: bool,
     asked: Asked,
 }
 
@@ -39,6 +41,18 @@ impl Sink for Log {
 
     fn request_body(&mut self, data: &[u8]) {
         self.body.extend_from_slice(data);
+    }
+
+    fn request_extension(&mut self, data: &[u8]) {
+        self.extensions.extend_from_slice(data);
+    }
+
+    fn other_reading(&mut self, request: &mut Request, body: &[u8]) {
+        self.lines.push(format!("or {} {}", request.target().escape_ascii(), body.escape_ascii()));
+    }
+
+    fn encrypted(&mut self) {
+        self.encrypted = true;
     }
 
     fn request_trailer(&mut self, data: &[u8]) {
@@ -166,7 +180,13 @@ fn malformed_is_a_name_and_reading_goes_on() {
     );
     check(
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.0\r\n\r\n",
-        &["POST / Chunked !content-length-and-transfer-encoding", "end ", "GET /x None", "end "],
+        &[
+            "POST / Chunked !content-length-and-transfer-encoding",
+            "end ",
+            r"or / 0\r\n\r\n",
+            "GET /x None",
+            "end ",
+        ],
     );
     check_whole(
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nGET /x HTTP/1.0\r\n\r\n",
@@ -284,6 +304,8 @@ mod properties {
         "Host: h",
         "Content-Length: 5",
         "Transfer-Encoding: chunked",
+        "Content_Length: 9",
+        "Transfer-Encoding: x",
         "HTTP/1.1 200 OK",
         "5\r\nhello\r\n",
         "0\r\n\r\n",

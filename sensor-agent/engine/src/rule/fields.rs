@@ -17,11 +17,17 @@ pub(crate) const PLACES: &[(&str, &[Place])] = &[
     ("body.json", &[Place::Json]),
     ("body.multipart", &[Place::Multipart]),
     ("body.xml", &[Place::Xml]),
+    ("body.graphql", &[Place::GraphQl]),
+    ("body.websocket", &[Place::WebSocket]),
     ("body.text", &[Place::Text]),
-    ("body", &[Place::Form, Place::Json, Place::Multipart, Place::Xml, Place::Text]),
+    ("body", BODY),
     ("name", &[Place::Name]),
     ("args", ARGS),
 ];
+
+/// Everything in a request's body.
+const BODY: &[Place] =
+    &[Place::Form, Place::Json, Place::Multipart, Place::Xml, Place::GraphQl, Place::WebSocket, Place::Text];
 
 /// Everything a client passes as a parameter.
 const ARGS: &[Place] = &[
@@ -30,6 +36,8 @@ const ARGS: &[Place] = &[
     Place::Json,
     Place::Multipart,
     Place::Xml,
+    Place::GraphQl,
+    Place::WebSocket,
     Place::Text,
     Place::Cookie,
     Place::Name,

@@ -7,14 +7,19 @@
 //!   ...delivered|·················|[ data ][ data ]······[ data ]
 //! ```
 
+mod aside;
+mod history;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod tree;
 
+use aside::Aside;
+use history::History;
 use queue::{Queue, Queued};
 
 /// What a segment brings to its stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Piece<'a> {
     /// Sequence number of its first byte.
     pub sequence: u32,
@@ -24,6 +29,10 @@ pub struct Piece<'a> {
     pub wire_len: u32,
     /// Whether the sender ends the stream behind it.
     pub fin: bool,
+    /// The urgent pointer, if it counts: the byte before that place leaves the stream (RFC 6093 section 2).
+    pub urgent: Option<u16>,
+    /// Whether the receiver ignores it, by all that is known.
+    pub ignored: bool,
 }
 
 /// What comes out of a stream, in order.
@@ -31,6 +40,8 @@ pub struct Piece<'a> {
 pub enum Chunk<'a> {
     /// The next bytes.
     Data(&'a [u8]),
+    /// A byte that the application does not read with the others.
+    Urgent,
     /// That many bytes went by unseen.
     Gap(u64),
     /// The sender ended the stream.
@@ -50,8 +61,36 @@ pub enum Outcome {
     Old,
     /// It came behind the end of the stream.
     Ended,
+    /// The receiver ignores it. It is kept aside in case that is wrong.
+    Ignored,
     /// It is further ahead than any TCP window reaches (RFC 7323 section 2.3).
     OutOfWindow,
+}
+
+/// What pushing a piece did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// What became of the piece.
+    pub outcome: Outcome,
+    /// Which bytes it contradicts, if any.
+    pub conflict: Option<Conflict>,
+    /// Whether the bytes that lost were kept, if it does.
+    pub kept: bool,
+}
+
+/// Which bytes a piece contradicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Bytes that were given out lately, and no others.
+    Read,
+    /// Bytes that wait in the queue.
+    Queued,
+}
+
+impl Pushed {
+    const fn plain(outcome: Outcome) -> Self {
+        Self { outcome, conflict: None, kept: true }
+    }
 }
 
 /// Largest distance of a piece from the next byte: the largest TCP window.
@@ -67,6 +106,10 @@ pub struct Stream {
     /// The receiver's acknowledgement, as an offset; it may be ahead of `next`.
     acknowledged: i64,
     queue: Queue,
+    /// Place of the byte that leaves the stream as urgent.
+    urgent: Option<i64>,
+    history: History,
+    aside: Aside,
     ended: bool,
 }
 
@@ -77,38 +120,41 @@ impl Stream {
         Self { next_sequence: sequence, ..Self::default() }
     }
 
-    /// Takes a piece and gives out what is in order now. The second value says whether the piece contradicted bytes
-    /// that are queued.
-    pub fn push(&mut self, piece: Piece<'_>, out: &mut dyn FnMut(Chunk<'_>)) -> (Outcome, bool) {
-        if piece.wire_len == 0 && !piece.fin {
-            return (Outcome::Empty, false);
-        }
-        if self.ended {
-            return (Outcome::Ended, false);
-        }
-        let new = Queued::borrow(self.offset(piece.sequence), piece);
-        if new.end() <= self.next {
-            return (Outcome::Old, false);
-        }
-        if new.start - self.next > MAX_WINDOW {
-            return (Outcome::OutOfWindow, false);
-        }
-        let conflict = self.queue.contradicts(&new);
-        if new.start > self.next {
-            let outcome = if self.queue.insert(&new) { Outcome::Queued } else { Outcome::Old };
-            self.skip_acknowledged(out);
-            return (outcome, conflict);
-        }
-        self.deliver(&new, out);
-        self.drain(out);
-        (Outcome::Delivered, conflict)
+    /// Remembers up to `limit` bytes that were given out, to tell what contradicts them. 0 forgets all.
+    pub fn remember(&mut self, limit: usize) {
+        self.history = History::new(limit);
     }
 
-    /// Notes the receiver's acknowledgement number. What it acknowledges it has: a hole below will not be filled.
+    /// Takes a piece and gives out what is in order now.
+    pub fn push(&mut self, piece: Piece<'_>, out: &mut dyn FnMut(Chunk<'_>)) -> Pushed {
+        if self.ended {
+            return Pushed::plain(Outcome::Ended);
+        }
+        let new = Queued::borrow(self.offset(piece.sequence), piece);
+        if new.start - self.next > MAX_WINDOW {
+            return Pushed::plain(Outcome::OutOfWindow);
+        }
+        if piece.ignored {
+            self.aside.put(&new);
+            return Pushed::plain(Outcome::Ignored);
+        }
+        self.note_urgent(&new, piece.urgent);
+        if piece.wire_len == 0 && !piece.fin {
+            return Pushed::plain(Outcome::Empty);
+        }
+        let (conflict, kept) = self.compare(&new);
+        Pushed { outcome: self.take(&new, out), conflict, kept }
+    }
+
+    /// Notes the receiver's acknowledgement number. What it acknowledges it has: a hole below will not be filled, and what
+    /// was kept aside was not ignored.
     pub fn acknowledge(&mut self, sequence: u32, out: &mut dyn FnMut(Chunk<'_>)) {
         let offset = self.offset(sequence);
         if offset - self.next <= MAX_WINDOW {
             self.acknowledged = self.acknowledged.max(offset);
+            while let Some(piece) = self.aside.take(self.next, self.acknowledged) {
+                self.take(&piece, out);
+            }
             self.skip_acknowledged(out);
         }
     }
@@ -116,8 +162,7 @@ impl Stream {
     /// Gives up on the hole before the queue, if there is one.
     pub fn skip_hole(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         let Some(end) = self.hole_end() else { return };
-        out(Chunk::Gap((end - self.next) as u64));
-        self.advance(end - self.next);
+        self.gap(end - self.next, out);
         self.drain(out);
     }
 
@@ -153,6 +198,59 @@ impl Stream {
         self.hole_end().is_some_and(|end| offset >= end && offset - self.next <= MAX_WINDOW)
     }
 
+    /// Whether the receiver has acknowledged all before `sequence`, as far as was seen.
+    #[must_use]
+    pub fn is_acknowledged(&self, sequence: u32) -> bool {
+        self.offset(sequence) <= self.acknowledged
+    }
+
+    /// How many contradictions and urgent bytes there are, and how many bytes are remembered.
+    #[must_use]
+    pub fn disputed(&self) -> (usize, usize) {
+        (self.history.disputes(), self.history.len())
+    }
+
+    /// Whether all contradictions are about bytes that were given out.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.history.is_unsettled()
+    }
+
+    /// Whether no more can be remembered.
+    #[must_use]
+    pub fn is_history_full(&self) -> bool {
+        self.history.is_full()
+    }
+
+    /// Whether memory for what is given out would be of use.
+    #[must_use]
+    pub fn wants_memory(&self) -> bool {
+        self.history.wants_memory()
+    }
+
+    /// Lends memory for what is given out.
+    pub fn lend(&mut self, memory: Vec<u8>) {
+        self.history.lend(memory);
+    }
+
+    /// Forgets what was given out and what contradicts it; the memory goes back.
+    pub fn forget(&mut self) -> Vec<u8> {
+        self.history.restart(self.next);
+        self.history.lend(Vec::new())
+    }
+
+    /// The remembered bytes as they were given out.
+    #[must_use]
+    pub fn as_read(&self) -> Vec<u8> {
+        self.history.as_read()
+    }
+
+    /// At most `most` other readings of the remembered bytes.
+    #[must_use]
+    pub fn readings(&self, most: usize) -> Vec<Vec<u8>> {
+        self.history.readings(most)
+    }
+
     /// Whether `sequence` is exactly the next one that the receiver expects (RFC 9293 section 3.10.7.4: only such a
     /// reset counts).
     #[must_use]
@@ -174,8 +272,49 @@ impl Stream {
 
     /// Bytes of memory that the queue holds.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub fn queue_memory(&self) -> usize {
         self.queue.memory()
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.queue.memory() + self.history.memory() + self.aside.memory()
+    }
+
+    /// A piece that the receiver takes, if it is new.
+    fn take(&mut self, new: &Queued<'_>, out: &mut dyn FnMut(Chunk<'_>)) -> Outcome {
+        if new.end <= self.next {
+            return Outcome::Old;
+        }
+        if new.start > self.next {
+            let outcome = if self.queue.insert(new) { Outcome::Queued } else { Outcome::Old };
+            self.skip_acknowledged(out);
+            return outcome;
+        }
+        self.deliver(new, out);
+        self.drain(out);
+        Outcome::Delivered
+    }
+
+    /// Keeps what contradicts queued bytes and those given out. Which they are, and whether all was kept.
+    fn compare(&mut self, new: &Queued<'_>) -> (Option<Conflict>, bool) {
+        let (read, mut kept) = self.history.compare(new, self.next);
+        let mut conflict = read.then_some(Conflict::Read);
+        for old in self.queue.contradicting(new) {
+            conflict = Some(Conflict::Queued);
+            kept &= self.history.keep_both(old, new);
+        }
+        (conflict, kept)
+    }
+
+    /// As `tcp_check_urg` does: a pointer counts if it is ahead of what was received and of the one that waits.
+    fn note_urgent(&mut self, new: &Queued<'_>, pointer: Option<u16>) {
+        let Some(pointer) = pointer else { return };
+        let at = new.start + i64::from(pointer.saturating_sub(1));
+        if at >= self.next && self.urgent.is_none_or(|waiting| at > waiting) {
+            self.urgent = Some(at);
+        }
     }
 
     fn hole_end(&self) -> Option<i64> {
@@ -188,7 +327,38 @@ impl Stream {
         }
     }
 
-    fn offset(&self, sequence: u32) -> i64 {
+    /// Gives out the next bytes, without the urgent one.
+    fn give_out(&mut self, data: &[u8], out: &mut dyn FnMut(Chunk<'_>)) {
+        let urgent = self.urgent.map(|at| at - self.next).filter(|&at| at < data.len() as i64);
+        let (before, rest) = data.split_at(urgent.map_or(data.len(), |at| at.max(0) as usize));
+        let (byte, behind) = rest.split_at(rest.len().min(1));
+        self.history.append(self.next, before);
+        self.advance(before.len() as i64);
+        if !before.is_empty() {
+            out(Chunk::Data(before));
+        }
+        if byte.is_empty() {
+            return;
+        }
+        self.urgent = None;
+        self.history.append_urgent(self.next, byte);
+        self.advance(1);
+        out(Chunk::Urgent);
+        if !behind.is_empty() {
+            self.give_out(behind, out);
+        }
+    }
+
+    fn gap(&mut self, bytes: i64, out: &mut dyn FnMut(Chunk<'_>)) {
+        out(Chunk::Gap(bytes as u64));
+        self.advance(bytes);
+        self.history.restart(self.next);
+        self.urgent = self.urgent.filter(|&at| at >= self.next);
+    }
+
+    /// Offset of a sequence number in the stream; negative before its start.
+    #[must_use]
+    pub fn offset(&self, sequence: u32) -> i64 {
         self.next + i64::from(sequence.wrapping_sub(self.next_sequence).cast_signed())
     }
 
@@ -199,7 +369,7 @@ impl Stream {
 
     fn drain(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         while let Some(queued) = self.queue.pop_until(self.next) {
-            if queued.end() > self.next {
+            if queued.end > self.next {
                 self.deliver(&queued, out);
             }
         }
@@ -209,13 +379,11 @@ impl Stream {
     fn deliver(&mut self, piece: &Queued<'_>, out: &mut dyn FnMut(Chunk<'_>)) {
         let skip = (self.next - piece.start) as usize;
         if let Some(data) = piece.data.get(skip..).filter(|data| !data.is_empty()) {
-            out(Chunk::Data(data));
-            self.advance(data.len() as i64);
+            self.give_out(data, out);
         }
         let lost = piece.data_end() - self.next;
         if lost > 0 {
-            out(Chunk::Gap(lost as u64));
-            self.advance(lost);
+            self.gap(lost, out);
         }
         if piece.fin {
             self.ended = true;

@@ -13,6 +13,7 @@ fn read(isn: u32, steps: &str) -> String {
     let mut out = |chunk: Chunk<'_>| match chunk {
         Chunk::Data(data) => text.push_str(std::str::from_utf8(data).unwrap()),
         Chunk::Gap(bytes) => text.push_str(&format!("<{bytes}>")),
+        Chunk::Urgent => text.push('^'),
         Chunk::End => text.push('$'),
     };
     for step in steps.split(", ") {
@@ -26,8 +27,8 @@ fn read(isn: u32, steps: &str) -> String {
             let (data, lost) = data.split_once('+').unwrap_or((data, "0"));
             let sequence = isn.wrapping_add_signed(at.parse().unwrap());
             let wire_len = data.len() as u32 + lost.parse::<u32>().unwrap();
-            let piece = Piece { sequence, payload: data.as_bytes(), wire_len, fin };
-            conflict |= stream.push(piece, &mut out).1;
+            let piece = Piece { sequence, payload: data.as_bytes(), wire_len, fin, ..Piece::default() };
+            conflict |= stream.push(piece, &mut out).conflict.is_some();
         }
     }
     if conflict { format!("!{text}") } else { text }
@@ -119,10 +120,10 @@ fn probes_and_far_away_pieces_change_nothing() {
 fn memory_returns_to_zero() {
     let mut stream = Stream::starting_at(0);
     for at in (1..300u32).rev() {
-        stream.push(Piece { sequence: at, payload: b"x", wire_len: 1, fin: false }, &mut |_| {});
+        stream.push(Piece { sequence: at, payload: b"x", wire_len: 1, ..Piece::default() }, &mut |_| {});
     }
     assert!(stream.queued_pieces() == 299 && stream.memory() > 299);
-    stream.push(Piece { sequence: 0, payload: b"x", wire_len: 1, fin: false }, &mut |_| {});
+    stream.push(Piece { sequence: 0, payload: b"x", wire_len: 1, ..Piece::default() }, &mut |_| {});
     assert_eq!((stream.queued_pieces(), stream.memory(), stream.position()), (0, 0, 300));
 }
 
@@ -138,12 +139,12 @@ proptest! {
         for (start, len) in cuts.into_iter().chain([(0, 80)]) {
             let payload = &text[start..start + len];
             let sequence = isn.wrapping_add(start as u32);
-            let piece = Piece { sequence, payload, wire_len: len as u32, fin: false };
-            let (_, conflict) = stream.push(piece, &mut |chunk| match chunk {
+            let piece = Piece { sequence, payload, wire_len: len as u32, ..Piece::default() };
+            let Pushed { conflict, .. } = stream.push(piece, &mut |chunk| match chunk {
                 Chunk::Data(data) => got.extend_from_slice(data),
                 other => panic!("{other:?}"),
             });
-            prop_assert!(!conflict);
+            prop_assert_eq!(conflict, None);
         }
         prop_assert_eq!(got, text);
         prop_assert_eq!(stream.memory(), 0);
@@ -162,12 +163,13 @@ proptest! {
             let mut out = |chunk: Chunk<'_>| match chunk {
                 Chunk::Data(data) => moved += data.len() as i64,
                 Chunk::Gap(bytes) => moved += bytes as i64,
+                Chunk::Urgent => moved += 1,
                 Chunk::End => {}
             };
             if ack {
                 stream.acknowledge(sequence, &mut out);
             } else {
-                let piece = Piece { sequence, payload: &b"abcdefghi"[..len], wire_len: len as u32 + lost, fin };
+                let piece = Piece { sequence, payload: &b"abcdefghi"[..len], wire_len: len as u32 + lost, fin, ..Piece::default() };
                 stream.push(piece, &mut out);
             }
             prop_assert_eq!(stream.position() - before, moved);

@@ -203,6 +203,7 @@ impl Wire {
             sequence: INITIAL_SEQUENCE + 1 + position as u32,
             acknowledgement: 1,
             initial_sequence: INITIAL_SEQUENCE + 1,
+            peer_initial_sequence: 1,
             payload_len: payload.len() as u32,
             captured_len: payload.len() as u32,
             tcp_flags: flags,

@@ -24,14 +24,18 @@ pub(super) struct Tcp<'a> {
     pub(super) ports: (u16, u16),
     pub(super) sequence: u32,
     pub(super) acknowledgement: u32,
-    /// Letters of the flags that are set: S, A, F, R, P.
+    /// Letters of the flags that are set: S, A, F, R, P, U.
     pub(super) flags: &'a str,
     pub(super) payload: &'a [u8],
+    pub(super) urgent: u16,
+    /// TCP options; filled up to whole words with zeros.
+    pub(super) options: &'a [u8],
 }
 
 impl Default for Tcp<'_> {
     fn default() -> Self {
-        Self { ports: (40_000, 8080), sequence: 1, acknowledgement: 1, flags: "A", payload: b"" }
+        let (ports, flags) = ((40_000, 8080), "A");
+        Self { ports, sequence: 1, acknowledgement: 1, flags, payload: b"", urgent: 0, options: b"" }
     }
 }
 
@@ -46,8 +50,10 @@ pub(super) fn tcp(from: &str, to: &str, segment: Tcp<'_>) -> Vec<u8> {
     let mut header = TcpHeader::new(segment.ports.0, segment.ports.1, segment.sequence, 65_000);
     header.acknowledgment_number = segment.acknowledgement;
     let set = |flag| segment.flags.contains(flag);
-    (header.syn, header.ack, header.fin, header.rst, header.psh) =
-        (set('S'), set('A'), set('F'), set('R'), set('P'));
+    (header.syn, header.ack, header.fin, header.rst, header.psh, header.urg) =
+        (set('S'), set('A'), set('F'), set('R'), set('P'), set('U'));
+    header.urgent_pointer = segment.urgent;
+    header.set_options_raw(segment.options).unwrap();
     let mut frame = Vec::new();
     ip.tcp_header(header).write(&mut frame, segment.payload).unwrap();
     frame

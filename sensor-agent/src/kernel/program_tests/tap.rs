@@ -86,7 +86,7 @@ impl Bench {
     fn handshake(&mut self) {
         self.arrives(&tcp(CLIENT, SERVER, Tcp { sequence: 99, flags: "S", ..Tcp::default() }));
         let answer =
-            Tcp { ports: (8080, 40_000), sequence: 899, acknowledgement: 100, flags: "SA", payload: b"" };
+            Tcp { ports: (8080, 40_000), sequence: 899, acknowledgement: 100, flags: "SA", ..Tcp::default() };
         assert_eq!(self.leaves(&tcp(SERVER, CLIENT, answer)).0, ["no_payload"]);
     }
 }
@@ -206,6 +206,7 @@ fn a_flow_with_a_handshake_is_recorded_from_its_first_byte_in_any_order() {
         acknowledgement: 128,
         flags: "AP",
         payload: b"HTTP/1.1 200 OK\r\n\r\n",
+        ..Tcp::default()
     };
     let (_, records) = bench.leaves(&tcp(SERVER, CLIENT, response));
     assert_eq!((records[0].0.initial_sequence, records[0].0.direction), (900, 1));
@@ -228,6 +229,58 @@ fn only_the_exact_acknowledgement_proves_the_opener() {
     assert!(marked(&mut bench, 999), "proven once, proven for the flow");
     bench.handshake();
     assert!(!marked(&mut bench, 901), "a new connection of the same addresses starts unproven");
+}
+
+/// Cases E10, E11 and E20: the record says what decides whether the receiver takes the segment.
+#[test]
+fn records_carry_the_options_that_matter() {
+    if !runnable() {
+        return;
+    }
+    const STAMP: [u8; 10] = [8, 10, 0, 0, 0, 77, 0, 0, 0, 5];
+    const SIGNATURE: [u8; 18] = [19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut bench = Bench::new("options");
+    let mut marks = |options: &[u8]| {
+        let (moved, records) = bench.arrives(&tcp(CLIENT, SERVER, Tcp { options, ..segment(1, GET) }));
+        assert_eq!((moved, &records[0].1[..]), (vec!["recorded"], GET), "{options:?}");
+        (records[0].0.marks, records[0].0.timestamp)
+    };
+    let usual = [&[1, 1][..], &STAMP].concat();
+    let behind_others = [&[2, 4, 5, 180, 3, 3, 7, 4, 2, 1][..], &STAMP].concat();
+    assert_eq!(marks(&[]), (0, 0));
+    assert_eq!(marks(&usual), (mark::TIMESTAMP, 77));
+    assert_eq!(marks(&behind_others), (mark::TIMESTAMP, 77));
+    assert_eq!(marks(&[&STAMP[..], &SIGNATURE].concat()), (mark::TIMESTAMP | mark::MD5_SIGNATURE, 77));
+    assert_eq!(marks(&[&[1; 22][..], &SIGNATURE].concat()), (mark::MD5_SIGNATURE, 0));
+    assert_eq!(marks(&[&[0][..], &SIGNATURE].concat()), (0, 0), "behind the end of the list");
+    assert_eq!(marks(&[&[30, 0][..], &SIGNATURE].concat()), (0, 0), "behind an option of no length");
+    assert_eq!(marks(&[30, 200, 0, 0]), (0, 0), "an option that does not fit");
+    let urgent = Tcp { urgent: 3, flags: "AU", ..segment(1, GET) };
+    assert_eq!(bench.arrives(&tcp(CLIENT, SERVER, urgent)).1[0].0.urgent_pointer, 3);
+}
+
+#[test]
+fn the_handshake_says_whether_timestamps_count() {
+    if !runnable() {
+        return;
+    }
+    const STAMP: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 77, 0, 0, 0, 5];
+    let mut bench = Bench::new("stamps");
+    for (options, agreed) in [(&STAMP[..], mark::TIMESTAMPS_AGREED), (&[], 0)] {
+        let answer = Tcp {
+            ports: (8080, 40_000),
+            sequence: 899,
+            acknowledgement: 100,
+            flags: "SA",
+            options,
+            ..Tcp::default()
+        };
+        bench.leaves(&tcp(SERVER, CLIENT, answer));
+        let (_, records) = bench.arrives(&tcp(CLIENT, SERVER, Tcp { options: &STAMP, ..segment(100, GET) }));
+        let header = records[0].0;
+        assert_eq!(header.marks & mark::TIMESTAMPS_AGREED, agreed);
+        assert_eq!((header.initial_sequence, header.peer_initial_sequence), (100, 900));
+    }
 }
 
 #[test]

@@ -1,0 +1,291 @@
+//! A tolerant scanner of GraphQL documents (October 2021 specification): the values of arguments become fields named by the
+//! path of their selection, `user.orders.filter`; selections of the introspection schema are shown by name.
+
+use crate::field::{Fields, Place};
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::fields::is_nearly_full;
+
+/// Deepest nesting that is followed.
+const MAX_DEPTH: usize = 64;
+/// Most tokens of one document that are read.
+const MAX_TOKENS: usize = 20_000;
+/// Longest path that names a value.
+const MAX_PATH: usize = 512;
+
+/// Whether a text can only be a GraphQL document, or hardly anything else.
+pub(super) fn looks_like(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let starts = |word: &[u8]| {
+        let rest = text.strip_prefix(word);
+        rest.is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'\t' | b'\r' | b'\n' | b'{' | b'(')))
+    };
+    let named = [&b"query"[..], b"mutation", b"subscription", b"fragment"].into_iter().any(starts);
+    let brace = text.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    let selects =
+        brace.is_some_and(|rest| rest.first().is_some_and(|&byte| is_name_byte(byte) || byte == b'.'));
+    (named || selects) && memchr::memchr(b'{', text).is_some()
+}
+
+/// Adds the argument values of a document.
+pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
+    let mut scanner = Scanner { text, at: 0, path: Vec::new(), levels: Vec::new(), fields };
+    if !scanner.run() {
+        anomalies.insert(Anomaly::GraphQlInvalid);
+        let (rest, at) = (text.get(scanner.at..).unwrap_or_default(), scanner.at);
+        if !rest.is_empty() {
+            fields.push(Place::Text, b"", rest, at);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    Selection,
+    Arguments,
+    Value,
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    /// `at <= text.len()`.
+    at: usize,
+    path: Vec<u8>,
+    /// What is open, and the length of the path there.
+    levels: Vec<(Inside, usize)>,
+    fields: &'a mut Fields,
+}
+
+impl Scanner<'_> {
+    /// Reads to the end; whether all was understood.
+    fn run(&mut self) -> bool {
+        for _ in 0..MAX_TOKENS {
+            self.skip_ignored();
+            let Some(&byte) = self.text.get(self.at) else { return self.levels.is_empty() };
+            if is_nearly_full(self.fields) {
+                return false;
+            }
+            let understood = match byte {
+                b'{' | b'(' | b'[' => self.open(byte),
+                b'}' | b')' | b']' => self.close(),
+                b'"' => self.string(),
+                b'@' => self.directive(),
+                b'$' | b'!' | b'=' | b'|' | b'&' | b':' | b'.' => {
+                    self.at += 1;
+                    true
+                }
+                _ if is_name_byte(byte) || byte == b'-' => self.word(),
+                _ => false,
+            };
+            if !understood {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// White space, commas and comments mean nothing.
+    fn skip_ignored(&mut self) {
+        while let Some(&byte) = self.text.get(self.at) {
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' | b',' | 0xef | 0xbb | 0xbf => self.at += 1,
+                b'#' => {
+                    let rest = self.text.get(self.at..).unwrap_or_default();
+                    let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                    self.fields.push(Place::GraphQl, b"comment", &rest[..end.unwrap_or(rest.len())], self.at);
+                    self.at += end.unwrap_or(rest.len());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn inside(&self) -> Inside {
+        self.levels.last().map_or(Inside::Selection, |&(inside, _)| inside)
+    }
+
+    fn open(&mut self, byte: u8) -> bool {
+        if self.levels.len() >= MAX_DEPTH {
+            return false;
+        }
+        let inside = match (byte, self.inside()) {
+            (b'(', _) => Inside::Arguments,
+            (b'{', Inside::Selection) => Inside::Selection,
+            _ => Inside::Value,
+        };
+        self.levels.push((inside, self.path.len()));
+        self.at += 1;
+        true
+    }
+
+    fn close(&mut self) -> bool {
+        self.at += 1;
+        let Some((_, path)) = self.levels.pop() else { return false };
+        self.path.truncate(path);
+        true
+    }
+
+    fn directive(&mut self) -> bool {
+        let start = self.at;
+        self.at += 1;
+        let name = self.take_word();
+        self.at = start + 1 + name.len();
+        let name = self.text.get(start..self.at).unwrap_or_default();
+        extend(&mut self.path, name);
+        true
+    }
+
+    /// A name: a selection, an argument's key before a colon, or a value.
+    fn word(&mut self) -> bool {
+        let start = self.at;
+        let word = self.take_word();
+        let word = self.text.get(start..start + word.len()).unwrap_or_default();
+        self.at = start + word.len().max(1);
+        self.skip_ignored();
+        let named = self.text.get(self.at) == Some(&b':');
+        let base = self.levels.last().map_or(0, |&(_, path)| path);
+        match (self.inside(), named) {
+            // An alias names nothing that the application knows.
+            (Inside::Selection, true) => {}
+            (Inside::Selection, false) => {
+                self.path.truncate(base);
+                if !self.levels.is_empty() {
+                    extend(&mut self.path, word);
+                }
+                if word.starts_with(b"__") {
+                    self.fields.push(Place::GraphQl, &self.path, word, start);
+                }
+            }
+            (_, true) => {
+                self.path.truncate(base);
+                extend(&mut self.path, word);
+            }
+            (_, false) => _ = self.fields.push(Place::GraphQl, &self.path, word, start),
+        }
+        true
+    }
+
+    fn take_word(&self) -> &[u8] {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let is_part = |&byte: &u8| is_name_byte(byte) || matches!(byte, b'-' | b'+' | b'.');
+        &rest[..rest.iter().take_while(|byte| is_part(byte)).count()]
+    }
+
+    /// A string or block string, with escapes resolved as far as scanners need it.
+    fn string(&mut self) -> bool {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let (lead, close) = if rest.starts_with(b"\"\"\"") { (3, &b"\"\"\""[..]) } else { (1, &b"\""[..]) };
+        let inside = rest.get(lead..).unwrap_or_default();
+        let mut value = Vec::new();
+        let mut at = 0;
+        while at < inside.len() && !inside[at..].starts_with(close) {
+            if inside[at] == b'\\' && lead == 1 {
+                at += unescape(&inside[at + 1..], &mut value) + 1;
+            } else {
+                value.push(inside[at]);
+                at += 1;
+            }
+        }
+        self.fields.push(Place::GraphQl, &self.path, &value, self.at + lead);
+        let complete = at < inside.len();
+        self.at = (self.at + lead + at + close.len()).min(self.text.len());
+        complete
+    }
+}
+
+/// Resolves what follows a backslash; the result is its length.
+fn unescape(rest: &[u8], out: &mut Vec<u8>) -> usize {
+    let Some(&byte) = rest.first() else { return 0 };
+    if byte == b'u' {
+        let digits = rest.get(1..5).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        if let Some(character) = code.and_then(char::from_u32) {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return 5;
+        }
+    }
+    out.push(match byte {
+        b'n' => b'\n',
+        b't' => b'\t',
+        b'r' => b'\r',
+        other => other,
+    });
+    1
+}
+
+fn extend(path: &mut Vec<u8>, part: &[u8]) {
+    if path.len() + part.len() < MAX_PATH {
+        if !path.is_empty() {
+            path.push(b'.');
+        }
+        path.extend_from_slice(part);
+    }
+}
+
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(text.as_bytes(), &mut fields, &mut anomalies);
+        let mut shown: Vec<_> =
+            fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii())).collect();
+        shown.extend(anomalies.iter().map(|anomaly| format!("!{anomaly}")));
+        assert_eq!(shown, expected, "{text}");
+    }
+
+    /// Case C39.
+    #[test]
+    fn arguments_are_named_by_their_path() {
+        check("{user(id: \"1' or 1=1\") {name}}", &[r"body.graphql.user.id=1\' or 1=1"]);
+        check(
+            "query Q { a: orders(filter: {name: \"x\", n: [1, -2.5]}, kind: OPEN) { items(first: 5) { id } } other(b: true) }",
+            &[
+                "body.graphql.orders.filter.name=x",
+                "body.graphql.orders.filter.n=1",
+                "body.graphql.orders.filter.n=-2.5",
+                "body.graphql.orders.kind=OPEN",
+                "body.graphql.orders.items.first=5",
+                "body.graphql.other.b=true",
+            ],
+        );
+        check(r#"mutation { add(t: "\u0027\n\"x") }"#, &[r#"body.graphql.add.t=\'\n\"x"#]);
+        check("{a(b: \"\"\"x \"y\" z\"\"\")}", &[r#"body.graphql.a.b=x \"y\" z"#]);
+        check("{__schema{types{name}}}", &["body.graphql.__schema=__schema"]);
+        check("{a # EVIL\n}", &["body.graphql.comment=# EVIL"]);
+    }
+
+    #[test]
+    fn what_does_not_parse_is_text() {
+        check("{a(b: \"open", &["body.graphql.a.b=open", "!graphql-invalid"]);
+        check("{a ~ EVIL}", &["body.text=~ EVIL}", "!graphql-invalid"]);
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(&b"{a".repeat(100_000), &mut fields, &mut anomalies);
+        push(&b"a:b ".repeat(100_000), &mut fields, &mut anomalies);
+        assert!(anomalies.contains(Anomaly::GraphQlInvalid));
+    }
+
+    #[test]
+    fn documents_are_told_from_other_texts() {
+        for text in ["{a}", "query{a}", " mutation M($x: Int) {a}", "{ ...f } fragment f on A {a}"] {
+            assert!(looks_like(text.as_bytes()), "{text}");
+        }
+        for text in ["{\"a\": 1}", "query builder", "select a", "{}", ""] {
+            assert!(!looks_like(text.as_bytes()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end(text in proptest::collection::vec(proptest::sample::select(b"{}()[]\":a\\u0,#@$-\n".to_vec()), 0..100)) {
+            push(&text, &mut Fields::default(), &mut Anomalies::default());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Documents inside values: JSON or XML in a form field, a cookie, a query parameter or a JSON string, and GraphQL in a
+//! member named `query`. What the application parses again is taken apart again, a few times over.
+
+use std::borrow::Cow;
+
+use super::{graphql, is_json, is_xml, json, xml};
+use crate::field::{Field, Fields, Place};
+use crate::http::anomaly::Anomalies;
+
+/// Documents inside documents.
+const MAX_DEPTH: usize = 3;
+/// Most values of one message that are taken apart.
+const MAX_VALUES: usize = 32;
+/// Longest value that is taken apart.
+const MAX_VALUE: usize = 128 * 1024;
+
+/// Adds the fields of documents that stand in the values of `fields`.
+pub fn expand(fields: &mut Fields) -> Anomalies {
+    expand_from(0, fields)
+}
+
+/// As [`expand`], for the fields from this number on.
+pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
+    let (mut anomalies, mut left) = (Anomalies::NONE, MAX_VALUES);
+    for _ in 0..MAX_DEPTH {
+        let end = fields.len();
+        for index in from..end {
+            let Some(field) = fields.at(index).filter(may_hold) else { continue };
+            let value = plain(&field);
+            let Some(kind) = Kind::of(&field, &value) else { continue };
+            if left == 0 {
+                return anomalies;
+            }
+            left -= 1;
+            let (name, value) = (field.name.to_vec(), value.into_owned());
+            match kind {
+                Kind::Json => _ = json::push_below(&name, &value, fields, &mut anomalies),
+                Kind::Xml => xml::push(&value, fields, &mut Anomalies::default()),
+                Kind::GraphQl => graphql::push(&value, fields, &mut anomalies),
+            }
+        }
+        from = end;
+    }
+    anomalies
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Json,
+    Xml,
+    GraphQl,
+}
+
+impl Kind {
+    fn of(field: &Field<'_>, value: &[u8]) -> Option<Self> {
+        let start = value.trim_ascii_start();
+        let last = field.name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+        if last.eq_ignore_ascii_case(b"query") && graphql::looks_like(value) {
+            Some(Self::GraphQl)
+        } else if is_json(start) {
+            Some(Self::Json)
+        } else {
+            (field.place != Place::Xml && is_xml(start) && start.ends_with(b">")).then_some(Self::Xml)
+        }
+    }
+}
+
+/// A quick look: whether a value of this place may begin a document.
+fn may_hold(field: &Field<'_>) -> bool {
+    let place = matches!(
+        field.place,
+        Place::Query
+            | Place::Form
+            | Place::Cookie
+            | Place::Json
+            | Place::Multipart
+            | Place::Header
+            | Place::Xml
+    );
+    let named = field.name.len() >= 5 && field.name[field.name.len() - 5..].eq_ignore_ascii_case(b"query");
+    let starts = matches!(
+        field.value.trim_ascii_start(),
+        [b'{' | b'[' | b'<', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'+', ..] | [b'%', b'2', b'0', ..]
+    );
+    place && (named || starts) && (4..=MAX_VALUE).contains(&field.value.len())
+}
+
+/// The value without the percent-encoding that its place has as a rule.
+fn plain<'a>(field: &Field<'a>) -> Cow<'a, [u8]> {
+    if !field.place.is_url_encoded() && field.place != Place::Cookie {
+        return Cow::Borrowed(field.value);
+    }
+    let spaced = field.place != Place::Cookie && field.value.contains(&b'+');
+    if !spaced {
+        return percent_encoding::percent_decode(field.value).into();
+    }
+    let spaces: Vec<u8> = field.value.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    Cow::Owned(percent_encoding::percent_decode(&spaces).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(place: Place, name: &str, value: &str, expected: &[&str]) {
+        let mut fields = Fields::default();
+        fields.push(place, name.as_bytes(), value.as_bytes(), 0);
+        expand(&mut fields);
+        let shown: Vec<_> =
+            fields.iter().skip(1).map(|field| format!("{field}={}", field.value.escape_ascii())).collect();
+        assert_eq!(shown, expected, "{value}");
+    }
+
+    /// Case C39.
+    #[test]
+    fn documents_in_values() {
+        check(Place::Form, "d", "%7B%22a%22%3A%22x'%22%7D", &[r"body.json.d.a=x\'"]);
+        check(Place::Cookie, "c", "{\"a\":[\"EVIL\"]}", &["body.json.c.a.0=EVIL"]);
+        check(Place::Query, "q", "+[{%22a%22:1}]", &["body.json.q.0.a=1"]);
+        check(Place::Form, "x", "<a>EVIL</a>", &["body.xml.a=EVIL"]);
+        check(Place::Query, "query", "{user(id:%22EVIL%22){n}}", &["body.graphql.user.id=EVIL"]);
+        check(Place::Json, "0.query", "query {a(b: 1)}", &["body.graphql.a.b=1"]);
+        check(Place::Query, "q", "{x}", &[]);
+        check(Place::Header, "x", "[::1]:80", &[]);
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let json = |value: &str| format!("{{\"a\":{}}}", serde_json::to_string(value).unwrap());
+        let deep = json(&json(&json(&json("EVIL"))));
+        let mut fields = Fields::default();
+        fields.push(Place::Form, b"d", deep.as_bytes(), 0);
+        expand(&mut fields);
+        assert_eq!(fields.len(), 1 + MAX_DEPTH);
+        let mut fields = Fields::default();
+        (0..100).for_each(|_| _ = fields.push(Place::Json, b"d", b"{\"a\":1}", 0));
+        expand(&mut fields);
+        assert_eq!(fields.len(), 100 + MAX_VALUES);
+    }
+}

@@ -1,0 +1,139 @@
+//! Inspection of bodies: content codings removed, fields made, the detector asked; then whatever in the body looks like a
+//! request is inspected as one.
+
+use super::exchange::{Exchange, OpenRequest};
+use super::settings::Settings;
+use super::worker::Worker;
+use crate::body;
+use crate::body::coding::{Decoded, is_coded, is_known};
+use crate::detect::Phase;
+use crate::field::Place;
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::fields::push_head;
+use crate::http::message::Request;
+use crate::http::{embedded, framing, head};
+use crate::time::Timestamp;
+
+/// Where a body is inspected.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) settings: &'a Settings,
+    pub(super) time: Timestamp,
+}
+
+impl Worker {
+    /// Inspects the body of a request, as much of it as there is.
+    pub(super) fn inspect_body(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
+        let new = self.find_in_body(open, context.settings.max_decoded_body_bytes);
+        self.decide_body(open, new, context);
+        if open.request.anomalies.contains(Anomaly::EmbeddedRequest) && !open.embedded {
+            let decoded = codings(&open.request).map(|_| self.decoder.output().to_vec());
+            self.inspect_embedded(
+                open.number,
+                [decoded.as_deref().unwrap_or(&open.body), &open.trailer],
+                context,
+            );
+        }
+    }
+
+    /// Runs the detector over a body; appends to its findings and returns how many there were before.
+    pub(super) fn find_in_body(&mut self, open: &mut OpenRequest, max_decoded: usize) -> usize {
+        open.inspected = true;
+        let Self { decoder, fields, counters, .. } = self;
+        let mut anomalies = Anomalies::NONE;
+        let body = match codings(&open.request) {
+            None => &open.body[..],
+            Some(codings) => {
+                counters.body_encoded += 1;
+                let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
+                counters.body_undecoded += u64::from(decoded != Decoded::Whole);
+                anomalies.extend(decoding_anomaly(decoded));
+                body
+            }
+        };
+        fields.clear();
+        anomalies.merge(body::push_body(&open.request, body, fields));
+        anomalies.merge(body::push_trailer(&open.trailer, fields));
+        if !open.extension.is_empty() {
+            fields.push(Place::Text, b"", &open.extension, 0);
+        }
+        let holds = |text: &&[u8]| embedded::find(text).next().is_some();
+        let holds_requests = !open.embedded && [body, &open.trailer].iter().any(holds);
+        anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
+        counters.anomalies += u64::from(anomalies.len());
+        open.request.anomalies.merge(anomalies);
+        self.detect(Phase::Body, &open.request, &mut open.findings)
+    }
+
+    /// Inspects the body of a request as another server may read it.
+    pub(super) fn inspect_other(&mut self, request: &mut Request, body: &[u8], context: &mut Context<'_>) {
+        let mut open = self.spare.pop().unwrap_or_default();
+        open.number = context.exchange.requests.saturating_sub(1);
+        std::mem::swap(&mut open.request, request);
+        open.body.extend_from_slice(body);
+        self.inspect_body(&mut open, context);
+        std::mem::swap(&mut open.request, request);
+        self.give_back(open);
+    }
+
+    fn decide_body(&mut self, open: &OpenRequest, new: usize, context: &mut Context<'_>) {
+        if open.findings.len() > new {
+            self.decide(context.exchange, &open.request, open.number, &open.findings, new, context.time);
+        }
+    }
+
+    fn inspect_embedded(&mut self, number: u64, texts: [&[u8]; 2], context: &mut Context<'_>) {
+        for text in texts.into_iter().flat_map(embedded::find).take(embedded::MAX_EMBEDDED) {
+            self.counters.embedded_requests += 1;
+            let mut open = self.spare.pop().unwrap_or_default();
+            (open.number, open.embedded) = (number, true);
+            let head_end = head::find_end(text, 0).unwrap_or(text.len());
+            head::parse_request(&text[..head_end], &mut open.request);
+            framing::of_request(&mut open.request);
+            open.request.anomalies.insert(Anomaly::EmbeddedRequest);
+            self.fields.clear();
+            push_head(&open.request, &mut self.fields);
+            let new = self.detect(Phase::Head, &open.request, &mut open.findings);
+            self.decide_body(&open, new, context);
+            self.inspect_embedded_body(&mut open, &text[head_end..], context);
+            self.give_back(open);
+        }
+    }
+
+    fn inspect_embedded_body(&mut self, open: &mut OpenRequest, body: &[u8], context: &mut Context<'_>) {
+        if body.trim_ascii().is_empty() {
+            return;
+        }
+        self.fields.clear();
+        let anomalies = body::push_body(&open.request, body, &mut self.fields);
+        open.request.anomalies.merge(anomalies);
+        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
+        self.decide_body(open, new, context);
+    }
+}
+
+/// All codings of a body in the order in which they were applied: those of the content, then those of the transfer.
+fn codings(request: &Request) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    for name in [&b"content-encoding"[..], b"transfer-encoding"] {
+        let same = request.headers().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        for coding in same.flat_map(|(_, value)| value.split(|&byte| byte == b',')) {
+            let transfer = name == b"transfer-encoding" && !is_known(coding);
+            if is_coded(coding) && !transfer {
+                all.extend_from_slice(coding);
+                all.push(b',');
+            }
+        }
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+fn decoding_anomaly(decoded: Decoded) -> Option<Anomaly> {
+    match decoded {
+        Decoded::Whole => None,
+        Decoded::Part | Decoded::Unknown => Some(Anomaly::BodyEncoded),
+        Decoded::Limited => Some(Anomaly::BodyTooLong),
+        Decoded::Bomb => Some(Anomaly::BodyBomb),
+    }
+}

@@ -1,0 +1,195 @@
+//! Where the next message starts: heads that come in pieces, and the search for a message start behind what is none.
+
+use memchr::memchr;
+
+use super::anomaly::{Anomalies, Anomaly};
+use super::head;
+use super::pending::Kind;
+use super::reader::{Reader, Scratch, Sink, State};
+use super::start::{self, Start};
+
+/// Longest line that may turn out to start a message while lost.
+const MAX_LOST_LINE: usize = 16 * 1024;
+
+impl Reader {
+    /// At a place where a message must start.
+    pub(super) fn start<'a>(
+        &mut self,
+        mut data: &'a [u8],
+        scratch: &mut Scratch,
+        sink: &mut impl Sink,
+    ) -> &'a [u8] {
+        if self.buffer.is_empty() {
+            if let Some(length) = proxy_header(data) {
+                self.state = State::Proxy(length);
+                return data;
+            }
+            data = skip_empty_lines(data);
+            let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
+            let Some(end) = end else { return self.keep(data, scratch, sink) };
+            if !starts_message(data) {
+                return self.refuse(data, sink);
+            }
+            if end <= self.max_head {
+                self.head(&data[..end], Anomalies::NONE, scratch, sink);
+                return &data[end..];
+            }
+        }
+        self.keep(data, scratch, sink)
+    }
+
+    pub(super) fn proxy_header<'a>(&mut self, data: &'a [u8], left: usize) -> &'a [u8] {
+        let taken = left.min(data.len());
+        self.state = if taken == left { State::Start } else { State::Proxy(left - taken) };
+        &data[taken..]
+    }
+
+    /// Keeps an incomplete head, up to its limit.
+    pub(super) fn keep<'a>(
+        &mut self,
+        data: &'a [u8],
+        scratch: &mut Scratch,
+        sink: &mut impl Sink,
+    ) -> &'a [u8] {
+        let before = self.buffer.len();
+        let taken = data.len().min(self.max_head.saturating_sub(before));
+        self.buffer.extend_from_slice(&data[..taken]);
+        let line_seen = self.line_seen;
+        let end = head::find_end(&self.buffer, self.scanned);
+        if !line_seen && !self.may_start_message() {
+            let buffer = std::mem::take(&mut self.buffer);
+            self.refuse(&buffer, sink);
+            self.find_all(&buffer, scratch, sink);
+            return &data[taken..];
+        }
+        let line_is_new = self.line_seen && !line_seen;
+        let simple = if line_is_new { simple_request_end(&self.buffer) } else { None };
+        if let Some(end) = simple.or(end) {
+            let buffer = std::mem::take(&mut self.buffer);
+            self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
+            self.give_back(buffer);
+            return &data[end.saturating_sub(before)..];
+        }
+        self.scanned = self.buffer.len().saturating_sub(3);
+        if taken < data.len() {
+            self.cut_head(Anomaly::HeadTooLong, scratch, sink);
+        }
+        &data[taken..]
+    }
+
+    /// Looks at the first line of the buffer, if it is complete, else at its beginning.
+    pub(super) fn may_start_message(&mut self) -> bool {
+        match memchr(b'\n', self.buffer.get(self.scanned..).unwrap_or_default()) {
+            Some(_) => {
+                self.line_seen = true;
+                starts_message(&self.buffer)
+            }
+            None => start::is_plausible(&self.buffer),
+        }
+    }
+
+    pub(super) fn refuse<'a>(&mut self, data: &'a [u8], sink: &mut impl Sink) -> &'a [u8] {
+        self.noted.insert(Anomaly::NotHttp);
+        if self.role.is_none() && starts_tls(data) {
+            sink.encrypted();
+        }
+        self.become_lost(sink);
+        self.state = State::Lost(true);
+        data
+    }
+
+    /// Searches bytes that were kept as a head and turned out to be none.
+    pub(super) fn find_all(&mut self, mut data: &[u8], scratch: &mut Scratch, sink: &mut impl Sink) {
+        while let State::Lost(in_line) = self.state
+            && !data.is_empty()
+        {
+            data = self.find_start(data, in_line);
+        }
+        if !data.is_empty() {
+            self.data(data, scratch, sink);
+        }
+    }
+
+    /// Anywhere in a stream: looks for a line that can only be a message's first. The start of `data` counts as the start
+    /// of a line, because messages start where segments do.
+    pub(super) fn find_start<'a>(&mut self, mut data: &'a [u8], in_line: bool) -> &'a [u8] {
+        if in_line {
+            let Some(end) = memchr(b'\n', data) else {
+                self.state = State::Lost(false);
+                return &[];
+            };
+            data = &data[end + 1..];
+            self.state = State::Lost(false);
+        }
+        let Some(end) = memchr(b'\n', data) else {
+            self.keep_line(data);
+            return &[];
+        };
+        let kept = self.buffer.len();
+        self.buffer.extend_from_slice(if kept > 0 { &data[..=end] } else { &[] });
+        let line = if kept > 0 { &self.buffer[..] } else { &data[..=end] };
+        let found = start::strict(&line[..line.len() - 1]);
+        if found == Start::Neither || !self.may_carry(found) {
+            self.forget();
+            return &data[end + 1..];
+        }
+        (self.state, self.scanned, self.line_seen) = (State::Start, 0, kept > 0);
+        self.scanned = kept;
+        if kept > 0 { &data[end + 1..] } else { data }
+    }
+
+    /// A page that shows requests is no reason to take a server for a client.
+    pub(super) fn may_carry(&self, found: Start) -> bool {
+        match self.role {
+            Some(Kind::Request) => found == Start::Request,
+            Some(Kind::Response) => found == Start::Response,
+            None => true,
+        }
+    }
+
+    pub(super) fn keep_line(&mut self, data: &[u8]) {
+        if self.buffer.len() + data.len() <= MAX_LOST_LINE
+            && (!self.buffer.is_empty() || start::is_plausible(data))
+        {
+            self.buffer.extend_from_slice(data);
+        } else {
+            self.forget();
+        }
+    }
+}
+
+fn starts_message(bytes: &[u8]) -> bool {
+    let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
+    start::lenient(&bytes[..end]) != Start::Neither
+}
+
+/// Where a request without a version ends: with its line, as servers that still take HTTP/0.9 answer at once.
+fn simple_request_end(data: &[u8]) -> Option<usize> {
+    let end = memchr(b'\n', data)?;
+    let line = &data[..end];
+    (!start::has_version(line) && start::lenient(line) == Start::Request).then_some(end + 1)
+}
+
+/// Length of the PROXY protocol header (version 1 or 2) that `data` begins with. Senders write it at once, so that it is not
+/// looked for across segments.
+fn proxy_header(data: &[u8]) -> Option<usize> {
+    const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    const MAX_VERSION_1: usize = 107;
+    if data.starts_with(VERSION_2) {
+        let &[high, low] = data.get(14..16)? else { return None };
+        return Some(16 + usize::from(u16::from_be_bytes([high, low])));
+    }
+    let end = memchr(b'\n', data).filter(|&end| data.starts_with(b"PROXY ") && end < MAX_VERSION_1)?;
+    (start::lenient(&data[..end]) == Start::Neither).then_some(end + 1)
+}
+
+/// Servers pass over empty lines before a request (RFC 9112 section 2.2).
+fn skip_empty_lines(data: &[u8]) -> &[u8] {
+    let start = data.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(data.len());
+    &data[start..]
+}
+
+/// Whether a TLS handshake record begins here (RFC 8446 section 5.1).
+fn starts_tls(data: &[u8]) -> bool {
+    matches!(data, [0x16, 3, 0..=4, ..])
+}

@@ -1,0 +1,65 @@
+//! `sensor-agent replay`: captures, HTTP archives and requests through the engine, without a kernel and without rights.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sensor_engine::engine::Engine;
+use sensor_engine::policy::Mode;
+
+use super::{Common, output, rules};
+use crate::clock::WallClock;
+use crate::detection;
+use crate::replay::{self, Account};
+
+/// Run a capture, an HTTP archive or a request through the engine, and show what it says
+#[derive(Debug, clap::Args)]
+pub(super) struct Replay {
+    /// pcap, pcapng (Ethernet, Linux cooked, loopback, raw IP), HAR, or an HTTP/1 request as it goes over the wire
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
+impl Replay {
+    /// Runs the command. What is found is no failure: a capture is there to be looked at.
+    pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+        let config = common.load()?;
+        let rules = Arc::new(detection::load(&config.detection.rules_dirs)?.rules);
+        let mut policy = config.policy();
+        policy.mode = Mode::Observe;
+        let policy = Arc::new(policy);
+        for file in &self.files {
+            let engine = Engine::new(config.engine_settings(), Arc::clone(&rules), Arc::clone(&policy));
+            let started = Instant::now();
+            // A capture has the wall clock's times.
+            let clock = WallClock::of_wall_times();
+            let mut id = 0;
+            let replay = replay::Replay::new(engine, |delivered| {
+                id += 1;
+                rules::show(&delivered, id, clock, common)
+            });
+            let (account, engine) = replay.run(file)?;
+            if !common.json {
+                conclude(account, &engine, id, started)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn conclude(account: Account, engine: &Engine, reports: u64, started: Instant) -> anyhow::Result<()> {
+    let stats = engine.stats();
+    let secs = started.elapsed().as_secs_f64();
+    output::say(&format!(
+        "{} packets or requests read in {secs:.2} s, {} passed over, {} requests and {} responses understood, {reports} reports",
+        account.read,
+        account.passed_over,
+        stats.named("requests"),
+        stats.named("responses"),
+    ))?;
+    if account.cut_off {
+        output::say("the file ends in the middle of a packet, or has a block that cannot be read")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Captures and recorded requests through the same engine that runs live: what the sensor would have said of them.
+//!
+//! A capture becomes the records that the tap would have written, with what the tap knows of handshakes; the engine cannot tell the
+//! difference. This is also how to try the sensor on a capture before it is installed.
+
+mod capture;
+mod connections;
+mod har;
+mod packet;
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sensor_common::record::RecordHeader;
+use sensor_engine::engine::{Command, Engine};
+use sensor_engine::time::Timestamp;
+use zerocopy::IntoBytes;
+
+use crate::pipeline::Delivered;
+use crate::request;
+use connections::Connections;
+
+/// Largest HAR or request file that is read.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
+
+/// What a replay has gone through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Packets in the capture, or requests in the file.
+    pub(crate) read: u64,
+    /// Packets that were no TCP segment, or none that could be read.
+    pub(crate) passed_over: u64,
+    /// Records that the engine got.
+    pub(crate) records: u64,
+    /// The capture ends in the middle of a packet.
+    pub(crate) cut_off: bool,
+}
+
+/// What a file is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Capture,
+    Har,
+    Requests,
+}
+
+/// An engine, and where its reports go.
+pub(crate) struct Replay<F: FnMut(Delivered) -> Result<()>> {
+    engine: Engine,
+    take: F,
+    record: Vec<u8>,
+    account: Account,
+}
+
+impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
+    /// A replay that hands each report to `take`.
+    pub(crate) fn new(engine: Engine, take: F) -> Self {
+        Self { engine, take, record: Vec::new(), account: Account::default() }
+    }
+
+    /// Runs a file: a capture (pcap, pcapng), an HTTP archive, or a request as it goes over the wire.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is none of them; or what `take` returns.
+    pub(crate) fn run(mut self, file: &Path) -> Result<(Account, Engine)> {
+        let context = || format!("`{}` cannot be replayed", file.display());
+        let mut opened = File::open(file).with_context(context)?;
+        let mut first = [0; 64];
+        let read = opened.read(&mut first).with_context(context)?;
+        opened.rewind().with_context(context)?;
+        match kind(&first[..read]) {
+            Kind::Capture => self.capture(opened).with_context(context)?,
+            Kind::Har => self.har(opened).with_context(context)?,
+            Kind::Requests => self.request(opened).with_context(context)?,
+        }
+        // Whatever waits for more gets no more: an hour later, everything idle has been given up.
+        self.engine.handle_timeout(Timestamp::from_nanos(u64::MAX));
+        self.drain()?;
+        Ok((self.account, self.engine))
+    }
+
+    fn capture(&mut self, file: File) -> Result<()> {
+        let mut connections = Connections::default();
+        let cut_off = capture::read(BufReader::new(file), |frame| {
+            self.account.read += 1;
+            match packet::segment(frame) {
+                Some(segment) => match connections.record(&segment) {
+                    Some(header) => self.feed(&header, segment.payload),
+                    None => Ok(()),
+                },
+                None => {
+                    self.account.passed_over += 1;
+                    Ok(())
+                }
+            }
+        })?;
+        self.account.cut_off = cut_off;
+        Ok(())
+    }
+
+    fn har(&mut self, file: File) -> Result<()> {
+        for request in har::requests(file.take(MAX_TEXT_BYTES))? {
+            self.one_request(&request)?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, file: File) -> Result<()> {
+        let mut bytes = Vec::new();
+        file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes)?;
+        self.one_request(&request::with_line_ends(&bytes))
+    }
+
+    /// Each request goes over a connection of its own.
+    fn one_request(&mut self, request: &[u8]) -> Result<()> {
+        self.account.read += 1;
+        let port = 1024 + (self.account.read % 60_000) as u16;
+        for record in request::records_from(port, request) {
+            self.account.records += 1;
+            self.engine.handle_record(&record);
+            self.drain()?;
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<()> {
+        self.record.clear();
+        self.record.extend_from_slice(header.as_bytes());
+        self.record.extend_from_slice(payload);
+        self.account.records += 1;
+        self.engine.handle_record(&self.record);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        while let Some(command) = self.engine.next_command() {
+            if let Command::Report(report) = command {
+                (self.take)(Delivered { report, enforcement: None })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Magic numbers of pcap (both byte orders, micro- and nanoseconds) and of pcapng's first block.
+const MAGIC: [[u8; 4]; 5] = [
+    [0xa1, 0xb2, 0xc3, 0xd4],
+    [0xd4, 0xc3, 0xb2, 0xa1],
+    [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x4d, 0x3c, 0xb2, 0xa1],
+    [0x0a, 0x0d, 0x0d, 0x0a],
+];
+
+fn kind(first: &[u8]) -> Kind {
+    if first.first_chunk().is_some_and(|magic| MAGIC.contains(magic)) {
+        return Kind::Capture;
+    }
+    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
+    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => Kind::Har,
+        _ => Kind::Requests,
+    }
+}
+
+#[cfg(test)]
+mod tests;

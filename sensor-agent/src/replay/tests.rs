@@ -1,0 +1,144 @@
+//! Captures made here, replayed.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
+use sensor_engine::engine::Settings;
+use sensor_engine::policy::Policy;
+
+use super::*;
+
+const ATTACK: &[u8] = b"GET /?id=1%27%20UNION%20SELECT%20*%20FROM%20users-- HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// How a capture wraps an IP packet.
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    Ethernet,
+    Raw,
+    Cooked,
+    Loopback,
+}
+
+impl Link {
+    fn number(self) -> u32 {
+        match self {
+            Self::Ethernet => 1,
+            Self::Raw => 101,
+            Self::Cooked => 113,
+            Self::Loopback => 0,
+        }
+    }
+
+    fn wrap(self, ip: &[u8]) -> Vec<u8> {
+        let before: &[u8] = match self {
+            Self::Ethernet => &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0],
+            Self::Raw => &[],
+            Self::Cooked => &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0],
+            Self::Loopback => &[2, 0, 0, 0],
+        };
+        [before, ip].concat()
+    }
+}
+
+fn ip(sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let packet = PacketBuilder::ipv4([192, 0, 2, 7], [198, 51, 100, 1], 64).tcp(40_000, 8080, sequence, 1000);
+    packet.ack(1).write(&mut bytes, payload).unwrap();
+    bytes
+}
+
+fn pcap(link: Link, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file =
+        [0xa1b2_c3d4_u32.to_le_bytes().as_slice(), &[2, 0, 4, 0], &[0; 8], &65_535_u32.to_le_bytes()]
+            .concat();
+    file.extend(link.number().to_le_bytes());
+    for (at, packet) in packets.iter().enumerate() {
+        let frame = link.wrap(packet);
+        let length = frame.len() as u32;
+        for field in [1_700_000_000 + at as u32, 250_000, length, length] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    file
+}
+
+fn pcapng(packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let length = (padded + 12) as u32;
+        file.extend(kind.to_le_bytes());
+        file.extend(length.to_le_bytes());
+        file.extend(body);
+        file.extend(vec![0; padded - body.len()]);
+        file.extend(length.to_le_bytes());
+    };
+    block(0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+    block(1, &[&1_u16.to_le_bytes()[..], &[0, 0], &65_535_u32.to_le_bytes()].concat());
+    for packet in packets {
+        let frame = Link::Ethernet.wrap(packet);
+        let length = (frame.len() as u32).to_le_bytes();
+        block(6, &[&[0; 4][..], &[0; 4], &[1, 0, 0, 0], &length, &length, &frame].concat());
+    }
+    file
+}
+
+fn replayed(file: &[u8]) -> (Account, Vec<String>) {
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(file).unwrap();
+    let rules = crate::detection::load(&[]).unwrap().rules;
+    let engine = Engine::new(Settings::default(), Arc::new(rules), Arc::new(Policy::default()));
+    let mut classes = Vec::new();
+    let replay = Replay::new(engine, |delivered| {
+        classes.push(format!("{} {}", delivered.report.client.ip(), delivered.report.verdict.class));
+        Ok(())
+    });
+    let (account, _) = replay.run(written.path()).unwrap();
+    (account, classes)
+}
+
+#[test]
+fn an_attack_is_found_in_every_kind_of_capture() {
+    let (head, tail) = ATTACK.split_at(20);
+    let packets = [ip(1, head), ip(21, tail)];
+    let captures = [Link::Ethernet, Link::Raw, Link::Cooked, Link::Loopback]
+        .map(|link| (format!("{link:?}"), pcap(link, &packets)));
+    for (kind, file) in captures.into_iter().chain([("pcapng".to_owned(), pcapng(&packets))]) {
+        let (account, found) = replayed(&file);
+        assert_eq!(found, ["192.0.2.7 SQL_INJECTION"], "{kind}");
+        assert_eq!(
+            (account.read, account.passed_over, account.records, account.cut_off),
+            (2, 0, 2, false),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn a_cut_off_capture_gives_what_it_has_and_says_so() {
+    let mut file = pcap(Link::Ethernet, &[ip(1, ATTACK), ip(1000, b"x")]);
+    file.truncate(file.len() - 5);
+    let (account, found) = replayed(&file);
+    assert_eq!((found.len(), account.cut_off), (1, true));
+}
+
+#[test]
+fn requests_and_archives_are_replayed_too() {
+    assert_eq!(replayed(ATTACK).1, ["192.0.2.1 SQL_INJECTION"]);
+    let archive = br#"{"log":{"entries":[{"request":{"method":"GET","url":"http://a/?q=%3Cscript%3Ealert(1)%3C/script%3E"}}]}}"#;
+    assert_eq!(replayed(archive).1, ["192.0.2.1 INPUT_VALIDATION"]);
+}
+
+#[test]
+fn garbage_behind_a_capture_header_is_no_panic() {
+    let mut file = pcap(Link::Ethernet, &[]);
+    let mut state = 7_u32;
+    for _ in 0..4096 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        file.push((state >> 24) as u8);
+    }
+    replayed(&file);
+    replayed(&pcapng(&[vec![0x45; 30], vec![]]));
+}
