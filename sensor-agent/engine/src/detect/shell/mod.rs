@@ -4,7 +4,7 @@
 
 mod words;
 
-use words::{FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
+use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
 
 /// A command found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,7 +27,7 @@ const MAX_NAME: usize = 64;
 pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
     let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
-    if let Some(found) = leading(value) {
+    if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
     }
     *steps += value.len() as u64;
@@ -53,6 +53,21 @@ fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
     let near = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
     let text = near.iter().filter(|byte| **byte == b' ').count() > 1;
     before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
+}
+
+/// A whole value that is a command's name taken apart: `w'h'o'am'i`.
+fn taken_apart(value: &[u8]) -> Option<Found> {
+    let mark = |byte: u8| matches!(byte, b'\'' | b'"' | b'\\' | b'^');
+    let inside = |three: &[u8]| matches!(three, [a, mid, b] if a.is_ascii_alphabetic() && mark(*mid) && b.is_ascii_alphabetic());
+    let short = value.get(..MAX_NAME).unwrap_or(value);
+    let end =
+        short.iter().position(|&byte| !mark(byte) && !byte.is_ascii_alphanumeric()).unwrap_or(short.len());
+    let word = value.get(..end)?;
+    let mut name = [0; MAX_NAME];
+    let letters = word.iter().copied().filter(|&byte| !mark(byte));
+    let len = letters.clone().zip(&mut name).map(|(byte, slot)| *slot = byte.to_ascii_lowercase()).count();
+    let apart = word.windows(3).any(inside) && is_in(TELLING, name.get(..len)?);
+    apart.then_some(Found { start: 0, end, confidence: 0.8 })
 }
 
 /// A command that is the whole value: only with an option or path behind it.
@@ -107,7 +122,8 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let mut len = 0;
     let mut hidden = false;
     let mut globbed = false;
-    let mut at = at + lead;
+    let start = at + lead;
+    let mut at = start;
     let walk = at + MAX_WALK;
     while let Some(&byte) = value.get(at).filter(|_| at < walk) {
         match byte {
@@ -160,7 +176,19 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     if !telling && !word {
         return None;
     }
-    confidence(behind, telling, sure || braced, pathed || hidden).map(|confidence| (at, confidence))
+    let confidence = confidence(behind, telling, sure || braced, pathed || hidden)?;
+    let bare =
+        behind.trim_ascii().is_empty() || behind.first().is_some_and(|byte| matches!(byte, b'|' | b';'));
+    let listed = bare && !pathed && !hidden && is_in(COMMON, file);
+    let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
+    Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
+}
+
+/// Whether a word is written as in a title: `Java`.
+fn is_title(word: &[u8]) -> bool {
+    matches!(word, [first, rest @ ..] if first.is_ascii_uppercase()
+        && rest.len() > 1
+        && rest.iter().all(u8::is_ascii_lowercase))
 }
 
 /// Length of a variable's name that a shell puts nothing for: `$@`, `$1`, `$u` in front of what is no letter.
@@ -271,6 +299,9 @@ mod tests {
             "a;c\\at /etc/hosts",
             "x & ping -c 5 10.0.0.1",
             "|| sleep 5",
+            "w'h'o'am'i",
+            "time sh -c id",
+            "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
@@ -288,6 +319,9 @@ mod tests {
             "cats; dogs",
             "$5 (five) `quoted`",
             "AT&T; date night",
+            "C++ || Java && Python",
+            "red|blue|more",
+            "test;test",
             "&lt;b&gt;",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));

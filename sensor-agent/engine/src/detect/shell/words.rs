@@ -407,6 +407,13 @@ pub(super) const WORDS: &[&str] = &[
     "whereis", "which", "who", "xargs", "zip",
 ];
 
+/// Of [`WORDS`] those that stand in lists and titles: without an argument they say little.
+pub(super) const COMMON: &[&str] = &[
+    "at", "column", "copy", "cut", "expect", "file", "find", "finger", "fold", "free", "go", "groups",
+    "head", "host", "last", "less", "make", "more", "nice", "route", "screen", "script", "service", "sort",
+    "source", "start", "strings", "tail", "test", "time", "top", "touch", "type", "watch", "which",
+];
+
 /// Families of commands by how their names begin.
 pub(super) const FAMILIES: &[&str] = &[
     "ansible-", "apt-", "aa-", "chef-", "docker-", "lxc-", "mysql", "npm-", "openvpn", "pg_", "rmt-",
@@ -430,7 +437,7 @@ mod tests {
 
     #[test]
     fn the_lists_are_in_order() {
-        for list in [TELLING, WORDS, WRAPPERS] {
+        for list in [TELLING, WORDS, COMMON, WRAPPERS] {
             assert!(list.is_sorted_by(|a, b| a < b));
         }
     }

@@ -104,7 +104,9 @@ impl Shapes<'_> {
             Key::Exec | Key::Execute => matches!(next, Kind::Word | Kind::Variable | Kind::Open),
             Key::Declare => next == Kind::Variable || self.is(at + 2, Key::Time),
             Key::Waitfor => matches!(next, Kind::Key(Key::Delay | Key::Time)),
-            Key::Shutdown => matches!(next, Kind::End | Kind::Comment | Kind::Semicolon),
+            Key::Shutdown => {
+                matches!(next, Kind::End | Kind::Comment | Kind::Semicolon) || self.text_is(at + 1, &["with"])
+            }
             Key::Call => next == Kind::Word && self.kind(at + 2) == Kind::Open,
             Key::Copy => next == Kind::Word && matches!(self.kind(at + 2), Kind::Key(Key::From) | Kind::Open),
             Key::Set => next == Kind::Variable,
