@@ -87,8 +87,9 @@ impl Agent {
     /// If the files cannot be written or there is no BPF file system.
     pub fn new(host: &Host, folder: &Path, setup: &Setup) -> Result<Self> {
         ensure_bpffs()?;
+        remove_stale_pins();
         let number = AGENTS.fetch_add(1, Ordering::Relaxed);
-        let pins = PathBuf::from(format!("/sys/fs/bpf/sensor-e2e-{}-{number}", std::process::id()));
+        let pins = PathBuf::from(format!("{BPFFS}/{PINS}{}-{number}", std::process::id()));
         fs::create_dir_all(folder.join("rules"))?;
         let (host, binary, folder) = (host.clone(), setup.binary.clone(), folder.to_owned());
         let agent = Self { host, binary, folder, pins, process: None };
@@ -346,12 +347,7 @@ impl Agent {
 impl Agent {
     /// Removes every pin: what is attached comes off, and the lists go.
     pub fn detach(&self) {
-        if let Ok(entries) = fs::read_dir(&self.pins) {
-            for version in entries.flatten() {
-                let _ = fs::remove_dir_all(version.path());
-            }
-        }
-        let _ = fs::remove_dir(&self.pins);
+        remove_pins(&self.pins);
     }
 }
 
@@ -359,6 +355,29 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.process = None;
         self.detach();
+    }
+}
+
+const BPFFS: &str = "/sys/fs/bpf";
+/// What begins the names of pin directories; the maker's process id follows.
+const PINS: &str = "sensor-e2e-";
+
+fn remove_pins(pins: &Path) {
+    for version in fs::read_dir(pins).into_iter().flatten().flatten() {
+        // Nobody is left to be told of a pin that stays.
+        let _ = fs::remove_dir_all(version.path());
+    }
+    let _ = fs::remove_dir(pins);
+}
+
+/// Removes what runs that were killed have left.
+fn remove_stale_pins() {
+    for entry in fs::read_dir(BPFFS).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(PINS).and_then(|rest| rest.split('-').next());
+        if maker.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            remove_pins(&entry.path());
+        }
     }
 }
 

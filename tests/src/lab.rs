@@ -10,6 +10,8 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A network namespace.
 #[derive(Clone, Debug)]
@@ -182,7 +184,18 @@ fn remove_leftovers(prefix: &str) {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     for name in names.filter(|name| name.starts_with(&format!("{prefix}-"))) {
+        end_processes(&name);
         // A namespace that another process still uses goes away with it.
         let _ = ip(&["netns", "delete", &name]);
+    }
+}
+
+/// Ends what still runs on a host: nginx's workers, say, when their master was killed.
+fn end_processes(name: &str) {
+    let Ok(listed) = Command::new("ip").args(["netns", "pids", name]).output() else { return };
+    let pids = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for pid in pids.lines().filter_map(|line| line.trim().parse().ok()) {
+        // One that has just ended needs no more.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }

@@ -28,9 +28,12 @@ fn get_blocked(site: &Site) -> IpAddr {
     source
 }
 
+/// Last byte of the address of the client that knocks.
+const KNOCKER: u8 = 77;
+
 /// Sends SYNs of the blocked client, each from another port, until told to stop; returns how many.
 fn knock(lab: &Lab, stop: &AtomicBool) -> u32 {
-    let mut tcp = RawTcp::new(lab, 2, 2, 20_000).unwrap();
+    let mut tcp = RawTcp::new(lab, 2, KNOCKER, 20_000).unwrap();
     let mut knocked = 0;
     while !stop.load(Ordering::Relaxed) {
         knocked += 1;
@@ -56,7 +59,13 @@ fn browse(lab: &Lab, stop: &AtomicBool) -> u32 {
 #[test]
 fn blocks_hold_through_kill_and_restart_without_one_packet_passing() {
     let Some(mut site) = Site::start(2, &Setup { block_secs: 60, ..Setup::default() }) else { return };
-    let source = get_blocked(&site);
+    // An attacker in user space: a kernel's own retransmissions would be dropped packets that nobody counts as sent.
+    let mut attacker = RawTcp::new(&site.lab, 2, KNOCKER, 19_999).unwrap();
+    attacker.connect(1000).unwrap();
+    attacker.send_at(0, &attack()).unwrap();
+    let source = attacker.address();
+    wait_until("the block", Duration::from_secs(3), || site.agent.block_of(source).unwrap().is_some())
+        .unwrap();
     let hits =
         |site: &Site| site.agent.block_of(source).unwrap().map_or(0, |entry| entry["hits"].as_u64().unwrap());
     let nginx = site.nginx.id();

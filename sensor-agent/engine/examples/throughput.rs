@@ -58,6 +58,7 @@ fn main() {
                     sequence: next[side],
                     acknowledgement: next[1 - side],
                     initial_sequence: [1000, 5000][side],
+                    peer_initial_sequence: [5000, 1000][side],
                     payload_len: payload.len() as u32,
                     captured_len: payload.len() as u32,
                     tcp_flags: tcp::ACK,

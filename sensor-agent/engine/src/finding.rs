@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$help:meta])* $variant:ident = $text:literal,)* }) => {
@@ -155,8 +156,27 @@ pub struct RuleInfo {
     pub revision: u32,
     /// One line for people.
     pub title: String,
-    /// Tags such as `CWE-89`, `OWASP-A03`.
+    /// Tags such as `CWE-89`, `OWASP-A03`, `attack-sqli`.
     pub tags: Vec<String>,
+    /// What a match does, where it is not what the policy says.
+    pub response: Option<Response>,
+}
+
+/// What a rule wants done in place of the policy's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Report, but never block because of this rule.
+    Observe,
+    /// If the policy blocks, block for this long.
+    BlockFor(Duration),
+}
+
+impl RuleInfo {
+    /// The kind of attack within the class, `xss`, `rce`: what the tag `attack-…` names.
+    #[must_use]
+    pub fn topic(&self) -> Option<&str> {
+        self.tags.iter().find_map(|tag| tag.strip_prefix("attack-"))
+    }
 }
 
 /// One thing found in one field.

@@ -4,13 +4,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{content, inspect, parse};
+use common::{Wire, content, inspect, parse};
 use proptest::prelude::*;
 use sensor_engine::detect::{Detector, MAX_FINDINGS, Part, Phase};
 use sensor_engine::field::{Fields, Place};
 use sensor_engine::finding::{Class, EVIDENCE_LEN, Finding};
 use sensor_engine::http::message::Request;
-use sensor_engine::rule::RuleSet;
+use sensor_engine::policy::{Mode, Policy};
+use sensor_engine::rule::{RuleSet, RuleSource};
 
 fn findings(raw: &str) -> Vec<Finding> {
     inspect(&mut Detector::new(Arc::new(RuleSet::default())), raw.as_bytes())
@@ -68,6 +69,123 @@ const PLACES: [Place; 12] = [
     Place::Text,
     Place::Name,
 ];
+
+#[test]
+fn an_exception_leaves_a_finding_out_and_counts_it() {
+    let text = "[[exception]]\nrule = 'sql-*'\npath = '/console'\nfield = 'query.q'\nreason = 'a console'";
+    let source = RuleSource { name: "site.toml", text };
+    let mut detector = Detector::new(Arc::new(RuleSet::compile(&[source]).unwrap()));
+    let mut found =
+        |target: &str| inspect(&mut detector, format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()).len();
+    assert_eq!(found("/console?q=1'or'1'='1"), 0);
+    assert!(found("/other?q=1'or'1'='1") > 0 && found("/console?r=1'or'1'='1") > 0);
+    assert_eq!(detector.stats().findings_excepted, 1);
+}
+
+#[test]
+fn exceptions_without_effect_are_named() {
+    let text = "[[exception]]\nrule = 'sql-bolean'\npath = '/'\nreason = 'x'\n[[exception]]\nrule = 'xss-*'\npath = '/'\nreason = 'y'";
+    let set = RuleSet::compile(&[RuleSource { name: "site.toml", text }]).unwrap();
+    let idle: Vec<_> = Detector::idle_exceptions(&set).map(|exception| exception.reason()).collect();
+    assert_eq!(idle, ["x"]);
+}
+
+#[test]
+fn attacks_in_documents_are_reported_with_less_confidence() {
+    let text = "How do I stop an injection?\nSomebody sends this to my shop:\n  id=1' union select 1,2 from users--\n        It works.\nWhat should I change in the query that I have written?\nThank you very much for any help.\n";
+    let head =
+        format!("POST / HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", text.len());
+    let document = findings(&(head + text));
+    let surest = document.iter().map(|finding| finding.confidence.get()).fold(0.0, f32::max);
+    assert!((0.5..0.7).contains(&surest), "{document:?}");
+    let short = findings("GET /?id=1'%20union%20select%201,2%20from%20users-- HTTP/1.1\r\n\r\n");
+    assert!(short.iter().any(|finding| finding.confidence.get() >= 0.9), "{short:?}");
+}
+
+#[test]
+fn a_value_in_which_nothing_was_found_is_known_the_next_time() {
+    let raw = b"GET / HTTP/1.1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n\r\n";
+    let mut detector = Detector::new(content());
+    assert!(inspect(&mut detector, raw).is_empty() && detector.stats().known_fields == 0);
+    assert!(inspect(&mut detector, raw).is_empty() && detector.stats().known_fields > 0);
+}
+
+#[test]
+fn framing_on_which_servers_differ_is_a_finding() {
+    let mut wire = Wire::new(content(), Arc::new(Policy { mode: Mode::Enforce, ..Policy::default() }));
+    let raw =
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let records = wire.records(raw);
+    let reports = wire.run(&records);
+    let finding = &reports[0].findings[0];
+    assert_eq!((finding.rule.id.as_str(), finding.rule.topic()), ("protocol-smuggling", Some("protocol")));
+    assert!(finding.evidence.starts_with("content-length-and-transfer-encoding: "), "{finding:?}");
+}
+
+/// What a value that repeats `part` to about `bytes` bytes costs.
+fn work(rules: &Arc<RuleSet>, part: &str, bytes: usize) -> [u64; 3] {
+    let mut fields = Fields::default();
+    fields.push(Place::Json, b"x", part.repeat(bytes / part.len()).as_bytes(), 0);
+    let mut detector = Detector::new(Arc::clone(rules));
+    let request = Request::default();
+    detector.inspect(Part { phase: Phase::Body, request: &request, fields: &fields }, &mut Vec::new());
+    let stats = detector.stats();
+    [stats.coded_steps, stats.matching.scanned_bytes, stats.matching.candidates]
+}
+
+#[test]
+fn twice_the_bytes_are_at_most_twice_the_work() {
+    let parts = [
+        "(",
+        "'",
+        "\"",
+        "or 1=",
+        "union (",
+        "select ",
+        "a=",
+        ";drop ",
+        "case when ",
+        "/*",
+        "x(",
+        "<",
+        "<script",
+        " onload=",
+        ":",
+        ";",
+        ";id+x",
+        ";cat ",
+        ";''",
+        " `id` ",
+        "$(",
+        "$@",
+        "|$()",
+        "time ",
+        ";time\t",
+        "%25",
+        "%u0027",
+        "&#x3c;",
+        "\\u0027",
+        "../",
+        "/./",
+        "${",
+        "{{",
+        "eyJ.",
+        "-",
+        "#\n",
+        "'\\",
+        "==",
+        "&&",
+        "0x",
+        "1/**/",
+    ];
+    let rules = content();
+    for part in parts {
+        let (once, twice) = (work(&rules, part, 10_000), work(&rules, part, 20_000));
+        for (once, twice) in once.into_iter().zip(twice) {
+            assert!(twice <= once * 2 + once / 8 + 4096, "{part:?}: {once} becomes {twice}");
+        }
+    }
+}
 
 /// Bytes and pieces of attacks, in any order.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {

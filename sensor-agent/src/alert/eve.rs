@@ -332,6 +332,7 @@ pub(crate) mod tests {
                 revision: 2,
                 title: "UNION SELECT in a parameter".to_owned(),
                 tags: vec!["CWE-89".to_owned()],
+                response: None,
             }),
             class: Class::SqlInjection,
             severity: Severity::High,

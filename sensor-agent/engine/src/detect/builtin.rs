@@ -37,35 +37,41 @@ pub struct Builtin {
 }
 
 builtins! {
-    SqlUnion: "sql-union-select", "UNION SELECT joined to a query", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
-    SqlStacked: "sql-stacked-query", "second statement after a semicolon", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
-    SqlTime: "sql-time-delay", "time delay in SQL", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
-    SqlBoolean: "sql-boolean", "always-true or probing condition", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
-    SqlExpression: "sql-expression", "expression behind a closed string", SqlInjection, High, ["CWE-89", "OWASP-A03"];
-    SqlComment: "sql-comment", "rest of a query cut off by a comment", SqlInjection, High, ["CWE-89", "OWASP-A03"];
-    SqlProcedure: "sql-procedure", "stored procedure call", SqlInjection, Critical, ["CWE-89", "OWASP-A03"];
-    SqlProbe: "sql-probe", "ORDER BY, GROUP BY or LIMIT probing", SqlInjection, High, ["CWE-89", "OWASP-A03"];
-    SqlSubquery: "sql-subquery", "SELECT inside a value", SqlInjection, High, ["CWE-89", "OWASP-A03"];
-    SqlFunction: "sql-function", "database function that attacks use", SqlInjection, High, ["CWE-89", "OWASP-A03"];
-    HtmlTag: "xss-markup", "active HTML element", InputValidation, High, ["CWE-79", "OWASP-A03"];
-    HtmlHandler: "xss-event-handler", "event handler attribute", InputValidation, High, ["CWE-79", "OWASP-A03"];
-    HtmlScheme: "xss-script-url", "URL that runs script", InputValidation, High, ["CWE-79", "OWASP-A03"];
-    ShellCommand: "shell-command", "shell command behind a separator", InputValidation, Critical, ["CWE-78", "OWASP-A03"];
-    JwtNone: "jwt-alg-none", "JWT without a signature algorithm", Jwt, Critical, ["CWE-347", "OWASP-A07"];
-    JwtUnsigned: "jwt-empty-signature", "JWT whose signature is empty", Jwt, Critical, ["CWE-347", "OWASP-A07"];
-    JwtMalformed: "jwt-malformed", "malformed JWT", Jwt, Medium, ["CWE-347", "OWASP-A07"];
-    JwtKid: "jwt-kid-injection", "injection through the JWT key id", Jwt, Critical, ["CWE-347", "OWASP-A07"];
-    JwtKeyHeader: "jwt-key-header", "JWT that brings its own key", Jwt, High, ["CWE-347", "OWASP-A07"];
-    JwtClaims: "jwt-claims", "JWT without usual claims", Jwt, Low, ["CWE-347", "OWASP-A07"];
-    AuthBearer: "auth-bearer-placeholder", "bearer token that is no token", AuthBypass, High, ["CWE-287", "OWASP-A07"];
-    AuthBearerForm: "auth-bearer-malformed", "malformed bearer token", AuthBypass, Medium, ["CWE-287", "OWASP-A07"];
-    AuthRewrite: "auth-rewrite-header", "header that replaces the request's path", AuthBypass, High, ["CWE-290", "OWASP-A01"];
-    AuthLoopback: "auth-loopback-header", "header that claims a local client", AuthBypass, High, ["CWE-290", "OWASP-A01"];
-    AuthMethod: "auth-method-override", "header that replaces the request's method", AuthBypass, Medium, ["CWE-650", "OWASP-A01"];
-    AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["CWE-639", "OWASP-A01"];
-    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["CWE-235", "OWASP-A01"];
-    Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["CWE-352", "OWASP-A01"];
-    SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["CWE-384", "OWASP-A07"];
+    SqlUnion: "sql-union-select", "UNION SELECT joined to a query", SqlInjection, Critical, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlStacked: "sql-stacked-query", "second statement after a semicolon", SqlInjection, Critical, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlTime: "sql-time-delay", "time delay in SQL", SqlInjection, Critical, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlBoolean: "sql-boolean", "always-true or probing condition", SqlInjection, Critical, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlExpression: "sql-expression", "expression behind a closed string", SqlInjection, High, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlComment: "sql-comment", "rest of a query cut off by a comment", SqlInjection, High, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlProcedure: "sql-procedure", "stored procedure call", SqlInjection, Critical, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlProbe: "sql-probe", "ORDER BY, GROUP BY or LIMIT probing", SqlInjection, High, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlSubquery: "sql-subquery", "SELECT inside a value", SqlInjection, High, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    SqlFunction: "sql-function", "database function that attacks use", SqlInjection, High, ["attack-sqli", "CWE-89", "OWASP-A03"];
+    HtmlTag: "xss-markup", "active HTML element", InputValidation, High, ["attack-xss", "CWE-79", "OWASP-A03"];
+    HtmlHandler: "xss-event-handler", "event handler attribute", InputValidation, High, ["attack-xss", "CWE-79", "OWASP-A03"];
+    HtmlScheme: "xss-script-url", "URL that runs script", InputValidation, High, ["attack-xss", "CWE-79", "OWASP-A03"];
+    ShellCommand: "shell-command", "shell command behind a separator", InputValidation, Critical, ["attack-rce", "CWE-78", "OWASP-A03"];
+    JwtNone: "jwt-alg-none", "JWT without a signature algorithm", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtUnsigned: "jwt-empty-signature", "JWT whose signature is empty", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtMalformed: "jwt-malformed", "malformed JWT", Jwt, Medium, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtKid: "jwt-kid-injection", "injection through the JWT key id", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtKeyHeader: "jwt-key-header", "JWT that brings its own key", Jwt, High, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtClaims: "jwt-claims", "JWT without usual claims", Jwt, Low, ["attack-jwt", "CWE-347", "OWASP-A07"];
+    JwtTime: "jwt-time", "JWT that is expired or not valid yet", Jwt, Medium, ["attack-jwt", "CWE-613", "OWASP-A07"];
+    AuthBearer: "auth-bearer-placeholder", "bearer token that is no token", AuthBypass, High, ["attack-auth", "CWE-287", "OWASP-A07"];
+    AuthBearerForm: "auth-bearer-malformed", "malformed bearer token", AuthBypass, Medium, ["attack-auth", "CWE-287", "OWASP-A07"];
+    AuthRewrite: "auth-rewrite-header", "header that replaces the request's path", AuthBypass, High, ["attack-auth", "CWE-290", "OWASP-A01"];
+    AuthLoopback: "auth-loopback-header", "header that claims a local client", AuthBypass, High, ["attack-auth", "CWE-290", "OWASP-A01"];
+    AuthMethod: "auth-method-override", "header that replaces the request's method", AuthBypass, Medium, ["attack-auth", "CWE-650", "OWASP-A01"];
+    AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["attack-auth", "CWE-639", "OWASP-A01"];
+    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-auth", "CWE-235", "OWASP-A01"];
+    Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
+    Smuggling: "protocol-smuggling", "framing on which servers differ", InputValidation, High, ["attack-protocol", "CWE-444", "OWASP-A05"];
+    NulByte: "protocol-nul-byte", "NUL byte in a request head", InputValidation, High, ["attack-protocol", "CWE-158", "OWASP-A03"];
+    HostOdd: "protocol-host", "more than one host, or none that is one", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
+    Malformed: "protocol-malformed", "request that no ordinary client writes", InputValidation, Low, ["attack-protocol", "CWE-20", "OWASP-A05"];
+    BodyBomb: "protocol-body-bomb", "body that grows without end when it is unpacked", InputValidation, High, ["attack-protocol", "CWE-409", "OWASP-A05"];
+    SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
 }
 
 impl Code {
@@ -76,6 +82,11 @@ impl Code {
     /// Attack class.
     pub(crate) fn class(self) -> Class {
         self.builtin().map_or(Class::InputValidation, |builtin| builtin.class)
+    }
+
+    /// Whether it is one of SQL.
+    pub(crate) fn is_sql(self) -> bool {
+        self.class() == Class::SqlInjection
     }
 
     /// How bad.
@@ -106,6 +117,7 @@ fn info(builtin: &Builtin) -> RuleInfo {
         revision: 1,
         title: builtin.title.to_owned(),
         tags: builtin.tags.iter().map(ToString::to_string).collect(),
+        response: None,
     }
 }
 

@@ -25,13 +25,15 @@ struct Context {
 /// Bytes behind a sign in which its arguments are looked for.
 const NEAR: usize = 200;
 
-/// The strongest sign of script in `value`.
-pub(crate) fn find(value: &[u8]) -> Option<Found> {
+/// The strongest sign of script in `value`; what that took is added to `steps`.
+pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let signs = memchr::memchr3_iter(b'<', b'=', b':', value);
     let mut best: Option<Found> = None;
     let first_quote = memchr::memchr3(b'"', b'\'', b'`', value).unwrap_or(value.len());
     let mut context = Context { first_quote, in_tag: false };
+    *steps += value.len() as u64;
     for at in signs {
+        *steps += NEAR as u64;
         let found = match value.get(at) {
             Some(b'<') => {
                 context.in_tag |= value
@@ -62,8 +64,8 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("meta", 0.4, &["http-equiv", "url="]),
     ("base", 0.4, &["href"]),
     ("link", 0.4, &["import", "javascript:", "stylesheet"]),
-    ("style", 0.4, &["expression", "@import", "behavior", "javascript", "-moz-binding"]),
-    ("svg", 0.45, &["onload", "<script", "<animate", "<set", "<use"]),
+    ("style", 0.5, &["url(", "expression", "@import", "behavior", "javascript", "-moz-binding"]),
+    ("svg", 0.5, &["onload", "<script", "<animate", "<set", "<use"]),
     ("math", 0.45, &["href", "xlink", "<mi", "<maction"]),
     ("isindex", 0.6, &["action", "type"]),
     ("bgsound", 0.6, &["src"]),
@@ -250,7 +252,7 @@ mod tests {
     use super::*;
 
     fn confidence(value: &str) -> f32 {
-        find(value.as_bytes()).map_or(0.0, |found| found.confidence)
+        find(value.as_bytes(), &mut 0).map_or(0.0, |found| found.confidence)
     }
 
     #[test]
@@ -288,16 +290,16 @@ mod tests {
             "i <3 you",
             "season=5&option=a",
         ] {
-            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes()));
+            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 
     #[test]
     fn any_bytes_end() {
         let bytes: Vec<u8> = (0..=255).cycle().take(4096).collect();
-        find(&bytes);
+        find(&bytes, &mut 0);
         for part in ["<", "=", ":", "<script", " on", "onload="] {
-            find(part.repeat(20_000).as_bytes());
+            find(part.repeat(20_000).as_bytes(), &mut 0);
         }
     }
 }

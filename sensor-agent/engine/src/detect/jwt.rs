@@ -65,12 +65,32 @@ pub(crate) fn find(field: &Field<'_>, value: &[u8], found: &mut Vec<Found>) {
     if !encrypted && !none {
         match object(claims) {
             None if bearer => add(Code::JwtMalformed, 0.72),
+            Some(claims) if is_out_of_time(&claims) => add(Code::JwtTime, 0.78),
             Some(claims) if !["exp", "iat", "sub", "iss"].iter().any(|name| claims.contains_key(*name)) => {
                 add(Code::JwtClaims, 0.3);
             }
             _ => {}
         }
     }
+}
+
+/// Tokens that ended before this time (November 2023) are older than any sensor: whoever sends them tries them out.
+const LONG_AGO: i64 = 1_700_000_000;
+/// Times before this one (September 2001) are no times, but numbers somebody made up.
+const NO_TIME: i64 = 1_000_000_000;
+/// Longest time between a token's issue and the beginning of its validity.
+const YEAR: i64 = 366 * 86_400;
+
+/// Whether a token is expired or not valid yet, whatever the time is.
+fn is_out_of_time(claims: &Map<String, Value>) -> bool {
+    let time = |name: &str| {
+        let value = claims.get(name)?;
+        value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
+    };
+    let expired = time("exp").is_some_and(|end| (NO_TIME..LONG_AGO).contains(&end));
+    let issued = time("iat").or_else(|| time("exp")).unwrap_or(i64::MAX - YEAR);
+    let early = time("nbf").is_some_and(|begin| begin > issued.saturating_add(YEAR));
+    expired || early
 }
 
 /// Where a token begins in `value`, and whether it is a bearer token.

@@ -5,9 +5,13 @@
 
 mod auth;
 mod builtin;
+mod clean;
 mod csrf;
+mod document;
 mod html;
 mod jwt;
+mod name;
+mod oddity;
 pub mod redact;
 mod scan;
 mod shell;
@@ -16,12 +20,13 @@ mod sql;
 use std::sync::Arc;
 
 use crate::field::{Field, Fields, Place};
-use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
+use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
 use crate::http::message::Request;
-use crate::rule::{Chain, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
+use crate::rule::{Chain, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
+use clean::Clean;
 use scan::Scanner;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
@@ -54,10 +59,16 @@ pub struct DetectStats {
     pub fields: u64,
     /// Fields so plain that nothing can be in them.
     pub plain_fields: u64,
+    /// Fields that were looked at a short time ago, with nothing in them.
+    pub known_fields: u64,
+    /// Findings left out because an exception covers them.
+    pub findings_excepted: u64,
     /// Findings left out because a part had too many.
     pub findings_dropped: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
+    /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
+    pub coded_steps: u64,
     /// Work of the rules.
     pub matching: MatchStats,
 }
@@ -71,6 +82,7 @@ pub struct Detector {
     views: Views,
     hits: Vec<Hit>,
     scanner: Scanner,
+    clean: Clean,
     stats: DetectStats,
 }
 
@@ -103,6 +115,7 @@ impl Detector {
             views: Views::default(),
             hits: Vec::new(),
             scanner: Scanner::default(),
+            clean: Clean::default(),
             stats: DetectStats::default(),
         }
     }
@@ -111,12 +124,22 @@ impl Detector {
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.matcher = Matcher::new(&rules);
         self.rules = rules;
+        self.clean.clear();
+    }
+
+    /// The exceptions of `rules` that are about no rule and no coded detection: they have no effect.
+    pub fn idle_exceptions(rules: &RuleSet) -> impl Iterator<Item = &Exception> {
+        let known = |exception: &&Exception| {
+            rules.rules().iter().any(|rule| exception.names(&rule.info().id))
+                || BUILTINS.iter().any(|builtin| exception.names(builtin.id))
+        };
+        rules.exceptions().iter().filter(move |exception| !known(exception))
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> DetectStats {
-        DetectStats { matching: self.matcher.stats(), ..self.stats }
+        DetectStats { matching: self.matcher.stats(), coded_steps: self.scanner.steps(), ..self.stats }
     }
 
     /// Appends the findings of one part of a request.
@@ -125,9 +148,15 @@ impl Detector {
         for (index, field) in part.fields.iter().enumerate() {
             self.stats.fields += 1;
             self.field(part, index, &field, findings);
+            if let Some(name) = name::as_value(&field) {
+                self.field(part, index, &name, findings);
+            }
         }
         if part.phase == Phase::Head {
             self.foreign_page(part.request, findings);
+        }
+        if !part.request.anomalies.is_empty() {
+            self.oddities(part, findings);
         }
         self.repeated(part.fields, findings);
         let kept = first + MAX_FINDINGS;
@@ -138,32 +167,79 @@ impl Detector {
     }
 
     fn field(&mut self, part: Part<'_>, index: usize, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let method = part.request.method();
         self.scanner.clear();
-        self.scanner.raw(field, method);
-        if self.rules.needs_no_look(field) && self.scanner.hits().is_empty() {
-            self.stats.plain_fields += 1;
-            return;
+        self.scanner.raw(field, part.request.method());
+        if self.scanner.hits().is_empty() {
+            if self.rules.needs_no_look(field) {
+                self.stats.plain_fields += 1;
+                return;
+            }
+            if self.clean.knows(field) {
+                self.stats.known_fields += 1;
+                return;
+            }
         }
         self.views.fill(field);
         self.hits.clear();
         let scope = Scope { request: part.request, fields: part.fields };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+        let undecided = self.matcher.take_undecided();
+        if self.hits.is_empty() && self.scanner.hits().is_empty() {
+            if !undecided {
+                self.clean.learn(field);
+            }
+            return;
+        }
+        self.report(part, field, findings);
+    }
+
+    /// Turns the hits in a field into findings.
+    fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
+        let most =
+            if document::is_document(field, self.views.decoded().bytes) { document::MOST } else { 1.0 };
+        let path = part.request.path();
+        let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
         for hit in &self.hits {
             let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
+            if excepted(&rule.info().id) {
+                self.stats.findings_excepted += 1;
+                continue;
+            }
+            let most = if rule.counts_in_documents() { 1.0 } else { most };
             let claim = Claim {
                 info: rule.info(),
                 class: rule.class(),
                 severity: rule.severity(),
-                confidence: hit.confidence,
+                confidence: hit.confidence.min(most),
             };
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
         for hit in self.scanner.hits() {
-            let Some(info) = self.infos.get(hit.code) else { continue };
-            let claim = claim(info, hit.code, hit.confidence);
+            let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
+                self.stats.findings_excepted += 1;
+                continue;
+            };
+            // What breaks out of its place in a query does so at once; a document has a beginning of its own.
+            let at_once = hit.start < document::BEGINNING && hit.code.is_sql();
+            let confidence = if at_once { hit.confidence } else { hit.confidence.min(most) };
+            let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+        }
+    }
+
+    /// What the parser found odd about the request.
+    fn oddities(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        for oddity in oddity::find(part.request, part.phase) {
+            let Some(info) = self.infos.get(oddity.code) else { continue };
+            let value = part.request.header(oddity.header).unwrap_or_default();
+            let field = Field { place: Place::Header, name: oddity.header.as_bytes(), value, offset: 0 };
+            self.views.fill(&field);
+            let mut found =
+                finding(&claim(info, oddity.code, oddity.confidence), &field, &self.views, 0, 0..value.len());
+            found.evidence = format!("{}: {}", oddity.anomaly, found.evidence);
+            found.evidence.truncate(EVIDENCE_LEN);
+            findings.push(found);
         }
     }
 

@@ -48,6 +48,7 @@ pub(super) struct Scanner {
     sql: Sql,
     tokens: Vec<jwt::Found>,
     hits: Vec<CodeHit>,
+    steps: u64,
 }
 
 impl Scanner {
@@ -57,6 +58,11 @@ impl Scanner {
 
     pub(super) fn hits(&self) -> &[CodeHit] {
         &self.hits
+    }
+
+    /// What all looks together took.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps + self.sql.steps
     }
 
     /// What needs no decoding: authentication headers and tokens.
@@ -106,13 +112,20 @@ impl Scanner {
         if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
             self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
         }
-        if let Some(found) = html::find(bytes).filter(|found| found.confidence * trust >= from) {
+        if let Some(found) =
+            html::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
+        {
             self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
         }
-        if matches!(field.place, Place::Header | Place::Path) {
+        // Headers are full of semicolons: a command in one of them stands at its beginning.
+        let begins =
+            bytes.first().is_some_and(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'$' | b'('));
+        if field.place == Place::Path || field.place == Place::Header && !begins {
             return;
         }
-        if let Some(found) = shell::find(bytes).filter(|found| found.confidence * trust >= from) {
+        if let Some(found) =
+            shell::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
+        {
             self.keep(Code::ShellCommand, number, (found.start, found.end), found.confidence * trust);
         }
     }

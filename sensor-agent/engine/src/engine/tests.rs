@@ -19,13 +19,18 @@ pub(super) struct Seam {
 }
 
 impl Seam {
+    /// In a dialog with a verdict of its own, `EVIL` is what is found and nothing else: its findings are those behind `before`.
     pub(super) fn inspect(
         &mut self,
         phase: Phase,
         request: &Request,
         fields: &Fields,
         findings: &mut Vec<Finding>,
+        before: usize,
     ) {
+        if self.action.is_some() {
+            findings.truncate(before);
+        }
         let shown = match phase {
             Phase::Head => format!("{} {}", request.method().escape_ascii(), request.target().escape_ascii()),
             Phase::Body => {
@@ -54,7 +59,14 @@ impl Seam {
 }
 
 fn finding(field: &str) -> Finding {
-    let info = RuleInfo { id: "evil".into(), number: 1, revision: 1, title: String::new(), tags: Vec::new() };
+    let info = RuleInfo {
+        id: "evil".into(),
+        number: 1,
+        revision: 1,
+        title: String::new(),
+        tags: Vec::new(),
+        response: None,
+    };
     Finding {
         rule: Arc::new(info),
         class: Class::SqlInjection,
@@ -424,7 +436,7 @@ fn chunked_bodies_are_inspected_without_their_coding() {
 fn a_body_under_two_framings_is_inspected() {
     let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\nq=EVIL";
     let (log, _) = Dialog::default().run(&format!(">> {post}"));
-    assert_eq!(log[3], "REPORT 0 body.form.q");
+    assert!(log.iter().any(|line| line.starts_with("REPORT 0 body.form.q")), "{log:?}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Worker {
         self.counters.fields_dropped += u64::from(self.fields.dropped());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
         #[cfg(test)]
-        self.seam.inspect(phase, request, &self.fields, findings);
+        self.seam.inspect(phase, request, &self.fields, findings, before);
         self.counters.findings += (findings.len() - before) as u64;
         before
     }

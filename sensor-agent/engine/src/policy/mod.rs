@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::finding::{Class, Confidence, Finding, Severity};
+use crate::finding::{Class, Confidence, Finding, Response, Severity};
 
 /// Whether automatic blocks take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Policy {
 pub enum Action {
     /// Block the source for this long.
     Block(Duration),
-    /// Would be blocked, but the mode is [`Mode::Observe`].
+    /// Would be blocked, but the mode is [`Mode::Observe`], or only rules speak for it that never block.
     Observe(Duration),
     /// Would be blocked, but the source is exempt.
     Exempt,
@@ -82,8 +82,8 @@ impl Policy {
     /// completed a handshake.
     #[must_use]
     pub fn judge(&self, source: IpAddr, verified: bool, findings: &[Finding]) -> Option<Verdict> {
-        let worst = Class::ALL.iter().filter_map(|&class| self.weigh(class, findings)).reduce(surer)?;
-        let (class, severity, confidence) = worst;
+        let weigh = |&class: &Class| self.weigh(class, findings, |_| true);
+        let (class, severity, confidence) = Class::ALL.iter().filter_map(weigh).reduce(surer)?;
         if confidence < self.report_from {
             return None;
         }
@@ -91,7 +91,7 @@ impl Policy {
             class,
             severity,
             confidence,
-            action: self.act(source, verified, severity, confidence),
+            action: self.act(source, verified, (class, severity, confidence), findings),
         })
     }
 
@@ -104,14 +104,20 @@ impl Policy {
     }
 
     /// Severity and combined confidence of a class's findings. Findings of one field are views of one thing, and so
-    /// are those of one rule in several fields: of either only the surest counts.
-    fn weigh(&self, class: Class, findings: &[Finding]) -> Option<(Class, Severity, Confidence)> {
-        let of_class: Vec<&Finding> = findings.iter().filter(|finding| finding.class == class).collect();
+    /// are those of one rule, or of one kind of attack, in several fields: of each only the surest counts.
+    fn weigh(&self, class: Class, findings: &[Finding], counts: fn(&Finding) -> bool) -> Option<Weight> {
+        let wanted = |finding: &&Finding| finding.class == class && counts(finding);
+        let of_class: Vec<&Finding> = findings.iter().filter(wanted).collect();
         let mut sorted = of_class.clone();
         sorted.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
         let mut counted: Vec<&Finding> = Vec::new();
         for finding in sorted {
-            let same = |known: &&Finding| known.field == finding.field || known.rule.id == finding.rule.id;
+            let topic = finding.rule.topic();
+            let same = |known: &&Finding| {
+                known.field == finding.field
+                    || known.rule.id == finding.rule.id
+                    || topic.is_some() && known.rule.topic() == topic
+            };
             if !counted.iter().any(same) {
                 counted.push(finding);
             }
@@ -124,17 +130,38 @@ impl Policy {
         Some((class, severity, confidence))
     }
 
-    fn act(&self, source: IpAddr, verified: bool, severity: Severity, confidence: Confidence) -> Action {
-        if confidence < self.block_from || severity > self.block_severity {
+    fn act(&self, source: IpAddr, verified: bool, weight: Weight, findings: &[Finding]) -> Action {
+        if !self.blocks(weight) {
             return Action::Report;
         }
+        let enforced = self.weigh(weight.0, findings, may_block).is_some_and(|weight| self.blocks(weight));
+        let duration = self.duration(weight.0, findings);
         match (self.is_exempt(source), verified, self.mode) {
             (true, ..) => Action::Exempt,
             (_, false, _) => Action::Unverified,
-            (.., Mode::Enforce) => Action::Block(self.block_for),
-            (.., Mode::Observe) => Action::Observe(self.block_for),
+            (.., Mode::Enforce) if enforced => Action::Block(duration),
+            _ => Action::Observe(duration),
         }
     }
+
+    fn blocks(&self, (_, severity, confidence): Weight) -> bool {
+        confidence >= self.block_from && severity <= self.block_severity
+    }
+
+    /// How long a block for this class lasts: what the surest finding's rule says, or else the policy.
+    fn duration(&self, class: Class, findings: &[Finding]) -> Duration {
+        let of_class = findings.iter().filter(|finding| finding.class == class);
+        let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
+        match surest.and_then(|finding| finding.rule.response) {
+            Some(Response::BlockFor(duration)) => duration,
+            Some(Response::Observe) | None => self.block_for,
+        }
+    }
+}
+
+/// Whether the finding's rule may block.
+fn may_block(finding: &Finding) -> bool {
+    finding.rule.response != Some(Response::Observe)
 }
 
 /// Whether a net that was written in IPv4-mapped form contains the IPv4 address.
@@ -163,7 +190,14 @@ mod tests {
     fn finding(rule: &str, class: Class, severity: Severity, confidence: f32, field: &str) -> Finding {
         let id = rule.to_owned();
         Finding {
-            rule: Arc::new(RuleInfo { id, number: 1, revision: 1, title: String::new(), tags: Vec::new() }),
+            rule: Arc::new(RuleInfo {
+                id,
+                number: 1,
+                revision: 1,
+                title: String::new(),
+                tags: Vec::new(),
+                response: None,
+            }),
             class,
             severity,
             confidence: Confidence::new(confidence).unwrap(),
@@ -225,6 +259,35 @@ mod tests {
         assert_eq!(of(Severity::Medium, 0.7).unwrap().action, Action::Block(Duration::from_secs(600)));
         assert_eq!(of(Severity::Low, 0.99).unwrap().action, Action::Report);
         assert_eq!(judge(&[]), None);
+    }
+
+    #[test]
+    fn a_rule_can_answer_for_itself() {
+        let with = |response, confidence| {
+            let one = finding("a", Class::Jwt, Severity::High, confidence, "x");
+            let rule = RuleInfo { response: Some(response), ..RuleInfo::clone(&one.rule) };
+            Finding { rule: Arc::new(rule), ..one }
+        };
+        let action = |findings: &[Finding]| judge(findings).unwrap().action;
+        let policy = Duration::from_secs(600);
+        let observed = with(Response::Observe, 0.9);
+        assert_eq!(action(std::slice::from_ref(&observed)), Action::Observe(policy));
+        let other = finding("b", Class::Jwt, Severity::High, 0.8, "y");
+        assert_eq!(action(&[observed, other]), Action::Block(policy));
+        let minute = Duration::from_secs(60);
+        assert_eq!(action(&[with(Response::BlockFor(minute), 0.9)]), Action::Block(minute));
+    }
+
+    #[test]
+    fn findings_of_one_kind_of_attack_count_once() {
+        let of = |rule: &str, topic: &str, field: &str| {
+            let one = finding(rule, Class::InputValidation, Severity::High, 0.6, field);
+            let rule = RuleInfo { tags: vec![topic.to_owned()], ..RuleInfo::clone(&one.rule) };
+            Finding { rule: Arc::new(rule), ..one }
+        };
+        let confidence = |findings: &[Finding]| judge(findings).unwrap().confidence.get();
+        assert_eq!(confidence(&[of("a", "attack-rce", "x"), of("b", "attack-rce", "y")]), 0.6);
+        assert!(confidence(&[of("a", "attack-rce", "x"), of("b", "attack-xss", "y")]) > 0.8);
     }
 
     #[test]

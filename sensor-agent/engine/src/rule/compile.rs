@@ -8,8 +8,9 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
-use super::source::{self, Draft, Text};
-use super::{Condition, Rule, RuleSet, RuleSource, example, literal};
+use super::named::Named;
+use super::source::{self, Draft, DraftCondition, Text};
+use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
 /// Most bytes of a pattern's automaton.
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
@@ -30,7 +31,9 @@ impl RuleSet {
         let mut errors = Vec::new();
         let mut compiler = Compiler::default();
         for &source in sources {
-            for draft in source::read(source, &mut errors) {
+            let content = source::read(source, &mut errors);
+            compiler.exceptions.extend(content.exceptions);
+            for draft in content.drafts {
                 compiler.add(source, draft, &mut errors);
             }
         }
@@ -55,6 +58,7 @@ struct Compiler<'a> {
     literals: Vec<Vec<u8>>,
     literal_rules: Vec<u32>,
     short_rules: Vec<u32>,
+    exceptions: Vec<Exception>,
     warnings: Vec<RuleError>,
     examples: Vec<RuleExamples<'a>>,
 }
@@ -68,14 +72,14 @@ impl<'a> Compiler<'a> {
         }
         let pattern = compile_pattern(&draft.pattern, draft.case_sensitive, &mut report);
         let literals = pattern.as_ref().and_then(|(_, hir)| lint_literals(&draft, hir, &mut report));
-        let also: Vec<Condition> = draft
-            .also
-            .into_iter()
-            .filter_map(|condition| {
+        let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
+            let compile = |condition: DraftCondition| {
                 let (regex, _) = compile_pattern(&condition.pattern, false, &mut report)?;
                 Some(Condition { fields: condition.fields, regex, not: condition.not })
-            })
-            .collect();
+            };
+            drafts.into_iter().filter_map(compile).collect()
+        };
+        let (also, any) = (conditions(draft.also), conditions(draft.any));
         let (Some((regex, _)), Some(literals)) = (pattern, literals) else { return };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         if literals.is_empty() {
@@ -95,6 +99,9 @@ impl<'a> Compiler<'a> {
             decoders: draft.decoders,
             regex,
             also,
+            any,
+            length: draft.length,
+            documents: draft.documents,
         });
     }
 
@@ -114,11 +121,17 @@ impl<'a> Compiler<'a> {
                 None
             }
         };
+        let mut named = Named::default();
+        for rule in &self.rules {
+            named.add(&rule.fields);
+        }
         let set = RuleSet {
+            named,
             rules: self.rules,
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,
             short_rules: self.short_rules,
+            exceptions: self.exceptions,
             warnings: self.warnings,
         };
         (set, self.examples)

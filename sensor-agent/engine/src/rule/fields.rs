@@ -1,6 +1,7 @@
 //! Field patterns: which fields of a request a rule looks at.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::field::{Field, Place};
 
@@ -49,13 +50,47 @@ pub struct FieldPattern {
     name: NamePattern,
 }
 
+/// A set of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum NamePattern {
+pub(crate) enum NamePattern {
     Any,
     /// Equal without case.
     Exact(Box<str>),
     /// Begins so, without case.
     Prefix(Box<str>),
+    /// Ends so, without case.
+    Suffix(Box<str>),
+}
+
+impl NamePattern {
+    /// Reads `*`, `name`, `begin*` or `*end`; `None` for an empty text.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(suffix) = text.strip_prefix('*').filter(|suffix| !suffix.is_empty()) {
+            return Some(Self::Suffix(suffix.into()));
+        }
+        match text.strip_suffix('*') {
+            Some("") => Some(Self::Any),
+            Some(prefix) => Some(Self::Prefix(prefix.into())),
+            None if text.is_empty() => None,
+            None => Some(Self::Exact(text.into())),
+        }
+    }
+
+    /// Whether the name is one of the set.
+    pub(crate) fn matches(&self, got: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => got.eq_ignore_ascii_case(name.as_bytes()),
+            Self::Prefix(prefix) => {
+                got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+            }
+            Self::Suffix(suffix) => got
+                .len()
+                .checked_sub(suffix.len())
+                .and_then(|start| got.get(start..))
+                .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix.as_bytes())),
+        }
+    }
 }
 
 impl FieldPattern {
@@ -66,15 +101,7 @@ impl FieldPattern {
         };
         let (place, places) = PLACES.iter().find(whole)?;
         let name = text.get(place.len()..)?.strip_prefix('.');
-        let name = match name {
-            None | Some("*") => NamePattern::Any,
-            Some("") => return None,
-            Some(name) => match name.strip_suffix('*') {
-                Some(prefix) => NamePattern::Prefix(prefix.into()),
-                None => NamePattern::Exact(name.into()),
-            },
-        };
-        Some(Self { places, name })
+        Some(Self { places, name: name.map_or(Some(NamePattern::Any), NamePattern::parse)? })
     }
 
     /// Whether the field is one of the set.
@@ -85,13 +112,17 @@ impl FieldPattern {
 
     /// Whether the set has fields of `place` with this name.
     pub(crate) fn matches_name(&self, got: &[u8]) -> bool {
-        match &self.name {
-            NamePattern::Any => true,
-            NamePattern::Exact(name) => got.eq_ignore_ascii_case(name.as_bytes()),
-            NamePattern::Prefix(prefix) => {
-                got.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
-            }
-        }
+        self.name.matches(got)
+    }
+
+    /// First letter and length of the names in the set, if it has few names; a prefix has any length from its own.
+    pub(super) fn shape(&self) -> Option<(u8, RangeInclusive<usize>)> {
+        let (text, most) = match &self.name {
+            NamePattern::Exact(name) => (name, name.len()),
+            NamePattern::Prefix(prefix) => (prefix, usize::MAX),
+            NamePattern::Any | NamePattern::Suffix(_) => return None,
+        };
+        Some((text.bytes().next()?.to_ascii_lowercase(), text.len()..=most))
     }
 
     /// Whether fields of `place` can be in the set.
@@ -112,6 +143,7 @@ impl FieldPattern {
         let name = match &self.name {
             NamePattern::Exact(name) => name.to_string(),
             NamePattern::Prefix(prefix) => format!("{prefix}example"),
+            NamePattern::Suffix(suffix) => format!("example{suffix}"),
             NamePattern::Any if has_names(place) => "example".to_owned(),
             NamePattern::Any => String::new(),
         };
@@ -145,6 +177,7 @@ impl fmt::Display for FieldPattern {
             NamePattern::Any => f.write_str(place),
             NamePattern::Exact(name) => write!(f, "{place}.{name}"),
             NamePattern::Prefix(prefix) => write!(f, "{place}.{prefix}*"),
+            NamePattern::Suffix(suffix) => write!(f, "{place}.*{suffix}"),
         }
     }
 }
@@ -167,6 +200,8 @@ mod tests {
         assert!(matches("args", Place::Cookie, "x") && matches("args", Place::Name, ""));
         assert!(!matches("args", Place::Header, "x"));
         assert!(matches("path", Place::Path, ""));
+        assert!(matches("body.multipart.*.filename", Place::Multipart, "a.FileName"));
+        assert!(!matches("body.multipart.*.filename", Place::Multipart, "filename"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::field::{Field, Fields, Place};
 use crate::finding::Decoder;
 use crate::http::message::Request;
 
+use super::decode;
 use super::view::{Chain, View, Views};
 use super::{Condition, FieldPattern, Rule, RuleSet};
 
@@ -59,6 +60,8 @@ pub struct Matcher {
     seen: Vec<u64>,
     scan: u64,
     candidates: Vec<u32>,
+    /// Whether a pattern matched and only the rest of the request spoke against the rule.
+    undecided: bool,
     stats: MatchStats,
 }
 
@@ -68,8 +71,9 @@ impl Matcher {
     pub fn new(set: &RuleSet) -> Self {
         let count = set.rules.len();
         let caches = (0..count).map(|_| None).collect();
-        let of_rule =
-            |rule: &Rule| rule.also.iter().map(|condition| condition.regex.create_cache()).collect();
+        let of_rule = |rule: &Rule| {
+            rule.also.iter().chain(&rule.any).map(|condition| condition.regex.create_cache()).collect()
+        };
         let condition_caches = set.rules.iter().map(of_rule).collect();
         Self { caches, condition_caches, seen: vec![0; count], ..Self::default() }
     }
@@ -97,6 +101,11 @@ impl Matcher {
                 }
             }
         }
+    }
+
+    /// Whether a value that gave no hit since the last call could give one in another request.
+    pub fn take_undecided(&mut self) -> bool {
+        std::mem::take(&mut self.undecided)
     }
 
     /// What was counted so far.
@@ -143,8 +152,8 @@ impl Matcher {
         let cache = self.caches.get_mut(number)?.get_or_insert_with(|| rule.regex.create_cache());
         let found = rule.regex.search_with(cache, &Input::new(view.bytes))?;
         let caches = self.condition_caches.get_mut(number)?;
-        let holds =
-            rule.also.iter().zip(caches).all(|(condition, cache)| condition.holds(scope, field, cache));
+        let holds = rule.conditions_hold(scope, field, caches);
+        self.undecided |= !holds;
         holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
     }
 }
@@ -152,11 +161,15 @@ impl Matcher {
 impl RuleSet {
     /// Whether a value is so plain that no rule can match in it.
     pub(crate) fn needs_no_look(&self, field: &Field<'_>) -> bool {
-        is_plain(field) && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
+        is_plain(field)
+            && !self.named.has(field)
+            && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
-        self.rules.get(rule as usize).is_some_and(|rule| rule.fields.iter().any(|one| one.matches(field)))
+        self.rules.get(rule as usize).is_some_and(|rule| {
+            rule.length.contains(&field.value.len()) && rule.fields.iter().any(|one| one.matches(field))
+        })
     }
 }
 
@@ -168,6 +181,15 @@ impl Rule {
             chain.iter().all(|step| step == Decoder::Fold || decoders.contains(&step))
         };
         self.decoders.as_ref().is_none_or(allowed)
+    }
+}
+
+impl Rule {
+    fn conditions_hold(&self, scope: Scope<'_>, field: &Field<'_>, caches: &mut [meta::Cache]) -> bool {
+        let (of_also, of_any) = caches.split_at_mut(self.also.len().min(caches.len()));
+        let mut any = self.any.iter().zip(of_any).map(|(one, cache)| one.holds(scope, field, cache));
+        let mut also = self.also.iter().zip(of_also).map(|(one, cache)| one.holds(scope, field, cache));
+        also.all(|holds| holds) && (self.any.is_empty() || any.any(|holds| holds))
     }
 }
 
@@ -205,6 +227,14 @@ impl Condition {
     }
 }
 
+/// Whether text could stand behind base64: long enough, and no number in any notation.
+fn may_be_base64(value: &[u8]) -> bool {
+    value.len() >= decode::MIN_BASE64
+        && value.len() <= decode::MAX_BASE64
+        && !value.contains(&b'.')
+        && !value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+}
+
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
     let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
@@ -214,6 +244,7 @@ fn is_plain(field: &Field<'_>) -> bool {
     let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     field.place != Place::Name
         && field.value.iter().all(plain)
+        && !may_be_base64(field.value)
         && !field.value.windows(2).any(telling)
         && !field.value.windows(3).any(names)
 }

@@ -10,14 +10,17 @@ mod compile;
 pub(crate) mod decode;
 mod error;
 mod example;
+mod exception;
 mod fields;
 mod literal;
 mod matcher;
+mod named;
 mod source;
 #[cfg(test)]
 mod tests;
 mod view;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
@@ -27,6 +30,7 @@ use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
 pub use error::RuleError;
+pub use exception::Exception;
 pub use fields::FieldPattern;
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use source::RuleSource;
@@ -43,6 +47,9 @@ pub struct RuleSet {
     literal_rules: Vec<u32>,
     /// Rules without literals, bound to short fields.
     short_rules: Vec<u32>,
+    exceptions: Vec<Exception>,
+    /// Fields that rules name.
+    named: named::Named,
     warnings: Vec<RuleError>,
 }
 
@@ -56,7 +63,13 @@ pub struct Rule {
     fields: Vec<FieldPattern>,
     decoders: Option<Vec<Decoder>>,
     regex: meta::Regex,
+    /// All of them must hold,
     also: Vec<Condition>,
+    /// and one of these, if there are any.
+    any: Vec<Condition>,
+    /// Lengths of values in which the pattern is searched.
+    length: RangeInclusive<usize>,
+    documents: bool,
 }
 
 /// A further condition on the request.
@@ -72,6 +85,12 @@ impl RuleSet {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Findings that are left out.
+    #[must_use]
+    pub fn exceptions(&self) -> &[Exception] {
+        &self.exceptions
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.
@@ -104,6 +123,12 @@ impl Rule {
     #[must_use]
     pub fn confidence(&self) -> Confidence {
         self.confidence
+    }
+
+    /// Whether a match counts fully in long texts too: documents and source code quote what attacks consist of.
+    #[must_use]
+    pub fn counts_in_documents(&self) -> bool {
+        self.documents
     }
 
     /// The fields in which the pattern is searched.

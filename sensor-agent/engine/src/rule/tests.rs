@@ -1,6 +1,7 @@
 //! Rule sources in, rule sets or errors out.
 
 use super::*;
+use crate::finding::Response;
 
 const GOOD: &str = r#"
 [[rule]]
@@ -57,6 +58,24 @@ fn what_is_wrong_is_refused_with_its_place() {
         ("revision = 3", "revision = \"x\"", "`revision` is of type string, expected a whole number"),
         ("tags", "short_field = true\ntags", "`short_field` is set, expected fields of one name each"),
         ("tags", "decoders = [\"rot13\"]\ntags", "unknown decoder `rot13`, expected one of percent, "),
+        (
+            "tags",
+            "min_length = 9\nmax_length = 3\ntags",
+            "`max_length` is 3, expected at least `min_length`, 9",
+        ),
+        ("tags", "response = \"ignore\"\ntags", "`response` is of type string, expected `\"observe\"` or"),
+        (
+            "tags",
+            "response = { block_seconds = 3 }\ntags",
+            "unknown key `block_seconds`, expected one of block_secs",
+        ),
+        ("tags", "any = [{ fields = [\"method\"], patern = 'x' }]\ntags", "unknown key `patern`"),
+        (
+            "[[rule]]",
+            "[[exception]]\nrule = \"x\"\nreason = \"y\"\n[[rule]]",
+            "exception without `path` or `field`",
+        ),
+        ("[[rule]]", "[[exception]]\npath = \"/\"\nreason = \"y\"\n[[rule]]", "missing key `rule`"),
         ("tags", "also = [{ fields = [\"method\"], patern = 'x' }]\ntags", "unknown key `patern`"),
         ("[[rule]]", "[[rules]]", "unknown key `rules`, did you mean `rule`?"),
         ("= 3", "= = 3", "t.toml:4:"),
@@ -129,4 +148,41 @@ fn matches_that_end_in_high_bytes_are_seen() {
 #[test]
 fn an_empty_set_is_a_set() {
     assert!(compile("# nothing yet\n").unwrap().rules().is_empty());
+}
+
+/// [`GOOD`] with further keys.
+fn good_with(keys: &str) -> String {
+    GOOD.replace("tags", &format!("{keys}\ntags"))
+}
+
+#[test]
+fn one_of_any_must_hold() {
+    let any = "any = [{ fields = ['method'], pattern = '^PUT$' }, { fields = ['header.x'], pattern = 'y' }]";
+    let with =
+        |examples: &str| good_with(any).replace("[\"now PROBE  it\", \"query.x=probe%20it\"]", examples);
+    assert!(compile(&with("[['probe it', 'method=PUT'], ['probe it', 'header.x=y']]")).is_ok());
+    assert!(error(&with("['probe it']")).contains("does not match"));
+}
+
+#[test]
+fn lengths_bound_where_a_pattern_is_searched() {
+    assert!(compile(&good_with("min_length = 5\nmax_length = 20")).is_ok());
+    assert!(error(&good_with("max_length = 5")).contains("does not match"));
+    assert!(error(&good_with("min_length = 100")).contains("does not match"));
+}
+
+#[test]
+fn responses_stand_in_the_info() {
+    let response = |keys: &str| compile(&good_with(keys)).unwrap().rules()[0].info().response;
+    assert_eq!(response(""), None);
+    assert_eq!(response("response = 'observe'"), Some(Response::Observe));
+    let minute = std::time::Duration::from_secs(60);
+    assert_eq!(response("response = { block_secs = 60 }"), Some(Response::BlockFor(minute)));
+}
+
+#[test]
+fn exceptions_come_with_their_reason() {
+    let text = format!("[[exception]]\nrule = 'probe'\nfield = 'query.q'\nreason = 'ours'\n{GOOD}");
+    let set = compile(&text).unwrap();
+    assert_eq!((set.exceptions().len(), set.exceptions()[0].reason()), (1, "ours"));
 }

@@ -69,6 +69,8 @@ pub struct Views {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     scratch: Vec<u8>,
+    /// Number of the view behind the percent decoders alone.
+    decoded: usize,
 }
 
 impl Views {
@@ -78,7 +80,7 @@ impl Views {
         self.entries.clear();
         self.bytes.extend_from_slice(field.value);
         self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
-        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target);
+        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
             if !self.step(Decoder::Percent, |input, out| decode::percent(input, plus, out)) {
@@ -86,6 +88,7 @@ impl Views {
             }
         }
         let decoded = self.entries.len() - 1;
+        self.decoded = decoded;
         self.step(Decoder::Unicode, decode::unicode);
         self.step(Decoder::HtmlEntities, decode::html);
         self.step(Decoder::JsEscapes, decode::js);
@@ -101,6 +104,12 @@ impl Views {
     /// The views, the raw one first.
     pub fn iter(&self) -> impl Iterator<Item = View<'_>> {
         self.entries.iter().map(|entry| self.view(entry))
+    }
+
+    /// The view behind the encoding of the wire alone.
+    #[must_use]
+    pub fn decoded(&self) -> View<'_> {
+        self.get(self.decoded).unwrap_or(View { bytes: &[], chain: Chain::default() })
     }
 
     /// The view of this number.

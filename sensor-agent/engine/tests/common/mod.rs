@@ -6,11 +6,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sensor_common::record::{RecordHeader, mapped, mark, tcp};
 use sensor_engine::detect::{Detector, Part, Phase};
+use sensor_engine::engine::{Command, Engine, Report, Settings};
 use sensor_engine::field::{Fields, Place};
 use sensor_engine::finding::Finding;
 use sensor_engine::http::message::{HeaderSpan, Request, Span};
+use sensor_engine::policy::Policy;
 use sensor_engine::rule::{RuleSet, RuleSource};
+use zerocopy::IntoBytes as _;
 
 /// The head and the fields of head and body together.
 #[must_use]
@@ -158,4 +162,69 @@ pub fn inspect(detector: &mut Detector, raw: &[u8]) -> Vec<Finding> {
     let mut findings = Vec::new();
     detector.inspect(Part { phase: Phase::Head, request: &request, fields: &fields }, &mut findings);
     findings
+}
+
+/// An engine that gets each request as a connection of its own, in records as the tap writes them.
+pub struct Wire {
+    pub engine: Engine,
+    flows: u32,
+}
+
+/// Most payload of one record.
+const SEGMENT: usize = 16 * 1024;
+/// Where the client's stream begins.
+const INITIAL_SEQUENCE: u32 = 1000;
+
+impl Wire {
+    #[must_use]
+    pub fn new(rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
+        Self { engine: Engine::new(Settings::default(), rules, policy), flows: 0 }
+    }
+
+    /// The records of a connection that carries `raw` and is closed.
+    #[must_use]
+    pub fn records(&mut self, raw: &[u8]) -> Vec<Vec<u8>> {
+        self.flows += 1;
+        let payload = raw.chunks(SEGMENT).enumerate();
+        let mut records: Vec<_> =
+            payload.map(|(number, part)| self.record(number * SEGMENT, part, tcp::ACK)).collect();
+        records.push(self.record(raw.len(), b"", tcp::ACK | tcp::FIN));
+        records.push(self.record(raw.len() + 1, b"", tcp::ACK | tcp::RST));
+        records
+    }
+
+    fn record(&self, position: usize, payload: &[u8], flags: u8) -> Vec<u8> {
+        let header = RecordHeader {
+            time_ns: u64::from(self.flows) * 1_000_000,
+            source: mapped([203, 0, 113, 9]),
+            source_port: 1024 + (self.flows % 60_000) as u16,
+            destination: mapped([10, (self.flows >> 24) as u8, 9, 9]),
+            destination_port: 80,
+            sequence: INITIAL_SEQUENCE + 1 + position as u32,
+            acknowledgement: 1,
+            initial_sequence: INITIAL_SEQUENCE + 1,
+            peer_initial_sequence: 1,
+            payload_len: payload.len() as u32,
+            captured_len: payload.len() as u32,
+            tcp_flags: flags,
+            ip_version: 4,
+            marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
+            ..RecordHeader::default()
+        };
+        [header.as_bytes(), payload].concat()
+    }
+
+    /// What the engine reports of these records.
+    pub fn run(&mut self, records: &[Vec<u8>]) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for record in records {
+            self.engine.handle_record(record);
+            while let Some(command) = self.engine.next_command() {
+                if let Command::Report(report) = command {
+                    reports.push(*report);
+                }
+            }
+        }
+        reports
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::pattern::{Broken, LOOK_AHEAD, Shape, Shapes};
 use super::token::{Key, Kind};
+use super::words::{FUNCTIONS, INFORMATION, STRONG_FUNCTIONS, SYSTEM_TABLES};
 use crate::detect::builtin::Code;
 
 impl Shapes<'_> {
@@ -10,7 +11,7 @@ impl Shapes<'_> {
         if self.is(at, Key::Waitfor) && matches!(self.kind(at + 1), Kind::Key(Key::Delay | Key::Time)) {
             let value =
                 matches!(self.kind(at + 2), Kind::Text | Kind::OpenText | Kind::Variable | Kind::Number);
-            return if value { found(3, 0.95) } else { None };
+            return if value || self.broken == Broken::Quote { found(3, 0.95) } else { None };
         }
         if self.kind(at) != Kind::Word || self.kind(at + 1) != Kind::Open {
             return None;
@@ -139,8 +140,11 @@ impl Shapes<'_> {
     pub(super) fn subquery(&self, at: usize) -> Shape {
         let found = |len, confidence| Some((Code::SqlSubquery, len, confidence));
         if matches!(self.kind(at), Kind::Word) && self.text_starts(at, SYSTEM_TABLES) {
-            let behind = matches!(self.before(at), Kind::Key(Key::From) | Kind::Comma | Kind::Open);
-            return if behind { found(1, 0.85) } else { None };
+            return match self.before(at) {
+                Kind::Key(Key::From) | Kind::Comma | Kind::Open => found(1, 0.85),
+                Kind::Key(Key::Select) => found(1, 0.75),
+                _ => None,
+            };
         }
         if !self.is(at, Key::Select) {
             return None;
@@ -156,6 +160,7 @@ impl Shapes<'_> {
             _ if inside && sure && at == 1 => found(3, 0.75),
             // Honest queries select columns, probes select literals.
             _ if sure && at == 0 && self.is_literal(at + 1) => found(3, 0.75),
+            _ if at == 0 && self.calls_with_literal(at + 1) => found(4, 0.72),
             _ if from && at == 0 && self.lists_literals(at + 1) => found(3, 0.72),
             _ if from => found(3, 0.55),
             _ => None,
@@ -171,7 +176,22 @@ impl Shapes<'_> {
 
     pub(super) fn is_literal(&self, at: usize) -> bool {
         let at = at + usize::from(self.kind(at) == Kind::Open);
-        matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant)
+        matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant | Kind::Variable)
+    }
+
+    /// Whether a known function of a literal stands at `at`.
+    fn calls_with_literal(&self, at: usize) -> bool {
+        self.kind(at + 1) == Kind::Open && self.is_literal(at + 2) && self.text_is(at, FUNCTIONS)
+    }
+
+    /// Whether a call at the value's beginning asks for what the database tells about itself.
+    fn asks_for_information(&self, at: usize) -> bool {
+        let inner = |at: usize| {
+            self.kind(at + 1) == Kind::Open
+                && self.kind(at + 2) == Kind::Close
+                && self.text_is(at, INFORMATION)
+        };
+        at == 0 && self.text_is(at, FUNCTIONS) && (at + 2..at + LOOK_AHEAD).any(inner)
     }
 
     pub(super) fn function(&self, at: usize) -> Shape {
@@ -184,11 +204,12 @@ impl Shapes<'_> {
         {
             return found(1, 0.75);
         }
-        if self.kind(at) == Kind::Key(Key::Case) && self.is(at + 1, Key::When) {
-            return if self.broken >= Broken::Number || self.before(at) == Kind::Open {
-                found(3, 0.85)
-            } else {
-                None
+        if self.is(at, Key::Case) {
+            let inside = self.broken >= Broken::Number || self.before(at) == Kind::Open;
+            return match self.is(at + 1, Key::When) && inside {
+                true => found(3, 0.85),
+                false if at == 0 && self.is_whole_case() => found(3, 0.75),
+                false => None,
             };
         }
         if !matches!(self.kind(at), Kind::Word | Kind::Key(Key::If)) || self.kind(at + 1) != Kind::Open {
@@ -211,12 +232,29 @@ impl Shapes<'_> {
         {
             return found(3, 0.85);
         }
+        if self.asks_for_information(at) {
+            return found(LOOK_AHEAD, 0.8);
+        }
         let known = self.text_is(at, FUNCTIONS);
         match self.broken {
             Broken::Quote if known => found(3, 0.8),
             Broken::Number if known => found(3, 0.72),
             _ => None,
         }
+    }
+
+    /// Whether the value is CASE … WHEN … THEN … END from its first token on.
+    fn is_whole_case(&self) -> bool {
+        let mut wanted = [Key::When, Key::Then, Key::EndCase].into_iter();
+        let mut next = wanted.next();
+        for at in 1..LOOK_AHEAD {
+            match next {
+                Some(key) if self.is(at, key) => next = wanted.next(),
+                Some(_) => {}
+                None => return true,
+            }
+        }
+        false
     }
 
     /// INTO OUTFILE 'x', LOAD DATA INFILE.
@@ -229,139 +267,3 @@ impl Shapes<'_> {
         (into || load).then_some((Code::SqlFunction, 3, 0.9))
     }
 }
-
-/// Beginnings of the names of catalogues that only a database's own tools ask for.
-const SYSTEM_TABLES: &[&str] = &[
-    "information_schema",
-    "sysobjects",
-    "syscolumns",
-    "sysusers",
-    "sysdatabases",
-    "sys.",
-    "sqlite_master",
-    "sqlite_schema",
-    "pg_catalog",
-    "pg_user",
-    "pg_shadow",
-    "pg_tables",
-    "pg_database",
-    "all_tables",
-    "all_tab_columns",
-    "user_tables",
-    "mysql.",
-    "msysobjects",
-    "master..",
-    "master.dbo",
-    "v$",
-    "dba_users",
-    "dual",
-    "rdb$",
-];
-
-/// Functions that hardly anybody writes outside of an attack.
-const STRONG_FUNCTIONS: &[&str] = &[
-    "extractvalue",
-    "updatexml",
-    "load_file",
-    "xmltype",
-    "utl_inaddr.get_host_address",
-    "utl_inaddr.get_host_name",
-    "utl_http.request",
-    "ctxsys.drithsx.sn",
-    "dbms_xmlgen.getxml",
-    "dbms_utility.sqlid_to_sqlhash",
-    "httpuritype",
-    "sys_eval",
-    "sys_exec",
-    "name_const",
-    "pg_read_file",
-    "pg_ls_dir",
-    "lo_import",
-    "openrowset",
-    "opendatasource",
-    "gtid_subset",
-    "gtid_subtract",
-    "procedure_analyse",
-    "json_keys",
-    "query_to_xml",
-    "database_to_xml",
-    "dblink_connect",
-    "sysibm.xmlquery",
-    "fn_sqlvarbasetostr",
-    "make_set",
-    "xp_cmdshell",
-    "load_extension",
-];
-
-/// Functions that are evidence behind a break-out only.
-const FUNCTIONS: &[&str] = &[
-    "ascii",
-    "substring",
-    "substr",
-    "mid",
-    "char",
-    "chr",
-    "concat",
-    "concat_ws",
-    "group_concat",
-    "version",
-    "user",
-    "database",
-    "current_user",
-    "system_user",
-    "session_user",
-    "hex",
-    "unhex",
-    "ord",
-    "length",
-    "len",
-    "count",
-    "elt",
-    "ifnull",
-    "nullif",
-    "coalesce",
-    "cast",
-    "convert",
-    "floor",
-    "rand",
-    "exp",
-    "row",
-    "if",
-    "iif",
-    "least",
-    "greatest",
-    "md5",
-    "sha1",
-    "left",
-    "right",
-    "bin",
-    "conv",
-    "field",
-    "strcmp",
-    "db_name",
-    "host_name",
-    "user_name",
-    "object_id",
-    "cot",
-    "pi",
-    "now",
-    "abs",
-    "polygon",
-    "multipoint",
-    "geometrycollection",
-    "linestring",
-    "to_char",
-    "bitand",
-    "quote",
-    "sqlite_version",
-    "string_agg",
-    "array_agg",
-    "quarter",
-    "crc32",
-    "row_count",
-    "pow",
-    "power",
-    "sqrt",
-    "sign",
-    "space",
-];

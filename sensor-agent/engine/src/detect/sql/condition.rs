@@ -2,6 +2,7 @@
 
 use super::pattern::{Broken, LOOK_AHEAD, Shape, Shapes, is_operand};
 use super::token::{Context, Key, Kind};
+use super::words::{FUNCTIONS, TYPES};
 use crate::detect::builtin::Code;
 
 impl Shapes<'_> {
@@ -19,6 +20,10 @@ impl Shapes<'_> {
             Kind::Compare => next,
             Kind::Not if self.kind(next + 1) == Kind::Compare => next + 1,
             Kind::Cast => return self.casts(left),
+            Kind::Arithmetic if self.broken == Broken::Quote && left == Operand::Name => {
+                let (_, end) = self.operand(next + 1)?;
+                return Some((Code::SqlBoolean, end - at, 0.8));
+            }
             _ => return None,
         };
         let again = usize::from(matches!(self.kind(operator + 1), Kind::Compare));
@@ -34,10 +39,16 @@ impl Shapes<'_> {
             (_, _, Broken::Quote) => 0.85,
             (_, _, Broken::Number) => 0.75,
             (_, _, Broken::Word) if same => 0.8,
+            (Operand::Function, _, Broken::Word | Broken::No) if self.calls_known(at + 1) => 0.75,
             (Operand::Function, _, Broken::Word) => 0.45,
             _ => return None,
         };
         Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    /// Whether a function that SQL knows is called at `at`.
+    fn calls_known(&self, at: usize) -> bool {
+        self.kind(at + 1) == Kind::Open && self.text_is(at, FUNCTIONS)
     }
 
     pub(super) fn casts(&self, left: Operand) -> Shape {
@@ -46,7 +57,7 @@ impl Shapes<'_> {
 
     /// What stands at `at` as one side of a comparison, and where it ends.
     pub(super) fn operand(&self, mut at: usize) -> Option<(Operand, usize)> {
-        let limit = at + 8;
+        let limit = at + LOOK_AHEAD / 2;
         while at < limit && matches!(self.kind(at), Kind::Open | Kind::Not | Kind::Arithmetic) {
             at += 1;
         }
@@ -127,11 +138,20 @@ impl Shapes<'_> {
     pub(super) fn expression(&self, at: usize) -> Shape {
         if self.broken != Broken::Quote
             || at != 1
-            || !matches!(self.kind(at), Kind::Compare | Kind::Arithmetic | Kind::Cast)
+            || !matches!(self.kind(at), Kind::Compare | Kind::Arithmetic | Kind::Cast | Kind::Not)
         {
             return None;
         }
-        let (operand, end) = self.operand(at + 1)?;
+        let negated = self.kind(at) == Kind::Not;
+        if negated && self.kind(at + 1) != Kind::Compare {
+            return None;
+        }
+        if self.text_is(at, &["in"]) && self.text_is(at + 2, &["mode"]) {
+            return Some((Code::SqlExpression, 3, 0.85));
+        }
+        // NOT LIKE, SOUNDS LIKE
+        let two = negated || self.kind(at) == Kind::Compare && self.kind(at + 1) == Kind::Compare;
+        let (operand, end) = self.operand(at + 1 + usize::from(two))?;
         let stops = matches!(
             self.kind(end),
             Kind::Comment | Kind::End | Kind::Logic | Kind::Arithmetic | Kind::Compare | Kind::Semicolon
@@ -168,6 +188,7 @@ impl Shapes<'_> {
             (Broken::Quote, true, true) => 0.75,
             (Broken::Quote, true, false) => 0.8,
             (Broken::Quote, false, _) => 0.45,
+            (_, true, false) if self.is_cut_calculation(at) => 0.72,
             (_, true, true) if at > 1 => 0.6,
             (_, true, true) if self.kind(0) == Kind::Variable => 0.72,
             (_, true, true) if text.starts_with(b"#") => return None,
@@ -190,6 +211,67 @@ impl Shapes<'_> {
         let structure =
             has(|kind| matches!(kind, Kind::Open | Kind::Logic | Kind::Compare | Kind::Key(Key::Select)));
         (!adjacent && !foreign && literal && structure).then_some((Code::SqlComment, 1, 0.75))
+    }
+}
+
+impl Shapes<'_> {
+    /// A comment where white space would do, in front of a keyword: `1/**/union`.
+    pub(super) fn comment_gap(&self, at: usize) -> Shape {
+        let keyword = matches!(
+            self.kind(at),
+            Kind::Logic
+                | Kind::Key(Key::Union | Key::Select | Key::Order | Key::Group | Key::Having | Key::Into)
+        );
+        let gap = self.gap(at).trim_ascii();
+        let comment = gap.starts_with(b"/*") || gap.starts_with(b"#") || gap.starts_with(b"--");
+        (keyword && comment && self.broken >= Broken::Number).then_some((Code::SqlComment, 1, 0.78))
+    }
+
+    /// `'{…}'::jsonb`, `f(x)::int`
+    pub(super) fn cast(&self, at: usize) -> Shape {
+        if self.kind(at) != Kind::Cast || !self.text_is(at + 1, TYPES) {
+            return None;
+        }
+        let ends = matches!(self.kind(at + 2), Kind::End | Kind::Comment | Kind::Word) && at < LOOK_AHEAD;
+        let confidence = match self.before(at) {
+            Kind::Text => 0.78,
+            Kind::Close | Kind::Word if ends && self.context == Context::Plain => 0.72,
+            _ => return None,
+        };
+        Some((Code::SqlExpression, 2, confidence))
+    }
+
+    /// `(1234=1234)`, `iif(1=2, …`: two numbers compared.
+    pub(super) fn comparison(&self, at: usize) -> Shape {
+        let numbers = self.kind(at) == Kind::Number && self.kind(at + 2) == Kind::Number;
+        let enclosed =
+            self.before(at) == Kind::Open && matches!(self.kind(at + 3), Kind::Close | Kind::Comma);
+        if self.kind(at + 1) != Kind::Compare || !numbers || !enclosed || at > 3 {
+            return None;
+        }
+        Some((Code::SqlBoolean, 3, 0.75))
+    }
+
+    /// `x';`: a string closed and the statement ended; `'x'='y`: a comparison that the query's own quote completes.
+    pub(super) fn closed(&self, at: usize) -> Shape {
+        let value = || self.text(0).iter().all(|byte| *byte > b' ');
+        let ended = at == 1 && self.broken == Broken::Quote && self.kind(at) == Kind::Semicolon;
+        if ended && matches!(self.kind(2), Kind::End | Kind::Comment) && value() {
+            return Some((Code::SqlComment, 1, 0.72));
+        }
+        let open = at == 1 && self.kind(at) == Kind::Compare && self.kind(2) == Kind::OpenText;
+        let completes = open && self.before(at) == Kind::Text && self.tokens.len() == 3;
+        (completes && self.context == Context::Plain && self.value.len() < 64).then_some((
+            Code::SqlBoolean,
+            3,
+            0.75,
+        ))
+    }
+
+    /// `1*1--`: a calculation and a comment behind it.
+    pub(super) fn is_cut_calculation(&self, at: usize) -> bool {
+        let number = |at: usize| self.kind(at) == Kind::Number;
+        at == 3 && number(0) && self.kind(1) == Kind::Arithmetic && number(2) && self.text(at).len() <= 4
     }
 }
 

@@ -7,6 +7,7 @@ mod condition;
 mod pattern;
 mod statement;
 mod token;
+mod words;
 
 use token::{Context, Token, tokenise};
 
@@ -28,6 +29,8 @@ pub(crate) struct Found {
 #[derive(Debug, Default)]
 pub(crate) struct Sql {
     tokens: Vec<Token>,
+    /// What all calls together took: bytes read and tokens looked at.
+    pub(crate) steps: u64,
 }
 
 impl Sql {
@@ -44,6 +47,7 @@ impl Sql {
                 continue;
             }
             tokenise(value, context, &mut self.tokens);
+            self.steps += (value.len() + self.tokens.len() * pattern::LOOK_AHEAD) as u64;
             let found = pattern::find(value, &self.tokens, context);
             if found.is_some_and(|found| best.is_none_or(|best| found.confidence > best.confidence)) {
                 best = found;

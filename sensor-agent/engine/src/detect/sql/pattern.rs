@@ -40,7 +40,7 @@ pub(super) enum Broken {
 pub(super) type Shape = Option<(Code, usize, f32)>;
 
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 13] {
+fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 17] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -55,6 +55,10 @@ fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 13] {
         Shapes::function,
         Shapes::file,
         Shapes::cut_off,
+        Shapes::comment_gap,
+        Shapes::cast,
+        Shapes::comparison,
+        Shapes::closed,
     ]
 }
 
@@ -90,6 +94,13 @@ impl Shapes<'_> {
 
     pub(super) fn text(&self, at: usize) -> &[u8] {
         let range = self.tokens.get(at).map_or(0..0, |token| token.start as usize..token.end as usize);
+        self.value.get(range).unwrap_or_default()
+    }
+
+    /// What stands between the token in front of `at` and this one.
+    pub(super) fn gap(&self, at: usize) -> &[u8] {
+        let last = at.checked_sub(1).and_then(|last| self.tokens.get(last));
+        let range = last.map_or(0..0, |last| last.end as usize..self.start(at).max(last.end as usize));
         self.value.get(range).unwrap_or_default()
     }
 

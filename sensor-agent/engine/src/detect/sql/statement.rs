@@ -59,7 +59,13 @@ impl Shapes<'_> {
 
     pub(super) fn stacked(&self, at: usize) -> Shape {
         if self.kind(at) != Kind::Semicolon {
-            return None;
+            // T-SQL needs nothing between two statements.
+            let at_once = at == 1 && self.broken >= Broken::Number;
+            let confidence = if self.broken == Broken::Quote { 0.85 } else { 0.75 };
+            return at_once
+                .then(|| self.statement(at))
+                .flatten()
+                .map(|len| (Code::SqlStacked, len, confidence));
         }
         let len = self.statement(at + 1)?;
         let confidence = match self.broken {
@@ -79,7 +85,12 @@ impl Shapes<'_> {
         let fits = match verb {
             Key::Select => self.select_list(at + 1) == Some(true),
             Key::Drop | Key::Create | Key::Alter | Key::Truncate | Key::Rename => self.is_object(at + 1),
-            Key::Delete => self.is(at + 1, Key::From) && name && self.ends_name(at + 3),
+            Key::Delete => {
+                let at = at + usize::from(self.text_is(at + 1, &["low_priority", "quick", "ignore"]));
+                let name = matches!(self.kind(at + 2), Kind::Word | Kind::Key(_));
+                self.is(at + 1, Key::From) && name && self.ends_name(at + 3)
+            }
+            Key::Begin => self.is(at + 1, Key::Declare) && self.kind(at + 2) == Kind::Variable,
             Key::Insert | Key::Merge | Key::Replace => {
                 self.is(at + 1, Key::Into)
                     && name
@@ -93,7 +104,9 @@ impl Shapes<'_> {
             Key::Exec | Key::Execute => matches!(next, Kind::Word | Kind::Variable | Kind::Open),
             Key::Declare => next == Kind::Variable || self.is(at + 2, Key::Time),
             Key::Waitfor => matches!(next, Kind::Key(Key::Delay | Key::Time)),
-            Key::Shutdown => matches!(next, Kind::End | Kind::Comment | Kind::Semicolon),
+            Key::Shutdown => {
+                matches!(next, Kind::End | Kind::Comment | Kind::Semicolon) || self.text_is(at + 1, &["with"])
+            }
             Key::Call => next == Kind::Word && self.kind(at + 2) == Kind::Open,
             Key::Copy => next == Kind::Word && matches!(self.kind(at + 2), Kind::Key(Key::From) | Kind::Open),
             Key::Set => next == Kind::Variable,

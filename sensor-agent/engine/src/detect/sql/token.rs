@@ -171,6 +171,10 @@ impl Reader<'_> {
             }
             b'0'..=b'9' => self.number(),
             b'.' if self.peek(1).is_ascii_digit() => self.number(),
+            b'@' if matches!(self.peek(1), b'>' | b'?') => self.take(2, Kind::Compare),
+            b'?' if last == Some(Kind::Text) => {
+                self.take(1 + usize::from(matches!(self.peek(1), b'|' | b'&')), Kind::Compare)
+            }
             b'@' => self.variable(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'$' | 0x80.. => self.word(),
             _ => self.operator(byte),
@@ -290,6 +294,8 @@ impl Reader<'_> {
         match (byte, next) {
             (b'|', b'|') | (b'&', b'&') => self.take(2, Kind::Logic),
             (b':', b':') => self.take(2, Kind::Cast),
+            // PostgreSQL's and MySQL's operators on JSON.
+            (b'-', b'>') => self.take(2 + usize::from(self.peek(2) == b'>'), Kind::Compare),
             (b':', b'=') | (b'!', b'=' | b'<' | b'>' | b'~') => self.take(2, Kind::Compare),
             (b'<' | b'>' | b'=', _) => {
                 let more =

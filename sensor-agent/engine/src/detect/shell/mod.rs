@@ -2,6 +2,10 @@
 //! `${IFS}` that hide a command's name from a search for words. Many commands are words of prose, so that those count
 //! only with an argument that looks like one, or nothing behind them.
 
+mod words;
+
+use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
+
 /// A command found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Found {
@@ -13,155 +17,26 @@ pub(crate) struct Found {
 /// Most confidence of a command at the beginning of a line of text.
 const IN_TEXT: f32 = 0.4;
 
+/// Bytes that are walked for a command's name and looked at behind it.
+const MAX_WALK: usize = 256;
+
 /// Longest command name with its path and the characters that hide it.
 const MAX_NAME: usize = 64;
 
-/// Names that are hardly words of a sentence.
-const TELLING: &[&str] = &[
-    "whoami",
-    "uname",
-    "wget",
-    "curl",
-    "ifconfig",
-    "nslookup",
-    "netstat",
-    "ipconfig",
-    "tasklist",
-    "systeminfo",
-    "ncat",
-    "netcat",
-    "printenv",
-    "tftp",
-    "lwp-download",
-    "lwp-request",
-    "certutil",
-    "bitsadmin",
-    "powershell",
-    "pwsh",
-    "mkfifo",
-    "busybox",
-    "chmod",
-    "chown",
-    "traceroute",
-    "tracert",
-    "lsof",
-    "crontab",
-    "phpinfo",
-    "gcc",
-    "base64",
-    "useradd",
-    "adduser",
-    "passwd",
-    "hostname",
-    "bash",
-    "zsh",
-    "ksh",
-    "tcsh",
-    "csh",
-    "python2",
-    "python3",
-    "perl",
-    "nmap",
-    "arp",
-    "telnet",
-    "sudo",
-    "xterm",
-    "regsvr32",
-    "mshta",
-    "wscript",
-    "cscript",
-    "rundll32",
-    "wmic",
-    "schtasks",
-    "usermod",
-    "dpkg",
-    "rpm",
-    "awk",
-    "gawk",
-    "sed",
-    "grep",
-    "egrep",
-    "xxd",
-    "tcpdump",
-    "apt",
-    "apt-get",
-    "aptitude",
-    "yum",
-    "dnf",
-    "pip",
-    "pip3",
-    "npm",
-    "systemctl",
-    "journalctl",
-    "iptables",
-    "gdb",
-    "strace",
-    "openssl",
-    "rsync",
-    "tmux",
-    "vim",
-    "mysql",
-    "mysqldump",
-    "psql",
-    "sqlite3",
-    "redis-cli",
-    "kubectl",
-    "gcloud",
-    "ansible",
-    "ansible-console",
-    "rmt",
-    "rmt-tar",
-    "aa-exec",
-    "capsh",
-    "cpio",
-    "ionice",
-    "setarch",
-    "stdbuf",
-    "taskset",
-    "unshare",
-    "nsenter",
-    "jjs",
-    "jrunscript",
-    "iconv",
-    "hexdump",
-    "dmesg",
-    "lscpu",
-    "lsblk",
-    "pkill",
-    "killall",
-    "rbash",
-    "tclsh",
-    "luajit",
-    "mawk",
-    "nawk",
-    "unalias",
-    "shopt",
-    "ulimit",
-    "umask",
-];
-/// Names that are also words.
-const WORDS: &[&str] = &[
-    "cat", "ls", "id", "dir", "ping", "sleep", "echo", "nc", "sh", "dash", "rm", "cp", "mv", "ps", "pwd",
-    "who", "w", "env", "set", "cmd", "cmd.exe", "net", "type", "find", "head", "tail", "more", "less", "tac",
-    "nl", "od", "sort", "cut", "tee", "touch", "kill", "date", "php", "ruby", "python", "node", "lua",
-    "java", "make", "ftp", "ssh", "scp", "dig", "host", "ip", "df", "du", "mount", "printf", "exec", "eval",
-    "source", "export", "del", "copy", "start", "ver", "time", "history", "finger", "id;", "expr", "test",
-    "reg", "vol", "wc", "rev", "uniq", "strings", "xargs", "tar", "zip", "unzip", "timeout", "dd", "route",
-    "nohup", "socat", "ln", "mkdir", "rmdir", "diff", "stat", "file", "whereis", "service", "script",
-    "expect", "watch", "nice", "fold", "column", "screen", "last", "free", "top", "at", "fish", "go", "git",
-    "docker", "alias", "trap", "ed", "vi", "groups", "uptime", "cd", "which",
-];
-
-/// The strongest sign of a command in `value`.
-pub(crate) fn find(value: &[u8]) -> Option<Found> {
+/// The strongest sign of a command in `value`; what that took is added to `steps`.
+pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
     let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
-    if let Some(found) = leading(value) {
+    if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
     }
+    *steps += value.len() as u64;
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
+        *steps += MAX_WALK as u64;
         let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
+        let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
             if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
         if best.is_none_or(|best| confidence > best.confidence) {
@@ -171,9 +46,45 @@ pub(crate) fn find(value: &[u8]) -> Option<Found> {
     best
 }
 
+/// Whether the backtick at `at` opens a word of code in a text: "order by `id` in", which ends at `end`.
+fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| value.get(before));
+    let word = value.get(at + 1..end).is_some_and(|word| is_in(WORDS, word));
+    let near = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
+    let text = near.iter().filter(|byte| **byte == b' ').count() > 1;
+    before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
+}
+
+/// A whole value that is a command's name taken apart: `w'h'o'am'i`.
+fn taken_apart(value: &[u8]) -> Option<Found> {
+    let mark = |byte: u8| matches!(byte, b'\'' | b'"' | b'\\' | b'^');
+    let inside = |three: &[u8]| matches!(three, [a, mid, b] if a.is_ascii_alphabetic() && mark(*mid) && b.is_ascii_alphabetic());
+    let short = value.get(..MAX_NAME).unwrap_or(value);
+    let end =
+        short.iter().position(|&byte| !mark(byte) && !byte.is_ascii_alphanumeric()).unwrap_or(short.len());
+    let word = value.get(..end)?;
+    let mut name = [0; MAX_NAME];
+    let letters = word.iter().copied().filter(|&byte| !mark(byte));
+    let len = letters.clone().zip(&mut name).map(|(byte, slot)| *slot = byte.to_ascii_lowercase()).count();
+    let apart = word.windows(3).any(inside) && is_in(TELLING, name.get(..len)?);
+    apart.then_some(Found { start: 0, end, confidence: 0.8 })
+}
+
 /// A command that is the whole value: only with an option or path behind it.
 fn leading(value: &[u8]) -> Option<Found> {
-    let blank = memchr::memchr(b' ', value)?;
+    let end =
+        value.iter().take(MAX_NAME).position(|byte| matches!(byte, b' ' | b';' | b'|' | b'&' | b'<'))?;
+    let name = value.get(..end)?;
+    if value.get(end) != Some(&b' ') {
+        let (end, _) = command(value, 0, true).filter(|_| is_telling(name) && value.len() < MAX_COMMAND)?;
+        return Some(Found { start: 0, end, confidence: LEADING });
+    }
+    if is_in(WRAPPERS, name)
+        && let Some(confidence) = wrapped(value.get(end..)?).filter(|_| value.len() < MAX_COMMAND)
+    {
+        return Some(Found { start: 0, end, confidence: confidence.min(0.75) });
+    }
+    let blank = end;
     let argument = value.get(blank + 1..)?.trim_ascii_start();
     let told = matches!(argument, [b'-', letter, ..] | [b'-', b'-', letter, ..] if letter.is_ascii_alphabetic())
         || matches!(argument, [b'/' | b'~' | b'$' | b'>', next, ..] if *next > b' ');
@@ -211,13 +122,15 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let mut len = 0;
     let mut hidden = false;
     let mut globbed = false;
-    let mut at = at + lead;
-    while let Some(&byte) = value.get(at) {
+    let start = at + lead;
+    let mut at = start;
+    let walk = at + MAX_WALK;
+    while let Some(&byte) = value.get(at).filter(|_| at < walk) {
         match byte {
             b'\'' | b'"' | b'\\' | b'^' => hidden = true,
-            b'$' if value.get(at + 1).is_some_and(|next| matches!(next, b'@' | b'*' | b'1'..=b'9')) => {
+            b'$' if empty_variable(value.get(at + 1..)) > 0 => {
                 hidden = true;
-                at += 1;
+                at += empty_variable(value.get(at + 1..));
             }
             b'a'..=b'z'
             | b'A'..=b'Z'
@@ -245,15 +158,75 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
             || name.starts_with(b"/usr")
             || name.starts_with(b"./")
             || name.starts_with(b"/sbin"));
-    let known = |list: &[&str]| list.iter().any(|word| word.as_bytes() == file);
-    let (telling, word) = (known(TELLING), known(WORDS));
+    let behind = value.get(at..)?;
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
+    // `data:image/png;base64,…`
+    if file == b"base64" && behind.starts_with(b",") {
+        return None;
+    }
+    if is_in(WRAPPERS, file)
+        && let Some(wrapped) = wrapped(behind)
+    {
+        return Some((at, wrapped));
+    }
+    let (telling, word) = (is_telling(file), is_in(WORDS, file));
     if globbed && name.starts_with(b"/") && len > 4 {
         return Some((at, 0.8));
     }
     if !telling && !word {
         return None;
     }
-    confidence(value.get(at..)?, telling, sure || braced, pathed || hidden).map(|confidence| (at, confidence))
+    let confidence = confidence(behind, telling, sure || braced, pathed || hidden)?;
+    let bare =
+        behind.trim_ascii().is_empty() || behind.first().is_some_and(|byte| matches!(byte, b'|' | b';'));
+    let listed = bare && !pathed && !hidden && is_in(COMMON, file);
+    let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
+    Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
+}
+
+/// Whether a word is written as in a title: `Java`.
+fn is_title(word: &[u8]) -> bool {
+    matches!(word, [first, rest @ ..] if first.is_ascii_uppercase()
+        && rest.len() > 1
+        && rest.iter().all(u8::is_ascii_lowercase))
+}
+
+/// Length of a variable's name that a shell puts nothing for: `$@`, `$1`, `$u` in front of what is no letter.
+fn empty_variable(behind: Option<&[u8]>) -> usize {
+    match behind {
+        Some([b'@' | b'*' | b'1'..=b'9' | b'_' | b'$', ..]) => 1,
+        Some([b'a'..=b'z', next, ..]) if !next.is_ascii_alphanumeric() && *next != b'_' => 1,
+        Some([b'(', b')', ..]) => 2,
+        _ => 0,
+    }
+}
+
+/// Whether a name is hardly a word, with its version or without it: `python3.10`, `gcc-12`.
+fn is_telling(name: &[u8]) -> bool {
+    let digits = |byte: &&u8| byte.is_ascii_digit() || matches!(**byte, b'.' | b'-');
+    let version = name.iter().rev().take_while(digits).count();
+    let bare = name.get(..name.len() - version).unwrap_or_default();
+    let versioned = version > 0 && bare.len() > 2 && (is_in(TELLING, bare) || bare == b"python");
+    let family = FAMILIES.iter().any(|start| {
+        name.strip_prefix(start.as_bytes()).is_some_and(|rest| rest.len() > 2 && rest.is_ascii())
+    });
+    is_in(TELLING, name) || versioned || family
+}
+
+/// How sure what stands behind `time`, `sudo` and their kin is a command: `time sh -c id`.
+fn wrapped(behind: &[u8]) -> Option<f32> {
+    let mut words = behind.split(|byte| *byte <= b' ').filter(|word| !word.is_empty()).take(3).peekable();
+    if behind.first().is_none_or(|byte| *byte > b' ') {
+        return None;
+    }
+    while words.next_if(|word| word.starts_with(b"-") || word.contains(&b'=')).is_some() {}
+    let word = words.next()?;
+    let name = word.split(|byte| matches!(byte, b';' | b'|' | b'&')).next()?;
+    let option = words.next().is_some_and(|next| next.starts_with(b"-") || next.starts_with(b"/"));
+    if is_telling(name) {
+        return Some(0.85);
+    }
+    (is_in(WORDS, name) && (option || name == b"sh")).then_some(0.78)
 }
 
 /// How sure a known name is a command, by what stands behind it.
@@ -307,7 +280,7 @@ mod tests {
     use super::*;
 
     fn confidence(value: &str) -> f32 {
-        find(value.as_bytes()).map_or(0.0, |found| found.confidence)
+        find(value.as_bytes(), &mut 0).map_or(0.0, |found| found.confidence)
     }
 
     #[test]
@@ -326,6 +299,9 @@ mod tests {
             "a;c\\at /etc/hosts",
             "x & ping -c 5 10.0.0.1",
             "|| sleep 5",
+            "w'h'o'am'i",
+            "time sh -c id",
+            "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
@@ -343,17 +319,20 @@ mod tests {
             "cats; dogs",
             "$5 (five) `quoted`",
             "AT&T; date night",
+            "C++ || Java && Python",
+            "red|blue|more",
+            "test;test",
             "&lt;b&gt;",
         ] {
-            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes()));
+            assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 
     #[test]
     fn any_bytes_end() {
         let bytes: Vec<u8> = (0..=255).cycle().take(4096).collect();
-        find(&bytes);
-        find(";".repeat(50_000).as_bytes());
-        find(";$@".repeat(20_000).as_bytes());
+        find(&bytes, &mut 0);
+        find(";".repeat(50_000).as_bytes(), &mut 0);
+        find(";$@".repeat(20_000).as_bytes(), &mut 0);
     }
 }

@@ -1,0 +1,71 @@
+//! Names of parameters that are values in disguise: `java.lang.Runtime=x`, `a.__proto__.b=1`. What holds other
+//! characters than names do is a field of its own already.
+
+use crate::field::{Field, Place};
+
+/// The field's name as a value to look at, if it tells anything.
+pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
+    let named = matches!(
+        field.place,
+        Place::Query | Place::Form | Place::Json | Place::Cookie | Place::Multipart | Place::Xml
+    );
+    // Dots in the paths of JSON and XML are ours.
+    let path = matches!(field.place, Place::Json | Place::Xml);
+    (named && is_telling(field.name) && (!path || is_package(field.name))).then_some(Field {
+        place: Place::Name,
+        name: b"",
+        value: field.name,
+        offset: field.offset,
+    })
+}
+
+/// Whether a path begins as the names of classes do, or holds underscores in a row.
+fn is_package(path: &[u8]) -> bool {
+    let first = path.split(|&byte| byte == b'.').next().unwrap_or_default();
+    matches!(
+        first,
+        b"java"
+            | b"javax"
+            | b"org"
+            | b"com"
+            | b"net"
+            | b"sun"
+            | b"jdk"
+            | b"class"
+            | b"constructor"
+            | b"ProcessBuilder"
+    ) || memchr::memmem::find(path, b"__").is_some()
+}
+
+/// A dot between letters, or underscores in a row.
+fn is_telling(name: &[u8]) -> bool {
+    let path =
+        |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+    let in_name =
+        |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-');
+    (memchr::memmem::find(name, b"__").is_some()
+        || memchr::memchr(b'[', name).is_some()
+        || memchr::memchr(b'.', name).is_some() && name.windows(3).any(path))
+        && name.iter().all(in_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_tell() {
+        let value = |name: &'static str| {
+            as_value(&Field { place: Place::Query, name: name.as_bytes(), value: b"", offset: 0 })
+        };
+        assert!(value("java.lang.Runtime").is_some_and(|field| field.place == Place::Name));
+        assert!(value("a.__proto__.b").is_some() && value("a[constructor][prototype]").is_some());
+        assert!(value("user_name").is_none() && value("items.0").is_none() && value("").is_none());
+        let json = |name: &'static str| {
+            as_value(&Field { place: Place::Json, name: name.as_bytes(), value: b"", offset: 0 })
+        };
+        assert!(json("java.io.File").is_some() && json("a.__proto__").is_some());
+        assert!(json("window.name").is_none(), "the dot is ours");
+        assert!(value("<script>.a").is_none(), "it is a field of its own");
+    }
+}

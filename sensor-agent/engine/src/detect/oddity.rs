@@ -1,0 +1,89 @@
+//! What the parser found odd about a request and attacks consist of: framing on which servers differ (request
+//! smuggling), bytes that cut strings off, lines that are no headers.
+
+use super::Phase;
+use super::builtin::Code;
+use crate::http::anomaly::Anomaly;
+use crate::http::message::Request;
+
+/// A telling oddity, and the header that shows it best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Oddity {
+    pub(super) anomaly: Anomaly,
+    pub(super) code: Code,
+    pub(super) confidence: f32,
+    pub(super) header: &'static str,
+}
+
+const fn row(anomaly: Anomaly, code: Code, confidence: f32, header: &'static str) -> Oddity {
+    Oddity { anomaly, code, confidence, header }
+}
+
+/// Oddities of heads.
+const OF_HEAD: &[Oddity] = &[
+    row(Anomaly::ContentLengthConflict, Code::Smuggling, 0.95, "content-length"),
+    row(Anomaly::ContentLengthAndTransferEncoding, Code::Smuggling, 0.9, "transfer-encoding"),
+    row(Anomaly::ContentLengthInvalid, Code::Smuggling, 0.88, "content-length"),
+    row(Anomaly::TransferEncodingUnknown, Code::Smuggling, 0.85, "transfer-encoding"),
+    row(Anomaly::FramingNameNearMiss, Code::Smuggling, 0.85, "host"),
+    row(Anomaly::SpaceBeforeColon, Code::Smuggling, 0.75, "host"),
+    row(Anomaly::SpaceBeforeHeaders, Code::Smuggling, 0.75, "host"),
+    row(Anomaly::TransferEncodingOnHttp10, Code::Smuggling, 0.75, "transfer-encoding"),
+    row(Anomaly::BareCr, Code::Smuggling, 0.75, "host"),
+    row(Anomaly::ContentLengthRepeated, Code::Smuggling, 0.55, "content-length"),
+    row(Anomaly::ObsFold, Code::Smuggling, 0.55, "host"),
+    row(Anomaly::NulByte, Code::NulByte, 0.88, "host"),
+    row(Anomaly::DuplicateHost, Code::HostOdd, 0.75, "host"),
+    row(Anomaly::HostInvalid, Code::HostOdd, 0.6, "host"),
+    row(Anomaly::HeaderNameInvalid, Code::Malformed, 0.55, "host"),
+    row(Anomaly::HeaderWithoutColon, Code::Malformed, 0.55, "host"),
+    row(Anomaly::RequestLineInvalid, Code::Malformed, 0.55, "host"),
+    row(Anomaly::UnexpectedBody, Code::Malformed, 0.5, "content-length"),
+];
+
+/// Oddities of bodies.
+const OF_BODY: &[Oddity] = &[
+    row(Anomaly::ChunkSizeInvalid, Code::Smuggling, 0.85, "transfer-encoding"),
+    row(Anomaly::ChunkDataOverrun, Code::Smuggling, 0.85, "transfer-encoding"),
+    row(Anomaly::TrailerForbidden, Code::Smuggling, 0.8, "transfer-encoding"),
+    row(Anomaly::ChunkExtension, Code::Smuggling, 0.5, "transfer-encoding"),
+    row(Anomaly::BodyBomb, Code::BodyBomb, 0.8, "content-encoding"),
+];
+
+/// The surest oddity of each kind that this phase brought up.
+pub(super) fn find(request: &Request, phase: Phase) -> impl Iterator<Item = Oddity> + '_ {
+    let rows = if phase == Phase::Head { OF_HEAD } else { OF_BODY };
+    let shown = move |row: &&Oddity| request.anomalies.contains(row.anomaly);
+    rows.iter().filter(shown).copied().enumerate().filter_map(move |(number, row)| {
+        // The rows of a code stand together, the surest first.
+        let first = !rows.iter().filter(shown).take(number).any(|before| before.code == row.code);
+        first.then_some(row)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_found_once_and_in_its_phase() {
+        let mut request = Request::default();
+        for anomaly in [
+            Anomaly::ContentLengthRepeated,
+            Anomaly::ContentLengthConflict,
+            Anomaly::NulByte,
+            Anomaly::ChunkSizeInvalid,
+        ] {
+            request.anomalies.insert(anomaly);
+        }
+        let codes =
+            |phase| -> Vec<_> { find(&request, phase).map(|row| (row.code, row.confidence)).collect() };
+        assert_eq!(codes(Phase::Head), [(Code::Smuggling, 0.95), (Code::NulByte, 0.88)]);
+        assert_eq!(codes(Phase::Body), [(Code::Smuggling, 0.85)]);
+    }
+
+    #[test]
+    fn an_ordinary_request_has_none() {
+        assert_eq!(find(&Request::default(), Phase::Head).count(), 0);
+    }
+}

@@ -1,0 +1,60 @@
+//! Fields that rules name: their values are looked at even if they are plain words, as `admin` is under `role`.
+
+use crate::field::Field;
+
+use super::fields::FieldPattern;
+
+/// Names from this length on are told apart by their first letter only.
+const LENGTHS: usize = 32;
+
+/// Fields with names of their own, found by the name's length and first letter before the names are compared.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    patterns: Vec<FieldPattern>,
+    /// Per length a bit for each first letter.
+    letters: [u32; LENGTHS],
+}
+
+impl Named {
+    /// Adds the patterns that name fields.
+    pub(super) fn add(&mut self, patterns: &[FieldPattern]) {
+        for pattern in patterns {
+            let Some((letter, lengths)) = pattern.shape() else { continue };
+            let (from, to) = ((*lengths.start()).min(LENGTHS - 1), (*lengths.end()).min(LENGTHS - 1));
+            for bits in self.letters.iter_mut().take(to + 1).skip(from) {
+                *bits |= bit(letter);
+            }
+            self.patterns.push(pattern.clone());
+        }
+    }
+
+    /// Whether a rule names the field.
+    pub(super) fn has(&self, field: &Field<'_>) -> bool {
+        let Some(&letter) = field.name.first() else { return false };
+        let bits = self.letters.get(field.name.len().min(LENGTHS - 1)).copied().unwrap_or(0);
+        bits & bit(letter.to_ascii_lowercase()) != 0 && self.patterns.iter().any(|one| one.matches(field))
+    }
+}
+
+const fn bit(letter: u8) -> u32 {
+    1 << (letter & 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Place;
+
+    #[test]
+    fn named_fields_are_found() {
+        let mut named = Named::default();
+        let patterns = ["query.role", "body.json.roles.*", "args", "header.x-*"].map(FieldPattern::parse);
+        named.add(&patterns.map(Option::unwrap));
+        let has =
+            |place, name: &str| named.has(&Field { place, name: name.as_bytes(), value: b"", offset: 0 });
+        assert!(has(Place::Query, "Role") && has(Place::Json, "roles.0") && has(Place::Header, "x-a"));
+        assert!(!has(Place::Query, "rule") && !has(Place::Form, "role") && !has(Place::Query, ""));
+        let long = "x-".to_owned() + &"y".repeat(100);
+        assert!(has(Place::Header, &long));
+    }
+}

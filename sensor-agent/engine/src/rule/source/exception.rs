@@ -1,0 +1,49 @@
+//! One `[[exception]]` table → [`Exception`].
+
+use toml::de::DeTable;
+
+use crate::rule::exception::Exception;
+use crate::rule::fields::NamePattern;
+
+use super::reader::{Reader, Value};
+
+/// Keys of an exception.
+const KEYS: &[&str] = &["rule", "path", "field", "reason"];
+
+impl Reader<'_> {
+    pub(super) fn exception(&mut self, value: &Value<'_>) -> Option<Exception> {
+        let table = value.get_ref().as_table()?;
+        let span = value.span();
+        self.rule = None;
+        self.known_keys(table, KEYS);
+        let rule = self.text(table, "rule", &span)?;
+        let reason = self.text(table, "reason", &span)?;
+        let path = self.optional_pattern(table, "path");
+        let field = table.get("field").and_then(|field| self.as_text("field", field));
+        let field = field.and_then(|text| self.field_pattern(&text));
+        if path.is_none() && field.is_none() {
+            self.error(
+                span.start,
+                "exception without `path` or `field`, expected at least one of them".into(),
+            );
+            return None;
+        }
+        let Some(rule) = NamePattern::parse(&rule.text) else {
+            self.error(
+                rule.at,
+                "`rule` is empty, expected a rule's id, or a beginning of ids and `*`".into(),
+            );
+            return None;
+        };
+        Some(Exception { rule, path, field, reason: reason.text })
+    }
+
+    fn optional_pattern(&mut self, table: &DeTable<'_>, key: &str) -> Option<NamePattern> {
+        let text = self.as_text(key, table.get(key)?)?;
+        let pattern = NamePattern::parse(&text.text);
+        if pattern.is_none() {
+            self.error(text.at, format!("`{key}` is empty, expected a value, or its beginning and `*`"));
+        }
+        pattern
+    }
+}

@@ -1,0 +1,157 @@
+//! Rule source: TOML as people write it → [`Draft`]s, which are well-formed, but not yet checked as patterns.
+//! The tree is walked by hand, so that one run reports everything that is wrong, with its position.
+
+mod exception;
+mod reader;
+mod table;
+
+use std::ops::RangeInclusive;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::field::Place;
+use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
+
+use super::RuleError;
+use super::exception::Exception;
+use super::fields::FieldPattern;
+use reader::{Reader, Value};
+
+/// A rule file's text under the name that errors give.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleSource<'a> {
+    /// File name, for messages.
+    pub name: &'a str,
+    /// Content.
+    pub text: &'a str,
+}
+
+/// Keys of a rule.
+const KEYS: &[&str] = &[
+    "id",
+    "number",
+    "revision",
+    "title",
+    "class",
+    "severity",
+    "confidence",
+    "tags",
+    "fields",
+    "decoders",
+    "literals",
+    "pattern",
+    "short_field",
+    "case_sensitive",
+    "also",
+    "any",
+    "min_length",
+    "max_length",
+    "documents",
+    "response",
+    "examples",
+];
+/// Keys of a further condition.
+const CONDITION_KEYS: &[&str] = &["fields", "pattern", "not"];
+
+/// A rule as written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) info: RuleInfo,
+    pub(crate) class: Class,
+    pub(crate) severity: Severity,
+    pub(crate) confidence: Confidence,
+    pub(crate) fields: Vec<FieldPattern>,
+    /// Decoders that may stand between the value and the match; `None`: any.
+    pub(crate) decoders: Option<Vec<Decoder>>,
+    pub(crate) literals: Vec<String>,
+    pub(crate) pattern: Text,
+    pub(crate) short_field: bool,
+    pub(crate) case_sensitive: bool,
+    pub(crate) also: Vec<DraftCondition>,
+    pub(crate) any: Vec<DraftCondition>,
+    /// Lengths of values in which the pattern is searched.
+    pub(crate) length: RangeInclusive<usize>,
+    pub(crate) documents: bool,
+    pub(crate) examples: Vec<Example>,
+    /// Where the rule's id stands.
+    pub(crate) at: usize,
+}
+
+/// A further condition as written.
+#[derive(Debug)]
+pub(crate) struct DraftCondition {
+    pub(crate) fields: Vec<FieldPattern>,
+    pub(crate) pattern: Text,
+    pub(crate) not: bool,
+}
+
+/// A string and where it stands.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) at: usize,
+}
+
+/// A request in miniature that must or must not match.
+#[derive(Debug)]
+pub(crate) struct Example {
+    pub(crate) fields: Vec<(Place, String, String)>,
+    pub(crate) matches: bool,
+    /// As written, for messages.
+    pub(crate) text: String,
+    pub(crate) at: usize,
+}
+
+/// What one source holds.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) exceptions: Vec<Exception>,
+}
+
+/// The content of one source; what is wrong with it goes to `errors`.
+pub(crate) fn read(source: RuleSource<'_>, errors: &mut Vec<RuleError>) -> Content {
+    let (root, broken) = DeTable::parse_recoverable(source.text);
+    let mut reader = Reader { source, rule: None, errors };
+    if !broken.is_empty() {
+        for error in broken {
+            let at = error.span().map_or(0, |span| span.start);
+            reader.error(at, error.message().replace('\n', ", "));
+        }
+        return Content::default();
+    }
+    let root = root.get_ref();
+    reader.known_keys(root, &["rule", "exception"]);
+    if root.is_empty() && !only_comments(source.text) {
+        reader.error(0, "no `[[rule]]` table".into());
+    }
+    let drafts = tables(&mut reader, root, "rule", Reader::rule);
+    let exceptions = tables(&mut reader, root, "exception", Reader::exception);
+    Content { drafts, exceptions }
+}
+
+/// What `read` makes of the tables `[[key]]`.
+fn tables<'s, T>(
+    reader: &mut Reader<'s>,
+    root: &DeTable<'_>,
+    key: &str,
+    read: fn(&mut Reader<'s>, &Value<'_>) -> Option<T>,
+) -> Vec<T> {
+    let Some(value) = root.get(key) else { return Vec::new() };
+    let DeValue::Array(tables) = value.get_ref() else {
+        reader.wrong_type(key, &format!("an array of tables, `[[{key}]]`"), value);
+        return Vec::new();
+    };
+    tables.iter().filter_map(|table| read(reader, table)).collect()
+}
+
+fn only_comments(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// A number for systems that want one: FNV-1a of the id, positive as a signed 32-bit number.
+pub(crate) fn number_of(id: &str) -> u32 {
+    let hash =
+        id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash & 0x7fff_ffff).max(1)
+}
