@@ -36,8 +36,6 @@ pub enum Place {
     GraphQl,
     /// A WebSocket text message. A message that is JSON or XML gives fields of those places beside.
     WebSocket,
-    /// Content of a response: of the body's beginning. Given with the phase of responses only.
-    ResponseBody,
     /// A body of no known form, or the part of a body that did not parse.
     Text,
     /// The NAME of a parameter, JSON key, header or part, as a value: attacks stand there too.
@@ -61,7 +59,6 @@ impl Place {
             Self::Xml => "body.xml",
             Self::GraphQl => "body.graphql",
             Self::WebSocket => "body.websocket",
-            Self::ResponseBody => "response.body",
             Self::Text => "body.text",
             Self::Name => "name",
         }

@@ -42,6 +42,7 @@ impl Worker {
         open.inspected = true;
         let Self { decoder, fields, counters, .. } = self;
         let mut anomalies = Anomalies::NONE;
+        let mut as_sent = &[][..];
         let body = match codings(&open.request) {
             None => &open.body[..],
             Some(codings) => {
@@ -49,11 +50,16 @@ impl Worker {
                 let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
                 counters.body_undecoded += u64::from(decoded != Decoded::Whole);
                 anomalies.extend(decoding_anomaly(decoded));
+                // What the name does not fit can still give some bytes; text that is no coding was sent as it is.
+                if decoded == Decoded::Part && open.body.is_ascii() && open.body != body {
+                    as_sent = &open.body;
+                }
                 body
             }
         };
         fields.clear();
         anomalies.merge(body::push_body(&open.request, body, fields));
+        anomalies.merge(body::push_body(&open.request, as_sent, fields));
         anomalies.merge(body::push_trailer(&open.trailer, fields));
         if !open.extension.is_empty() {
             fields.push(Place::Text, b"", &open.extension, 0);

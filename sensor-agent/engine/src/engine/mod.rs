@@ -5,6 +5,8 @@ mod blocks;
 mod bodies;
 mod command;
 mod connection;
+#[cfg(test)]
+mod content_tests;
 mod counters;
 mod exchange;
 mod half;

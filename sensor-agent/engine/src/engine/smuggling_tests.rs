@@ -333,6 +333,24 @@ fn h24_hosts() {
     }
 }
 
+/// Odd responses keep their place: the next one is found.
+#[test]
+fn h25_responses_that_clients_read_differently() {
+    for odd in [
+        r"HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        r"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+        r"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        r"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\na",
+        r"HTTP/1.1  200 OK\nContent-Length: 1\n\na",
+        r"http/1.1 200 OK\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\n\r\na",
+    ] {
+        let (log, stats) = Dialog::default()
+            .run(&format!(">> {ADMIN}{ADMIN}\n<< {odd}HTTP/1.1 404 No\\r\\nContent-Length: 0\\r\\n\\r\\n"));
+        assert_eq!(log[2..], ["200", "404"], "{odd}");
+        assert_eq!((stats.named("transactions"), stats.named("resyncs")), (2, 0));
+    }
+}
+
 #[test]
 fn h26_responses_keep_their_requests() {
     let hundred = r"HTTP/1.1 100 Continue\r\n\r\n".repeat(20);

@@ -76,6 +76,7 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     if name.eq_ignore_ascii_case(b"cookie") {
         return push_cookies(value.of(head), value.start as usize, fields);
     }
+    push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
     let mut lower = [0; MAX_NAME];
     let name = match lower.get_mut(..name.len()) {
         Some(lower) => {
@@ -85,7 +86,6 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
         }
         None => name,
     };
-    push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
     fields.push(Place::Header, name, value.of(head), value.start as usize);
     push_pieces(name, value.of(head), value.start as usize, fields);
 }

@@ -153,7 +153,10 @@ impl FieldPattern {
 
 /// Whether fields of `place` have names.
 fn has_names(place: Place) -> bool {
-    !matches!(place, Place::Method | Place::Target | Place::Path | Place::Text | Place::Name)
+    !matches!(
+        place,
+        Place::Method | Place::Target | Place::Path | Place::WebSocket | Place::Text | Place::Name
+    )
 }
 
 /// Splits an example `query.id=value` into place, name and value; `None` if it does not begin with a field's name.

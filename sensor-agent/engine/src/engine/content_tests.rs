@@ -1,0 +1,119 @@
+//! What hides content from who reads less than the application does, cases C30, C37, C38 and C39, through the engine.
+
+use super::Settings;
+use super::tests::Dialog;
+
+/// Sends a POST with these headers and this body, in pieces of a size; what was reported, and the counters.
+fn post(headers: &str, body: &[u8], piece: usize) -> (Vec<String>, super::Stats) {
+    let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let wire = [head.as_bytes(), body].concat();
+    let escape = |piece: &[u8]| piece.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let script: Vec<_> = wire.chunks(piece).map(|piece| format!(">> {}", escape(piece))).collect();
+    let (log, stats) = Dialog::default().run(&script.join("\n"));
+    (log.into_iter().filter(|line| line.starts_with("REPORT")).collect(), stats)
+}
+
+fn packed(text: &[u8], zlib: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 100);
+    let mut compress = flate2::Compress::new(flate2::Compression::best(), zlib);
+    compress.compress_vec(text, &mut out, flate2::FlushCompress::Finish).unwrap();
+    out
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    [&b"\x1f\x8b\x08\0\0\0\0\0\0\0"[..], &packed(text, false), &[0; 8]].concat()
+}
+
+const FORM: [&str; 1] = ["REPORT 0 body.form.q"];
+
+#[test]
+fn c30_codings_in_layers_headers_and_members() {
+    let text = b"q=EVIL";
+    for (headers, body) in [
+        ("Content-Encoding: gzip\r\n", gzip(text)),
+        ("Content-Encoding: gzip, gzip\r\n", gzip(&gzip(text))),
+        ("Content-Encoding: deflate\r\nContent-Encoding: gzip\r\n", gzip(&packed(text, true))),
+        ("Content-Encoding: deflate\r\n", packed(text, false)),
+        ("Content-Encoding: gzip\r\n", [gzip(b"q=EV"), gzip(b"IL")].concat()),
+        ("Content-Encoding: gzip\r\n", text.to_vec()),
+        ("Content-Encoding: br\r\n", text.to_vec()),
+    ] {
+        assert_eq!(post(headers, &body, 5000).0, FORM, "{headers}");
+    }
+    let (found, stats) = post("Content-Encoding: compress\r\n", text, 5000);
+    assert_eq!((found.len(), stats.named("body_undecoded")), (1, 1));
+}
+
+#[test]
+fn c37_padding_hides_nothing_up_to_the_limit() {
+    let depth = Settings::default().max_body_bytes;
+    for filler in [8 * 1024, 64 * 1024, depth - 20] {
+        let body = format!("a={}&q=EVIL", "x".repeat(filler));
+        assert_eq!(post("", body.as_bytes(), 60_000).0, FORM, "{filler}");
+    }
+    let (found, stats) = post("", format!("a={}&q=EVIL", "x".repeat(1 << 20)).as_bytes(), 60_000);
+    assert!(found.is_empty() && stats.named("body_uninspected_bytes") > 900_000);
+    let parameters = format!("{}q=EVIL", "a=1&".repeat(1000));
+    assert_eq!(post("", parameters.as_bytes(), 60_000).0, FORM);
+    let (found, _) = post("", format!("{}q=EVIL", "a=1&".repeat(10_000)).as_bytes(), 60_000);
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn c38_no_border_hides_anything() {
+    let text = b"a=1&q=EVIL&b=2";
+    for piece in 1..200 {
+        assert_eq!(post("", text, piece).0, FORM, "pieces of {piece}");
+        assert_eq!(post("Content-Encoding: gzip\r\n", &gzip(text), piece).0, FORM, "pieces of {piece}");
+    }
+    for size in 1..text.len() {
+        let chunks: String = text
+            .chunks(size)
+            .map(|chunk| format!("{:x}\\r\\n{}\\r\\n", chunk.len(), String::from_utf8_lossy(chunk)))
+            .collect();
+        let head = r"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (log, _) = Dialog::default().run(&format!(">> {head}{chunks}0\\r\\n\\r\\n"));
+        assert!(log.iter().any(|line| line == FORM[0]), "chunks of {size}");
+    }
+}
+
+#[test]
+fn c39_unusual_places() {
+    for (wire, field) in [
+        (r"EVIL / HTTP/1.1\r\nHost: h\r\n\r\n", "method"),
+        (r"GET /a/EVIL/b HTTP/1.1\r\nHost: h\r\n\r\n", "path"),
+        (r"GET / HTTP/1.1\r\nHost: EVIL\r\n\r\n", "header.host"),
+        (r"GET / HTTP/1.1\r\nHost: h\r\nReferer: EVIL\r\n\r\n", "header.referer"),
+        (r"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: EVIL\r\n\r\n", "header.x-forwarded-for"),
+        (r"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: EVIL\r\n\r\n", "header.authorization"),
+        (r"GET / HTTP/1.1\r\nHost: h\r\n$EVIL: x\r\n\r\n", "name"),
+        (r#"GET / HTTP/1.1\r\nHost: h\r\nCookie: c={"a":"\u0045VIL"}\r\n\r\n"#, "body.json.c.a"),
+        (r"GET /?query={a(b:%22%45VIL%22)} HTTP/1.1\r\nHost: h\r\n\r\n", "body.graphql.a.b"),
+    ] {
+        let wire = wire.replace(r"\u0045", "\\x5cu0045");
+        let (log, _) = Dialog::default().run(&format!(">> {wire}"));
+        assert!(log.iter().any(|line| *line == format!("REPORT 0 {field}")), "{wire} {log:?}");
+    }
+    let json = "Content-Type: application/json\r\n";
+    let multipart = "Content-Type: multipart/form-data; boundary=b\r\n";
+    let xml = "Content-Type: text/xml\r\n";
+    for (headers, body, field) in [
+        (json, r#"{"$\u0045VIL": 1}"#, "name"),
+        (json, r#"{"query": "{a(b: \"\\u0045VIL\")}"}"#, "body.graphql.a.b"),
+        (
+            multipart,
+            "--b\r\nContent-Disposition: form-data; name=f; filename=EVIL\r\n\r\nx\r\n--b--",
+            "body.multipart.f.filename",
+        ),
+        (multipart, "--b\r\nContent-Disposition: form-data; name=\"$EVIL\"\r\n\r\nx\r\n--b--", "name"),
+        (xml, "<a b='&#69;VIL'/>", "body.xml.a@b"),
+        ("", "d=%7B%22a%22:%22%45VIL%22%7D", "body.json.d.a"),
+    ] {
+        let (found, _) = post(headers, body.as_bytes(), 5000);
+        assert!(found[0].split([' ', ',']).any(|known| known == field), "{body} {found:?}");
+    }
+    let (log, _) = Dialog::default().run(
+        r">> POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: EVIL\r\n\r\n",
+    );
+    assert!(log.iter().any(|line| line == "REPORT 0 header.x"), "{log:?}");
+}
