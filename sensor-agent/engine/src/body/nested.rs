@@ -76,6 +76,7 @@ fn may_hold(field: &Field<'_>) -> bool {
             | Place::Multipart
             | Place::Header
             | Place::Xml
+            | Place::WebSocket
     );
     let named = field.name.len() >= 5 && field.name[field.name.len() - 5..].eq_ignore_ascii_case(b"query");
     let starts = matches!(

@@ -77,6 +77,26 @@ impl Worker {
         self.give_back(open);
     }
 
+    /// Inspects a WebSocket message of the connection that `request` asked for.
+    pub(super) fn inspect_message(
+        &mut self,
+        request: &Request,
+        number: u64,
+        data: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        let mut findings = std::mem::take(&mut self.findings);
+        findings.clear();
+        self.fields.clear();
+        self.fields.push(Place::WebSocket, b"", data, 0);
+        body::nested::expand(&mut self.fields);
+        self.detect(Phase::Body, request, &mut findings);
+        if !findings.is_empty() {
+            self.decide(context.exchange, request, number, &findings, 0, context.time);
+        }
+        self.findings = findings;
+    }
+
     fn decide_body(&mut self, open: &OpenRequest, new: usize, context: &mut Context<'_>) {
         if open.findings.len() > new {
             self.decide(context.exchange, &open.request, open.number, &open.findings, new, context.time);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::upgraded::{Asking, Upgraded};
 use crate::finding::Finding;
 use crate::flow::{Key, Side};
 use crate::http::framing::Asked;
@@ -50,6 +51,10 @@ pub(super) struct Exchange {
     /// Whether the connection left HTTP.
     pub(super) tunnel: bool,
     pub(super) open: Option<Box<OpenRequest>>,
+    /// The last request that asked for another protocol.
+    pub(super) asking: Option<Asking>,
+    /// What the connection became after HTTP/1, if that is looked into.
+    pub(super) upgraded: Option<Upgraded>,
     /// Whether the first byte of a direction was seen.
     pub(super) from_start: [bool; 2],
     /// The kernel knows that the handshake was completed.
@@ -75,6 +80,8 @@ impl Exchange {
             client: None,
             tunnel: false,
             open: None,
+            asking: None,
+            upgraded: None,
             from_start: [false; 2],
             handshake: false,
             payload_ways: [[false; 2]; 2],
@@ -100,7 +107,9 @@ impl Exchange {
 
     pub(super) fn memory(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |open| open.memory());
-        open + self.asked.capacity() + self.deferred.capacity() * size_of::<Finding>()
+        let asking = self.asking.as_ref().map_or(0, |asking| asking.0.head.capacity());
+        let upgraded = self.upgraded.as_ref().map_or(0, Upgraded::memory);
+        open + asking + upgraded + self.asked.capacity() + self.deferred.capacity() * size_of::<Finding>()
     }
 
     pub(super) fn client_address(&self) -> SocketAddr {

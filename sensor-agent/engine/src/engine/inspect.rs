@@ -3,6 +3,7 @@
 use super::bodies::Context;
 use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
+use super::upgraded::Upgraded;
 use super::worker::Worker;
 use crate::body::nested;
 use crate::detect::Phase;
@@ -15,16 +16,16 @@ use crate::http::reader::Sink;
 use crate::time::Timestamp;
 
 /// Most bytes of a trailer section that are inspected.
-const MAX_TRAILER: usize = 8 * 1024;
+pub(super) const MAX_TRAILER: usize = 8 * 1024;
 
 /// Listens to the reader of one direction.
 #[derive(Debug)]
 pub(super) struct Inspector<'a> {
-    worker: &'a mut Worker,
-    exchange: &'a mut Exchange,
-    settings: &'a Settings,
-    from: Side,
-    time: Timestamp,
+    pub(super) worker: &'a mut Worker,
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) settings: &'a Settings,
+    pub(super) from: Side,
+    pub(super) time: Timestamp,
 }
 
 impl<'a> Inspector<'a> {
@@ -53,6 +54,27 @@ impl<'a> Inspector<'a> {
         self.worker.counters.urgent_bytes += 1;
     }
 
+    /// Whether the bytes come from the end that sends requests.
+    pub(super) fn is_client(&self) -> bool {
+        self.exchange.client == Some(self.from)
+    }
+
+    /// Whether the bytes come from the other end.
+    pub(super) fn is_server(&self) -> bool {
+        self.exchange.client == Some(self.from.other())
+    }
+
+    fn upgrade(&mut self, upgraded: Option<Upgraded>) {
+        let counters = &mut self.worker.counters;
+        match upgraded {
+            Some(Upgraded::Http2(_)) => counters.http2_connections += 1,
+            Some(Upgraded::WebSocket(_)) => counters.websocket_connections += 1,
+            None => {}
+        }
+        self.exchange.tunnel = true;
+        self.exchange.upgraded = upgraded;
+    }
+
     /// Notes who is the client, and what the response will answer.
     fn begin(&mut self, request: &Request) -> u64 {
         let exchange = &mut *self.exchange;
@@ -74,12 +96,18 @@ impl<'a> Inspector<'a> {
 impl Sink for Inspector<'_> {
     fn request(&mut self, request: &mut Request, framing: Framing) {
         self.request_end(Anomalies::NONE);
+        if framing == Framing::Tunnel {
+            self.exchange.client = Some(self.from);
+            return self.upgrade(Some(Upgraded::prior_knowledge(self.from.index())));
+        }
         let number = self.begin(request);
         let worker = &mut *self.worker;
         worker.counters.requests += 1;
-        worker.counters.http2_connections += u64::from(request.method() == b"PRI");
         worker.counters.anomalies += u64::from(request.anomalies.len());
         worker.counters.heads_too_long += u64::from(request.anomalies.contains(Anomaly::HeadTooLong));
+        if request.header("upgrade").is_some() {
+            self.exchange.asking = Some(Box::new((request.clone(), number)));
+        }
         let mut findings = std::mem::take(&mut worker.findings);
         findings.clear();
         worker.fields.clear();
@@ -122,7 +150,8 @@ impl Sink for Inspector<'_> {
         self.worker.counters.heads_too_long += u64::from(response.anomalies.contains(Anomaly::HeadTooLong));
         if framing == Framing::Tunnel {
             self.worker.counters.tunnels += 1;
-            self.exchange.tunnel = true;
+            let upgraded = Upgraded::accepted(response, self.exchange, self.settings);
+            self.upgrade(upgraded);
         }
         #[cfg(test)]
         self.worker.seam.response(response);
@@ -153,6 +182,40 @@ impl Sink for Inspector<'_> {
         self.worker.counters.other_readings += 1;
         let (settings, time) = (self.settings, self.time);
         self.worker.inspect_other(request, body, &mut Context { exchange: self.exchange, settings, time });
+    }
+
+    fn tunnel(&mut self, data: &[u8]) -> bool {
+        let Some(mut upgraded) = self.exchange.upgraded.take() else { return self.exchange.tunnel };
+        if upgraded.data(data, self).is_err() {
+            self.exchange.tunnel = false;
+            return false;
+        }
+        self.exchange.upgraded = Some(upgraded);
+        true
+    }
+
+    fn tunnel_gap(&mut self, bytes: u64) {
+        let Some(mut upgraded) = self.exchange.upgraded.take() else { return };
+        if upgraded.gap(bytes, self) {
+            self.exchange.upgraded = Some(upgraded);
+        } else {
+            self.worker.counters.upgraded_lost += 1;
+            upgraded.end(self);
+        }
+    }
+
+    fn tunnel_end(&mut self) {
+        if !self.is_client() {
+            return;
+        }
+        if let Some(mut upgraded) = self.exchange.upgraded.take() {
+            upgraded.end(self);
+        }
+    }
+
+    fn joined_http2(&mut self) {
+        self.worker.counters.http2_joined += 1;
+        self.upgrade(Some(Upgraded::joined()));
     }
 
     fn encrypted(&mut self) {

@@ -18,6 +18,9 @@ mod stream_tests;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod upgraded;
+#[cfg(test)]
+mod upgraded_tests;
 mod worker;
 
 use std::collections::VecDeque;

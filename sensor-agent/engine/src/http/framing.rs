@@ -36,11 +36,17 @@ pub enum Asked {
     Other,
 }
 
+/// The head that an HTTP/2 connection begins with (RFC 9113 section 3.4).
+const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
 /// Framing of a request; sets what is odd about it.
 pub fn of_request(request: &mut Request) -> Framing {
     let mut anomalies = Anomalies::NONE;
     let marks = Marks::read(request.headers(), request.version, &mut anomalies);
     let framing = marks.framing().unwrap_or(Framing::None);
+    if request.head.starts_with(PREFACE_HEAD) {
+        return Framing::Tunnel;
+    }
     let bodiless = matches!(request.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"CONNECT");
     anomalies.insert_if(
         bodiless && !matches!(framing, Framing::None | Framing::Length(0)),

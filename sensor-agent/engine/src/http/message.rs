@@ -41,7 +41,7 @@ pub struct Request {
     pub method: Span,
     /// The request target.
     pub target: Span,
-    /// Minor version: 0 or 1 of HTTP/1.
+    /// Minor version: 0 or 1 of HTTP/1; 2 says HTTP/2.
     pub version: u8,
     /// Header lines in order.
     pub headers: Vec<HeaderSpan>,
@@ -56,7 +56,7 @@ pub struct Response {
     pub head: Vec<u8>,
     /// Status code.
     pub status: u16,
-    /// Minor version: 0 or 1 of HTTP/1.
+    /// Minor version: 0 or 1 of HTTP/1; 2 says HTTP/2.
     pub version: u8,
     /// Header lines in order.
     pub headers: Vec<HeaderSpan>,

@@ -31,6 +31,16 @@ pub trait Sink {
     fn request_extension(&mut self, _data: &[u8]) {}
     /// The body of an earlier request as another server may read it.
     fn other_reading(&mut self, _request: &mut Request, _body: &[u8]) {}
+    /// Bytes of a direction that left HTTP/1; false if they are no such thing, so that it is HTTP/1 after all.
+    fn tunnel(&mut self, _data: &[u8]) -> bool {
+        true
+    }
+    /// Bytes of such a direction went by unseen.
+    fn tunnel_gap(&mut self, _bytes: u64) {}
+    /// Such a direction is over.
+    fn tunnel_end(&mut self) {}
+    /// The direction is joined in the middle, and carries HTTP/2 frames.
+    fn joined_http2(&mut self) {}
     /// The direction begins with a TLS record: it is encrypted.
     fn encrypted(&mut self) {}
     /// Bytes of a request's trailer section.
@@ -106,7 +116,7 @@ impl Reader {
 
     /// Takes the next bytes of the direction.
     pub fn data(&mut self, mut data: &[u8], scratch: &mut Scratch, sink: &mut impl Sink) {
-        while !data.is_empty() && !matches!(self.state, State::Tunnel) {
+        while !data.is_empty() {
             let readings = self.readings.take();
             let rest = self.step(data, scratch, sink);
             if let Some(readings) = readings {
@@ -120,11 +130,11 @@ impl Reader {
     fn step<'a>(&mut self, data: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink) -> &'a [u8] {
         match self.state {
             State::Start => self.start(data, scratch, sink),
-            State::Lost(in_line) => self.find_start(data, in_line),
+            State::Lost(in_line) => self.find_start(data, in_line, sink),
             State::Body(body) => self.body(data, body, sink),
             State::LongHead(seen, body) => self.long_head(data, seen, body, sink),
             State::Proxy(left) => self.proxy_header(data, left),
-            State::Tunnel => &[],
+            State::Tunnel => self.tunnel(data, sink),
         }
     }
 
@@ -164,8 +174,16 @@ impl Reader {
             }
             State::Proxy(_) => self.become_lost(sink),
             State::Lost(_) => self.forget(),
-            State::Tunnel => {}
+            State::Tunnel => sink.tunnel_gap(bytes),
         }
+    }
+
+    fn tunnel<'a>(&mut self, data: &'a [u8], sink: &mut impl Sink) -> &'a [u8] {
+        if sink.tunnel(data) {
+            return &[];
+        }
+        self.become_lost(sink);
+        data
     }
 
     /// The direction is over: what is incomplete is given out as far as it came.
@@ -177,7 +195,8 @@ impl Reader {
                 finish(body, sink);
             }
             State::Start => self.cut_head(Anomaly::Incomplete, scratch, sink),
-            State::Lost(_) | State::Proxy(_) | State::Tunnel => {}
+            State::Tunnel => sink.tunnel_end(),
+            State::Lost(_) | State::Proxy(_) => {}
         }
         self.end_readings(sink);
         self.become_tunnel();

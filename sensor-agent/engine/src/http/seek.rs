@@ -4,6 +4,7 @@ use memchr::memchr;
 
 use super::anomaly::{Anomalies, Anomaly};
 use super::head;
+use super::http2::frame::looks_like_frames;
 use super::pending::Kind;
 use super::reader::{Reader, Scratch, Sink, State};
 use super::start::{self, Start};
@@ -103,7 +104,7 @@ impl Reader {
         while let State::Lost(in_line) = self.state
             && !data.is_empty()
         {
-            data = self.find_start(data, in_line);
+            data = self.find_start(data, in_line, sink);
         }
         if !data.is_empty() {
             self.data(data, scratch, sink);
@@ -112,7 +113,17 @@ impl Reader {
 
     /// Anywhere in a stream: looks for a line that can only be a message's first. The start of `data` counts as the start
     /// of a line, because messages start where segments do.
-    pub(super) fn find_start<'a>(&mut self, mut data: &'a [u8], in_line: bool) -> &'a [u8] {
+    pub(super) fn find_start<'a>(
+        &mut self,
+        mut data: &'a [u8],
+        in_line: bool,
+        sink: &mut impl Sink,
+    ) -> &'a [u8] {
+        if self.role.is_none() && !in_line && self.buffer.is_empty() && looks_like_frames(data) {
+            sink.joined_http2();
+            self.become_tunnel();
+            return data;
+        }
         if in_line {
             let Some(end) = memchr(b'\n', data) else {
                 self.state = State::Lost(false);

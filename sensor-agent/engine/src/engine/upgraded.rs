@@ -1,0 +1,268 @@
+//! What a connection becomes after HTTP/1: WebSocket after a 101, HTTP/2 after its preface or an Upgrade, or a tunnel that
+//! nobody looks into. Messages and streams go the way of requests and their bodies.
+
+use super::bodies::Context;
+use super::exchange::{Exchange, OpenRequest};
+use super::inspect::{Inspector, MAX_TRAILER};
+use super::settings::Settings;
+use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::framing::Framing;
+use crate::http::http2::frame::{Control, Frames, NotHttp2, Reader};
+use crate::http::http2::hpack::FieldList;
+use crate::http::http2::{PREFACE, PREFACE_REST, message};
+use crate::http::message::{Request, Response};
+use crate::http::reader::Sink;
+use crate::http::websocket::{Messages, WebSocket};
+
+/// Most streams of a connection whose requests are kept at once; the oldest is inspected as far as it came.
+const MAX_STREAMS: usize = 128;
+
+/// A request that asked for another protocol, and its number.
+pub(super) type Asking = Box<(Request, u64)>;
+
+/// What a connection has become.
+#[derive(Debug)]
+pub(super) enum Upgraded {
+    WebSocket(Box<Talk>),
+    Http2(Box<Multiplex>),
+}
+
+/// The client's side of a WebSocket connection.
+#[derive(Debug)]
+pub(super) struct Talk {
+    asking: Asking,
+    reader: WebSocket,
+}
+
+/// An HTTP/2 connection.
+#[derive(Debug)]
+pub(super) struct Multiplex {
+    readers: [Reader; 2],
+    streams: Vec<Stream>,
+    request: Request,
+    response: Response,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: u32,
+    open: Box<OpenRequest>,
+    length: u64,
+}
+
+impl Upgraded {
+    /// What the server's 101 makes of the connection; `None` if nobody looks into it.
+    pub(super) fn accepted(
+        response: &Response,
+        exchange: &mut Exchange,
+        settings: &Settings,
+    ) -> Option<Self> {
+        let asking = exchange.asking.take()?;
+        let upgrade = response.header("upgrade")?;
+        if upgrade.eq_ignore_ascii_case(b"websocket") {
+            let extensions = response.header("sec-websocket-extensions").unwrap_or_default();
+            let reader = WebSocket::new(extensions, settings.max_body_bytes);
+            return Some(Self::WebSocket(Box::new(Talk { asking, reader })));
+        }
+        let client = exchange.client?.index();
+        upgrade.eq_ignore_ascii_case(b"h2c").then(|| Self::http2(client, PREFACE))
+    }
+
+    /// HTTP/2 behind the head of the client's preface.
+    pub(super) fn prior_knowledge(client: usize) -> Self {
+        Self::http2(client, PREFACE_REST)
+    }
+
+    /// HTTP/2 in its middle.
+    pub(super) fn joined() -> Self {
+        Self::http2(0, b"")
+    }
+
+    fn http2(client: usize, preface: &'static [u8]) -> Self {
+        let mut readers = [Reader::new(b""), Reader::new(b"")];
+        readers[client] = Reader::new(preface);
+        let (request, response) = Default::default();
+        Self::Http2(Box::new(Multiplex { readers, streams: Vec::new(), request, response }))
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::WebSocket(talk) => talk.reader.memory() + talk.asking.0.head.capacity(),
+            Self::Http2(multiplex) => {
+                let readers: usize = multiplex.readers.iter().map(Reader::memory).sum();
+                readers + multiplex.streams.iter().map(|stream| stream.open.memory()).sum::<usize>()
+            }
+        }
+    }
+
+    /// Takes bytes of one end; an error if the connection is HTTP/1 after all.
+    pub(super) fn data(&mut self, data: &[u8], inspector: &mut Inspector<'_>) -> Result<(), NotHttp2> {
+        match self {
+            Self::WebSocket(talk) => {
+                if inspector.is_client() {
+                    let Talk { asking, reader } = &mut **talk;
+                    reader.data(data, &mut Listener { asking, inspector });
+                }
+                Ok(())
+            }
+            Self::Http2(multiplex) => {
+                let side = inspector.from.index();
+                let Multiplex { readers, streams, request, response } = &mut **multiplex;
+                readers[side].data(data, &mut Streams { inspector, streams, request, response })
+            }
+        }
+    }
+
+    /// Lets bytes go by unseen; false if the place is lost.
+    pub(super) fn gap(&mut self, bytes: u64, inspector: &Inspector<'_>) -> bool {
+        match self {
+            Self::WebSocket(talk) => !inspector.is_client() || talk.reader.gap(bytes),
+            Self::Http2(multiplex) => multiplex.readers[inspector.from.index()].gap(bytes),
+        }
+    }
+
+    /// Inspects what is incomplete, as far as it came.
+    pub(super) fn end(&mut self, inspector: &mut Inspector<'_>) {
+        match self {
+            Self::WebSocket(talk) => {
+                let Talk { asking, reader } = &mut **talk;
+                reader.end(&mut Listener { asking, inspector });
+            }
+            Self::Http2(multiplex) => {
+                for stream in std::mem::take(&mut multiplex.streams) {
+                    finish(stream, Anomaly::Incomplete, inspector);
+                }
+            }
+        }
+    }
+}
+
+struct Listener<'a, 'b> {
+    asking: &'a mut Asking,
+    inspector: &'a mut Inspector<'b>,
+}
+
+impl Messages for Listener<'_, '_> {
+    fn message(&mut self, data: &[u8], is_text: bool) {
+        let Inspector { worker, exchange, settings, time, .. } = &mut *self.inspector;
+        worker.counters.websocket_messages += 1;
+        if is_text || std::str::from_utf8(data).is_ok() {
+            let mut context = Context { exchange, settings, time: *time };
+            worker.inspect_message(&self.asking.0, self.asking.1, data, &mut context);
+        }
+    }
+
+    fn uninspected(&mut self, bytes: u64) {
+        self.inspector.worker.counters.websocket_uninspected_bytes += bytes;
+    }
+}
+
+/// Listens to the frames of one direction.
+struct Streams<'a, 'b> {
+    inspector: &'a mut Inspector<'b>,
+    streams: &'a mut Vec<Stream>,
+    request: &'a mut Request,
+    response: &'a mut Response,
+}
+
+impl Streams<'_, '_> {
+    fn take(&mut self, id: u32) -> Option<Stream> {
+        let at = self.streams.iter().position(|stream| stream.id == id)?;
+        Some(self.streams.remove(at))
+    }
+
+    fn begin_request(&mut self, id: u32, list: &FieldList, end: bool) {
+        let counters = &mut self.inspector.worker.counters;
+        counters.http2_streams += 1;
+        message::request(list, self.request);
+        self.inspector.request(self.request, if end { Framing::None } else { Framing::UntilClose });
+        let Some(open) = self.inspector.exchange.open.take() else { return };
+        if self.streams.len() >= MAX_STREAMS {
+            self.inspector.worker.counters.http2_stream_overflows += 1;
+            let oldest = self.streams.remove(0);
+            finish(oldest, Anomaly::Incomplete, self.inspector);
+        }
+        self.streams.push(Stream { id, open, length: 0 });
+    }
+
+    fn respond(&mut self, list: &FieldList) {
+        if list.get(b":status").is_none() {
+            return;
+        }
+        message::response(list, self.response);
+        self.inspector.asked(self.response.status);
+        self.inspector.response(self.response, Framing::None);
+    }
+}
+
+impl Frames for Streams<'_, '_> {
+    fn fields(&mut self, id: u32, list: &FieldList, end: bool) {
+        let undecoded = list.undecoded > 0 || list.broken;
+        self.inspector.worker.counters.http2_undecoded_blocks += u64::from(undecoded);
+        if list.get(b":status").is_some() || self.inspector.is_server() {
+            return self.respond(list);
+        }
+        let Some(mut stream) = self.take(id) else { return self.begin_request(id, list, end) };
+        let before = stream.open.trailer.len();
+        if before < MAX_TRAILER {
+            message::trailers(list, &mut stream.open.trailer);
+        }
+        self.streams.push(stream);
+        if end {
+            self.end(id);
+        }
+    }
+
+    fn data(&mut self, id: u32, data: &[u8]) {
+        if data.is_empty() || self.inspector.is_server() {
+            return;
+        }
+        let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return };
+        let Stream { id, open, length } = self.streams.swap_remove(at);
+        let length = length + data.len() as u64;
+        self.inspector.exchange.open = Some(open);
+        self.inspector.request_body(data);
+        let Some(open) = self.inspector.exchange.open.take() else { return };
+        self.streams.push(Stream { id, open, length });
+        let last = self.streams.len() - 1;
+        self.streams.swap(at, last);
+    }
+
+    fn end(&mut self, id: u32) {
+        if self.inspector.is_server() {
+            return;
+        }
+        let Some(stream) = self.take(id) else { return };
+        let declared = stream.open.request.header("content-length");
+        let declared = declared.and_then(|length| std::str::from_utf8(length).ok()?.parse::<u64>().ok());
+        let differs = declared.is_some_and(|length| length != stream.length);
+        let odd =
+            if differs { Anomalies::from_iter([Anomaly::ContentLengthMismatch]) } else { Anomalies::NONE };
+        finish_with(stream, odd, self.inspector);
+    }
+
+    fn control(&mut self, id: u32, control: Control) {
+        let counters = &mut self.inspector.worker.counters;
+        match control {
+            Control::Reset => counters.http2_resets += 1,
+            Control::Settings => counters.http2_settings += 1,
+            Control::Ping => counters.http2_pings += 1,
+            Control::Continuation => counters.http2_continuations += 1,
+            Control::Other => {}
+        }
+        if control == Control::Reset
+            && let Some(stream) = self.take(id)
+        {
+            finish(stream, Anomaly::Incomplete, self.inspector);
+        }
+    }
+}
+
+fn finish(stream: Stream, why: Anomaly, inspector: &mut Inspector<'_>) {
+    finish_with(stream, Anomalies::from_iter([why]), inspector);
+}
+
+fn finish_with(stream: Stream, anomalies: Anomalies, inspector: &mut Inspector<'_>) {
+    inspector.exchange.open = Some(stream.open);
+    inspector.request_end(anomalies);
+}

@@ -1,0 +1,163 @@
+//! WebSocket and HTTP/2 through the engine, cases H29 and H31 to H33: dialogs as text in, what is inspected out.
+
+use super::tests::{Dialog, check};
+use crate::http::http2::PREFACE;
+use crate::http::http2::frame::tests::frame;
+use crate::http::websocket::tests::frame as message;
+
+fn escaped(wire: &[u8]) -> String {
+    wire.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+}
+
+const ASK: &str = r"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const AGREE: &str = r"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
+/// Case H31.
+#[test]
+fn websocket_messages_are_inspected() {
+    let talk = [message(0x01, b"{\"q\": \"EV"), message(0x89, b""), message(0x80, b"IL\"}")].concat();
+    let (log, stats) = Dialog::default().run(&format!(">> {ASK}\n<< {AGREE}\n>> {}\n>> fin", escaped(&talk)));
+    assert_eq!(
+        log,
+        [
+            "GET /ws",
+            "101",
+            r#"body body.websocket={\"q\": \"EVIL\"} body.json.q=EVIL"#,
+            "BLOCK 10.0.0.9 SQL_INJECTION evil",
+            "REPORT 0 body.websocket,body.json.q",
+        ]
+    );
+    assert_eq!((stats.named("websocket_connections"), stats.named("websocket_messages")), (1, 1));
+}
+
+/// Case H29: without a 101 the connection stays HTTP/1, whatever the client asked for.
+#[test]
+fn websocket_needs_the_server() {
+    let (log, stats) = Dialog::default().run(&format!(
+        ">> {ASK}\n<< HTTP/1.1 400 No\\r\\nContent-Length: 0\\r\\n\\r\\n\n>> GET /?q=EVIL HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n"
+    ));
+    assert_eq!(log[2], "GET /?q=EVIL");
+    assert_eq!(stats.named("websocket_connections"), 0);
+}
+
+#[test]
+fn what_was_missed_of_a_websocket_is_said() {
+    let talk = escaped(&message(0x81, &[b'x'; 50]));
+    let (log, stats) = Dialog::default()
+        .run(&format!(">> {ASK}\n<< {AGREE}\n>> {talk}\n>> lost 7\n>> {talk}\nwait 1500\n>> {talk}"));
+    assert_eq!(log.len(), 3);
+    assert_eq!(stats.named("upgraded_lost"), 1);
+}
+
+/// POST /?q=EVIL on stream 1, whose name of a field goes into the dynamic table.
+fn post() -> Vec<u8> {
+    frame(1, 4, 1, b"\x83\x04\x08/?q=EVIL\x86\x41\x01h\x40\x03x-a\x01b")
+}
+
+fn http2(frames: &[Vec<u8>]) -> String {
+    escaped(&[PREFACE.to_vec(), frame(4, 0, 0, b""), frames.concat()].concat())
+}
+
+/// Case H32.
+#[test]
+fn http2_streams_are_requests() {
+    let wire = http2(&[
+        post(),
+        frame(1, 1, 3, b"\x82\x84\x86\xbf"),
+        frame(9, 4, 3, b"\xbe"),
+        frame(0, 0, 1, b"a=1&b="),
+        frame(0, 1, 1, b"EVIL"),
+    ]);
+    let seen = [
+        "POST /?q=EVIL",
+        "BLOCK 10.0.0.9 SQL_INJECTION evil",
+        "REPORT 0 query.q",
+        "GET /",
+        "body body.form.a=1 body.form.b=EVIL",
+        "REPORT 0 body.form.b",
+    ];
+    let (log, stats) = Dialog::default().run(&format!(">> {wire}"));
+    let found = |line: &&str| log.iter().any(|known| known == *line);
+    assert!(seen.iter().all(found), "{log:?}");
+    let named = ["http2_connections", "http2_streams", "http2_continuations", "requests"];
+    assert_eq!(named.map(|name| stats.named(name)), [1, 2, 1, 2]);
+    for cut in 1..wire.len() / 4 {
+        let (left, right) = wire.split_at(cut * 4);
+        let (split, _) = Dialog::default().run(&format!(">> {left}\n>> {right}"));
+        let messages = |log: &[String]| {
+            log.iter()
+                .filter(|line| !line.contains("10.0.0.9") && !line.contains("REPORT"))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(messages(&split), messages(&log), "cut at {cut}");
+    }
+}
+
+#[test]
+fn http2_responses_and_trailers() {
+    let answer = [frame(4, 0, 0, b""), frame(1, 5, 1, b"\x88")].concat();
+    let wire = http2(&[
+        frame(1, 4, 1, b"\x83\x84\x86\x41\x01h"),
+        frame(0, 0, 1, b"a=1"),
+        frame(1, 5, 1, b"\0\x01t\x04EVIL"),
+    ]);
+    let (log, stats) = Dialog::default().run(&format!(">> {wire}\n<< {}", escaped(&answer)));
+    assert_eq!(log[..2], ["POST /", "body body.form.a=1 header.t=EVIL"]);
+    assert_eq!(log.last().map(String::as_str), Some("200"));
+    assert_eq!((stats.named("responses"), stats.named("transactions")), (1, 1));
+}
+
+/// Case H32: HTTP/2 after an Upgrade that the server accepted.
+#[test]
+fn http2_by_upgrade() {
+    let ask = r"GET /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let agree = r"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let (log, _) = Dialog::default().run(&format!(">> {ask}\n<< {agree}\n>> {}", http2(&[post()])));
+    assert_eq!(log[..3], ["GET /u", "101", "POST /?q=EVIL"]);
+}
+
+/// Case H32: what was not seen is said.
+#[test]
+fn http2_joined_in_the_middle() {
+    let dialog = Dialog { marks: sensor_common::record::mark::HANDSHAKE, ..Dialog::default() };
+    let wire = escaped(&frame(1, 5, 7, b"\x82\x04\x08/?q=EVIL\xc0\xc1"));
+    let (log, stats) = dialog.run(&format!(">> {wire}"));
+    assert_eq!(log[0], "GET /?q=EVIL !http2-fields-undecoded");
+    assert_eq!((stats.named("http2_joined"), stats.named("http2_undecoded_blocks")), (1, 1));
+}
+
+/// A preface hides nothing from who does not speak HTTP/2.
+#[test]
+fn a_preface_before_http1_hides_nothing() {
+    let attack = r"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (log, _) = Dialog::default().run(&format!(r">> PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{attack}"));
+    assert!(log.iter().any(|line| line.starts_with("GET /?q=EVIL")), "{log:?}");
+    let (log, _) = Dialog::default().run(&format!(">> PRI * HTTP/2.0\\r\\n\\r\\n{attack}"));
+    assert!(log.iter().any(|line| line.starts_with("GET /?q=EVIL")), "{log:?}");
+}
+
+/// Case R: floods are counted, and open streams have a limit.
+#[test]
+fn http2_floods_are_bounded() {
+    let mut frames: Vec<_> = (0..300u32).map(|n| frame(1, 4, 2 * n + 1, b"\x83\x84\x86\x41\x01h")).collect();
+    frames.extend((200..300u32).map(|n| frame(3, 0, 2 * n + 1, b"\0\0\0\x08")));
+    frames.extend((0..50).map(|_| frame(6, 0, 0, b"12345678")));
+    let (_, stats) = Dialog::default().run(&format!(">> {}", http2(&frames)));
+    let named = ["http2_streams", "http2_stream_overflows", "http2_resets", "http2_pings", "http2_settings"];
+    assert_eq!(named.map(|name| stats.named(name)), [300, 172, 100, 50, 1]);
+}
+
+#[test]
+fn incomplete_http2_requests_are_inspected_at_the_end() {
+    let wire = http2(&[frame(1, 4, 1, b"\x83\x84\x86\x41\x01h"), frame(0, 0, 1, b"a=EVIL")]);
+    check(
+        &format!(">> {wire}\n>> fin"),
+        &[
+            "POST /",
+            "body body.form.a=EVIL !incomplete",
+            "BLOCK 10.0.0.9 SQL_INJECTION evil",
+            "REPORT 0 body.form.a",
+        ],
+    );
+}
