@@ -25,7 +25,9 @@ fn run_through(site: &Site, program: &str, arguments: &[&str]) -> Output {
 }
 
 fn assert_nothing_attached(site: &Site) {
-    let pinned: Vec<_> = fs::read_dir(site.agent.pins().join("v2")).into_iter().flatten().flatten().collect();
+    let versions = fs::read_dir(site.agent.pins()).into_iter().flatten().flatten();
+    let pinned: Vec<_> =
+        versions.flat_map(|version| fs::read_dir(version.path()).unwrap().flatten()).collect();
     let links = pinned.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with("link-"));
     assert_eq!(links.count(), 0, "nothing is half attached");
     let shown = site.lab.app.command(Path::new("/usr/sbin/ip")).args(["link", "show"]).output().unwrap();

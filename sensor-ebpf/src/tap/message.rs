@@ -1,4 +1,4 @@
-//! Whether bytes start an HTTP/1 message.
+//! Whether bytes start an HTTP/1 message or an HTTP/2 connection.
 //!
 //! The comparisons are arithmetic, without a branch: with one branch for each of two dozen tokens, older verifiers would walk
 //! through every combination of outcomes.
@@ -64,7 +64,8 @@ impl First {
         })
     }
 
-    /// First bytes of messages (RFC 9110 section 9, RFC 4918 section 9, RFC 3253, RFC 5323), cut to the window.
+    /// First bytes of messages (RFC 9110 section 9, RFC 4918 section 9, RFC 3253, RFC 5323) and of HTTP/2's preface (RFC 9113
+    /// section 3.4), cut to the window.
     #[inline(always)]
     fn compare_all(&self) -> u64 {
         self.compare(b"GET ")
@@ -90,6 +91,7 @@ impl First {
             | self.compare(b"QUERY ")
             | self.compare(b"DEBUG ")
             | self.compare(b"TRACK ")
+            | self.compare(b"PRI * HT")
     }
 
     /// A token has no zero byte, so that a window shorter than it never equals it. The window is made opaque anew each time, so that

@@ -26,6 +26,10 @@ const OF_HEAD: &[Oddity] = &[
     row(Anomaly::ContentLengthInvalid, Code::Smuggling, 0.88, "content-length"),
     row(Anomaly::TransferEncodingUnknown, Code::Smuggling, 0.85, "transfer-encoding"),
     row(Anomaly::FramingNameNearMiss, Code::Smuggling, 0.85, "host"),
+    row(Anomaly::FramingHeaderHidden, Code::Smuggling, 0.85, "host"),
+    row(Anomaly::FieldInvalid, Code::Smuggling, 0.85, "host"),
+    row(Anomaly::FieldOfConnection, Code::Smuggling, 0.85, "host"),
+    row(Anomaly::PseudoHeaderInvalid, Code::Smuggling, 0.8, "host"),
     row(Anomaly::SpaceBeforeColon, Code::Smuggling, 0.75, "host"),
     row(Anomaly::SpaceBeforeHeaders, Code::Smuggling, 0.75, "host"),
     row(Anomaly::TransferEncodingOnHttp10, Code::Smuggling, 0.75, "transfer-encoding"),
@@ -46,7 +50,15 @@ const OF_BODY: &[Oddity] = &[
     row(Anomaly::ChunkSizeInvalid, Code::Smuggling, 0.85, "transfer-encoding"),
     row(Anomaly::ChunkDataOverrun, Code::Smuggling, 0.85, "transfer-encoding"),
     row(Anomaly::TrailerForbidden, Code::Smuggling, 0.8, "transfer-encoding"),
+    row(Anomaly::TrailerInvalid, Code::Smuggling, 0.8, "transfer-encoding"),
+    row(Anomaly::ChunkExtensionInvalid, Code::Smuggling, 0.8, "transfer-encoding"),
+    row(Anomaly::ChunkLineEnd, Code::Smuggling, 0.8, "transfer-encoding"),
+    row(Anomaly::ContentLengthMismatch, Code::Smuggling, 0.8, "content-length"),
+    row(Anomaly::EmbeddedRequest, Code::Smuggling, 0.55, "content-type"),
     row(Anomaly::ChunkExtension, Code::Smuggling, 0.5, "transfer-encoding"),
+    row(Anomaly::BoundaryAmbiguous, Code::Malformed, 0.6, "content-type"),
+    row(Anomaly::PartHeaderOdd, Code::Malformed, 0.55, "content-type"),
+    row(Anomaly::CharsetUnusual, Code::Malformed, 0.5, "content-type"),
     row(Anomaly::BodyBomb, Code::BodyBomb, 0.8, "content-encoding"),
 ];
 
@@ -64,6 +76,7 @@ pub(super) fn find(request: &Request, phase: Phase) -> impl Iterator<Item = Oddi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::anomaly::Grade;
 
     #[test]
     fn each_kind_is_found_once_and_in_its_phase() {
@@ -80,6 +93,19 @@ mod tests {
             |phase| -> Vec<_> { find(&request, phase).map(|row| (row.code, row.confidence)).collect() };
         assert_eq!(codes(Phase::Head), [(Code::Smuggling, 0.95), (Code::NulByte, 0.88)]);
         assert_eq!(codes(Phase::Body), [(Code::Smuggling, 0.85)]);
+    }
+
+    /// What the parser grades as severe in HTTP/1 framing is here, so that a new name is not forgotten.
+    #[test]
+    fn severe_oddities_of_framing_block() {
+        let known = |anomaly: Anomaly| OF_HEAD.iter().chain(OF_BODY).find(|row| row.anomaly == anomaly);
+        let framing = ["content-length", "transfer-", "chunk-", "trailer-", "framing-", "bare-", "nul-"];
+        for &anomaly in Anomaly::ALL {
+            let of_framing = framing.iter().any(|start| anomaly.name().starts_with(start));
+            if of_framing && anomaly.grade() == Grade::Severe {
+                assert!(known(anomaly).is_some_and(|row| row.confidence >= 0.7), "{anomaly}");
+            }
+        }
     }
 
     #[test]
