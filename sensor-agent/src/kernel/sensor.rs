@@ -42,7 +42,7 @@ pub(crate) struct Plan {
 }
 
 /// Nanoseconds between two wake-ups of a ring's reader by one CPU; the reader looks by itself for longer than that.
-pub(crate) const WAKE_INTERVAL_NS: u64 = 250_000;
+pub(crate) const WAKE_INTERVAL_NS: u64 = 1_000_000;
 
 pub(super) const FIREWALL_MAPS: [&str; 9] = [
     map::BLOCK4,
