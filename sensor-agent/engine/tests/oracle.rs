@@ -254,7 +254,7 @@ fn the_stream_reads_what_the_application_reads() {
     if !privileged() {
         return eprintln!("skipped: network namespaces need root");
     }
-    let lab = Lab::new("oracle", 1).unwrap();
+    let lab = Lab::new(&format!("oracle{}", std::process::id()), 1).unwrap();
     let client = RawTcp::new(&lab, 1, 77, 1).unwrap();
     let mut application = Application::new(&lab).unwrap();
     let seeds: Vec<u64> = match setting("SENSOR_ORACLE_SEED") {
