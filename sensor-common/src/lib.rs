@@ -13,7 +13,7 @@ pub mod record;
 pub mod settings;
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never opens maps of another layout.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Names of the pinned maps, as the kernel objects define them.
 pub mod map {
