@@ -112,6 +112,9 @@ fn plan(config: &Config) -> Plan {
         rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },
         ring_bytes: capture.ring_bytes,
         exempt: config.response.exempt.clone(),
+        max_blocked: config.limits.max_blocked,
+        syn_limit: if config.response.enforce { config.response.max_syn_per_sec } else { 0 },
+        tunnels: 0,
     }
 }
 

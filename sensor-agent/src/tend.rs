@@ -128,7 +128,7 @@ fn kernel(counts: &KernelCounts) -> Vec<KernelCounter> {
         name: XdpCounter::name(*counter),
         help: counter.help(),
         value: *value,
-        outcome: true,
+        outcome: counter.is_outcome(),
         loss: false,
     });
     let tap = counts.tap.iter().map(|(counter, value)| KernelCounter {

@@ -1,11 +1,54 @@
 //! Entries of the block and exemption lists.
 //!
-//! The kernel needs little of an entry, and there may be a million of them: what only people need (origin, reason)
-//! stands in a map of its own, pinned beside, so that both survive the agent.
+//! Addresses and prefixes of a family stand in one hash, keyed by length: a packet that the prefilter does not let through costs one look-up
+//! for each length in question, which a trie of the same size cannot do. There may be a million entries, often with the same
+//! reason, so an entry has the number of its reason.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A blocked address or prefix, as the XDP program reads it.
+/// Key of a blocked IPv4 address or prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BlockKey4 {
+    /// Network address: bits behind `length` are zero.
+    pub address: [u8; 4],
+    /// Destination port that is closed to it; 0 for the whole host.
+    pub port: u16,
+    /// Prefix length, 1 to 32.
+    pub length: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// Key of a blocked IPv6 address or prefix.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BlockKey6 {
+    /// Network address: bits behind `length` are zero.
+    pub address: [u8; 16],
+    /// Destination port that is closed to it; 0 for the whole host.
+    pub port: u16,
+    /// Prefix length, 1 to 128.
+    pub length: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// Key of a blocked connection, as its packets arrive.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct BlockTuple {
+    /// Source address, IPv4 as IPv4-mapped IPv6.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+}
+
+/// A blocked address, prefix or connection, as the XDP program reads it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BlockEntry {
@@ -13,12 +56,16 @@ pub struct BlockEntry {
     pub expires_ns: u64,
     /// Packets that matched (dropped, or passed in shadow mode). Added to by the kernel.
     pub hits: u64,
-    /// Boot clock in nanoseconds of the last match; 0 before the first. Written by the kernel.
+    /// Boot clock in nanoseconds of the last match, a few milliseconds coarse; 0 before the first. Written by the kernel.
     pub last_hit_ns: u64,
     /// [`SHADOW`], [`AUTOMATIC`].
     pub flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Who made it ([`origin`]).
+    pub origin: u32,
+    /// Number of its [`Reason`]; 0 without one.
+    pub reason: u32,
+    /// Wall clock when it was made, seconds since 1970.
+    pub created_unix_s: u32,
 }
 
 /// [`BlockEntry::expires_ns`] of an entry without an end.
@@ -28,34 +75,20 @@ pub const SHADOW: u32 = 1;
 /// Flag: the sensor made this entry; the panic switch suspends it.
 pub const AUTOMATIC: u32 = 2;
 
-/// Key of [`BlockNote`]: one address or prefix of either family.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct NoteKey {
-    /// Network address, IPv4 as IPv4-mapped IPv6.
-    pub address: [u8; 16],
-    /// Prefix length within the family: at most 32 for IPv4, 128 for IPv6.
-    pub prefix_len: u32,
-}
-
 /// Bytes kept of a reason.
 pub const REASON_LEN: usize = 112;
 
-/// What people want to know of an entry.
+/// Why entries were made: many share one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct BlockNote {
-    /// Wall clock when the entry was made, milliseconds since 1970.
-    pub created_unix_ms: u64,
-    /// Who made it ([`origin`]).
-    pub origin: u32,
-    /// Bytes of `reason` in use: `reason_len <= REASON_LEN`.
-    pub reason_len: u32,
+pub struct Reason {
+    /// Bytes of `text` in use: `len <= REASON_LEN`.
+    pub len: u32,
     /// UTF-8 text, one line.
-    pub reason: [u8; REASON_LEN],
+    pub text: [u8; REASON_LEN],
 }
 
-/// Values of [`BlockNote::origin`] and [`ExemptEntry::origin`].
+/// Values of [`BlockEntry::origin`] and [`ExemptEntry::origin`].
 pub mod origin {
     /// An operator, by command line or API.
     pub const OPERATOR: u32 = 1;

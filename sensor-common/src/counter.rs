@@ -30,7 +30,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Counters of the XDP program. Each packet moves exactly one.
+    /// Counters of the XDP program. Each packet moves exactly one *outcome*; the others mark what was seen on the way.
     XdpCounter {
         /// Packets that are neither IPv4 nor IPv6, passed.
         NotIp = "not_ip",
@@ -50,6 +50,38 @@ counters! {
         DroppedAddress = "dropped_address",
         /// Packets dropped because their prefix is blocked.
         DroppedPrefix = "dropped_prefix",
+        /// Packets dropped because their connection is blocked.
+        DroppedConnection = "dropped_connection",
+        /// Connection attempts dropped because their source makes too many.
+        DroppedRate = "dropped_rate",
+        /// Packets of which the prefilter said "perhaps" and no list had anything (not an outcome).
+        FilterFalse = "filter_false",
+        /// IP fragments without the transport header: entries for ports and connections do not count for them (not an outcome).
+        Fragment = "fragment",
+        /// IPv6 packets with more extension headers than the program follows: entries for ports do not count (not an outcome).
+        Unparsed = "unparsed",
+        /// Packets inside GRE (not an outcome).
+        TunnelGre = "tunnel_gre",
+        /// Packets inside VXLAN (not an outcome).
+        TunnelVxlan = "tunnel_vxlan",
+        /// Packets inside Geneve (not an outcome).
+        TunnelGeneve = "tunnel_geneve",
+        /// Packets inside IP (not an outcome).
+        TunnelIpip = "tunnel_ipip",
+        /// Connection attempts (not an outcome).
+        Syn = "syn",
+        /// TCP segments with flags that no stack sends (not an outcome).
+        OddFlags = "odd_flags",
+        /// Samples of dropped packets that found no room (not an outcome).
+        SampleLost = "sample_lost",
+    }
+}
+
+impl XdpCounter {
+    /// Whether the counter is an outcome: the outcomes add up to the packets seen.
+    #[must_use]
+    pub const fn is_outcome(self) -> bool {
+        (self as u32) < Self::FilterFalse as u32
     }
 }
 

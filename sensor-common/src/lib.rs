@@ -6,8 +6,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod block;
 pub mod counter;
+pub mod drop;
+pub mod filter;
 pub mod flow;
 pub mod record;
 pub mod settings;
@@ -17,24 +20,28 @@ pub const LAYOUT_VERSION: u32 = 3;
 
 /// Names of the pinned maps, as the kernel objects define them.
 pub mod map {
-    /// Exact IPv4 block list (hash).
+    /// Blocked IPv4 addresses and prefixes, by length (hash).
     pub const BLOCK4: &str = "BLOCK4";
-    /// Exact IPv6 block list (hash).
+    /// Blocked IPv6 addresses and prefixes, by length (hash).
     pub const BLOCK6: &str = "BLOCK6";
-    /// IPv4 prefix block list (LPM trie).
-    pub const BLOCK_NET4: &str = "BLOCK_NET4";
-    /// IPv6 prefix block list (LPM trie).
-    pub const BLOCK_NET6: &str = "BLOCK_NET6";
+    /// Blocked connections (hash).
+    pub const BLOCK_TUPLE: &str = "BLOCK_TUPLE";
     /// IPv4 exemptions (LPM trie).
     pub const EXEMPT4: &str = "EXEMPT4";
     /// IPv6 exemptions (LPM trie).
     pub const EXEMPT6: &str = "EXEMPT6";
-    /// Origin and reason of entries; only user space reads and writes it.
-    pub const NOTES: &str = "NOTES";
-    /// Settings of the XDP program.
-    pub const XDP_SETTINGS: &str = "XDP_SETTINGS";
+    /// Words of the prefilters, two builds of them (array, mapped by the agent).
+    pub const FILTER: &str = "FILTER";
+    /// Settings of the XDP program and the prefilters' descriptions (array of one, mapped by the agent).
+    pub const FIREWALL_STATE: &str = "FIREWALL_STATE";
+    /// Reasons of entries; only user space reads and writes it.
+    pub const REASONS: &str = "REASONS";
     /// Counters of the XDP program.
     pub const XDP_COUNTERS: &str = "XDP_COUNTERS";
+    /// Samples of what the XDP program drops (ring buffer).
+    pub const DROPS: &str = "DROPS";
+    /// What sources do below the transport's level that clients do not (LRU hash).
+    pub const ABUSE: &str = "ABUSE";
     /// Settings of the tap.
     pub const TAP_SETTINGS: &str = "TAP_SETTINGS";
     /// Counters of the tap.
@@ -59,12 +66,20 @@ pub mod program {
 
 /// Capacities of the maps. Those that an attacker can fill are LRU maps or report that they are full.
 pub mod limit {
-    /// Addresses per family in the exact block list.
-    pub const BLOCKED_ADDRESSES: u32 = 1 << 17;
-    /// Prefixes per family in the block list.
-    pub const BLOCKED_PREFIXES: u32 = 1 << 16;
+    /// Entries per family in the block list, addresses and prefixes together, unless configured.
+    pub const BLOCKED: u32 = 1 << 18;
+    /// Most entries per family that can be configured.
+    pub const MOST_BLOCKED: u32 = 1 << 24;
+    /// Blocked connections.
+    pub const BLOCKED_TUPLES: u32 = 1 << 14;
     /// Prefixes per family in the exemption list.
     pub const EXEMPT_PREFIXES: u32 = 4096;
+    /// Different reasons of entries.
+    pub const REASONS: u32 = 1 << 16;
+    /// Sources whose packet-level abuse is counted (LRU).
+    pub const ABUSE_SOURCES: u32 = 1 << 14;
+    /// Bytes of the ring of drop samples.
+    pub const DROP_RING: u32 = 1 << 18;
     /// Connections that the tap remembers (LRU).
     pub const TAP_FLOWS: u32 = 1 << 16;
     /// Ports with a configured role.

@@ -27,7 +27,7 @@ pub(crate) enum Profile {
 }
 
 /// Names of the kernel objects.
-const OBJECTS: [&str; 2] = ["firewall", "tap"];
+const OBJECTS: [&str; 3] = ["firewall", "tap", "bench"];
 
 pub(crate) fn command(options: Options) -> Result<()> {
     let profile = if options.debug { Profile::Debug } else { Profile::Release };

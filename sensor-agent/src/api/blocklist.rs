@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::blocklist::exchange::reason_line;
 use crate::blocklist::view::{BlockView, ExemptionView};
 use crate::blocklist::{BlockError, Book};
-use crate::kernel::lists::{NewBlock, Origin};
+use crate::kernel::lists::{NewBlock, Origin, Scope};
 use crate::target;
 
 /// Entries on a page unless the client asks for another number, and most that it gets.
@@ -43,6 +43,8 @@ pub(super) struct Page {
 #[serde(deny_unknown_fields)]
 pub(super) struct Add {
     target: String,
+    port: Option<u16>,
+    connection: Option<Connection>,
     ttl_secs: Option<u64>,
     #[serde(default)]
     reason: String,
@@ -52,8 +54,18 @@ pub(super) struct Add {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Connection {
+    source_port: u16,
+    destination: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Remove {
     target: String,
+    port: Option<u16>,
+    source_port: Option<u16>,
+    destination: Option<String>,
 }
 
 /// `GET /api/security/blocklist`.
@@ -68,15 +80,17 @@ pub(super) async fn list(
             "`limit`: got `{limit}`, expected a number from 1 to {LONGEST_PAGE}"
         )));
     }
-    let cursor = wanted.cursor.as_deref().map(target::parse).transpose().map_err(Problem::value)?;
+    let cursor = wanted.cursor.as_deref().map(target::parse_entry).transpose().map_err(Problem::value)?;
     let page = on_book(&api, move |book| -> anyhow::Result<Page> {
         let all = book.blocked()?;
-        let start = cursor.map_or(0, |cursor| all.partition_point(|entry| entry.target <= cursor));
+        let start = cursor.map_or(0, |cursor| {
+            all.partition_point(|entry| (entry.target, entry.scope) <= cursor)
+        });
         let shown = &all[start..all.len().min(start + limit)];
         let more = start + shown.len() < all.len();
         Ok(Page {
             entries: shown.iter().map(BlockView::from).collect(),
-            next_cursor: shown.last().filter(|_| more).map(|last| last.target.to_string()),
+            next_cursor: shown.last().filter(|_| more).map(|last| target::show_entry(last.target, last.scope)),
             total: all.len(),
             exemptions: book.exemptions()?.iter().map(ExemptionView::from).collect(),
             automatic_suspended: book.suspended()?,
@@ -94,8 +108,8 @@ pub(super) async fn add(
     let new = new_block(&add)?;
     let made = on_book(&api, move |book| -> Result<_, BlockError> {
         book.block(&new)?;
-        let entries = book.blocked().map_err(BlockError::Kernel)?;
-        Ok(entries.iter().find(|entry| entry.target == new.target).map(BlockView::from))
+        let made = book.find(new.target, new.scope).map_err(BlockError::Kernel)?;
+        Ok(made.as_ref().map(BlockView::from))
     });
     match made.await? {
         Ok(Some(view)) => Ok((StatusCode::CREATED, Json(view))),
@@ -114,8 +128,14 @@ fn new_block(add: &Add) -> Result<NewBlock, Problem> {
         }
         secs => secs.map(Duration::from_secs),
     };
+    let connection = add.connection.as_ref().map(|wanted| (wanted.source_port, wanted.destination.as_str()));
+    let scope = scope(add.port, connection)?;
+    let target =
+        target::parse_blockable(&add.target).map_err(|e| Problem::value(format!("`target`: {e}")))?;
+    target::check_scope(target, scope).map_err(|e| Problem::value(format!("`connection`: {e}")))?;
     Ok(NewBlock {
-        target: target::parse_blockable(&add.target).map_err(|e| Problem::value(format!("`target`: {e}")))?,
+        target,
+        scope,
         lasts,
         shadow: add.shadow,
         origin: Origin::Operator,
@@ -123,16 +143,32 @@ fn new_block(add: &Add) -> Result<NewBlock, Problem> {
     })
 }
 
-/// `DELETE /api/security/blocklist?target=…`.
+/// What the members of a request say of the scope.
+fn scope(port: Option<u16>, connection: Option<(u16, &str)>) -> Result<Scope, Problem> {
+    let text = |number: u16| number.to_string();
+    match (port, connection) {
+        (None, None) => Ok(Scope::Host),
+        (Some(port), None) => target::port(&text(port)).map(Scope::Port),
+        (None, Some((source_port, destination))) => target::connection(&text(source_port), destination),
+        (Some(_), Some(_)) => Err("`port` and `connection`: expected at most one of them".to_owned()),
+    }
+    .map_err(Problem::value)
+}
+
+/// `DELETE /api/security/blocklist?target=…`, with `port`, or `source_port` and `destination`, of an entry that has them.
 pub(super) async fn remove(
     api: State,
     wanted: Result<Query<Remove>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
-    let target =
-        target::parse(&query(wanted)?.target).map_err(|e| Problem::value(format!("`target`: {e}")))?;
-    match on_book(&api, move |book| book.unblock(target)).await?.map_err(|error| kernel(&error))? {
+    let wanted = query(wanted)?;
+    let target = target::parse(&wanted.target).map_err(|e| Problem::value(format!("`target`: {e}")))?;
+    let scope = scope(wanted.port, wanted.source_port.zip(wanted.destination.as_deref()))?;
+    match on_book(&api, move |book| book.unblock(target, scope)).await?.map_err(|error| kernel(&error))? {
         true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::new(404, "not_blocked", format!("`{}` is not blocked", target::show(target)))),
+        false => {
+            let shown = target::show_entry(target, scope);
+            Err(Problem::new(404, "not_blocked", format!("`{shown}` is not blocked")))
+        }
     }
 }
 

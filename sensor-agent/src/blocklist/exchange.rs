@@ -1,11 +1,11 @@
-//! Lists as text, one `target [# reason]` a line: what other tools write, and what a person can edit. Everything is
+//! Lists as text, one `target [port N] [# reason]` a line: what other tools write, and what a person can edit. Everything is
 //! read and checked before the first entry is made.
 
 use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use crate::kernel::lists::Blocked;
+use crate::kernel::lists::{Blocked, Scope};
 
 /// Largest list that is imported: a million addresses with short reasons.
 pub(crate) const MAX_LIST_BYTES: u64 = 256 << 20;
@@ -19,6 +19,8 @@ pub(crate) struct Line {
     pub(crate) number: usize,
     /// The target.
     pub(crate) target: IpNet,
+    /// What is closed to it.
+    pub(crate) scope: Scope,
     /// What stood behind `#`.
     pub(crate) reason: String,
 }
@@ -41,8 +43,8 @@ pub(crate) fn read(text: &str) -> (Vec<Line>, Vec<BadLine>) {
             continue;
         }
         let number = index + 1;
-        match crate::target::parse_blockable(target.trim()) {
-            Ok(target) => good.push(Line { number, target, reason: reason_line(reason) }),
+        match crate::target::parse_entry(target.trim()) {
+            Ok((target, scope)) => good.push(Line { number, target, scope, reason: reason_line(reason) }),
             Err(reason) => bad.push(BadLine { number, reason }),
         }
     }
@@ -63,7 +65,7 @@ pub(crate) fn reason_line(text: &str) -> String {
 pub(crate) fn write(entries: &[Blocked]) -> String {
     let mut text = String::new();
     for entry in entries {
-        text.push_str(&crate::target::show(entry.target));
+        text.push_str(&crate::target::show_entry(entry.target, entry.scope));
         let reason = crate::printable::line(&entry.reason);
         if !reason.is_empty() {
             // Writing to a String cannot fail.
@@ -111,7 +113,14 @@ mod tests {
         {
             let target = crate::target::parse(target).unwrap();
             let reason = reason_line(reason);
-            book.block(&NewBlock { target, lasts: None, shadow: false, origin: Origin::Import, reason })
+            book.block(&NewBlock {
+                target,
+                scope: Scope::Port(22),
+                lasts: None,
+                shadow: false,
+                origin: Origin::Import,
+                reason,
+            })
                 .unwrap();
         }
         let text = write(&book.blocked().unwrap());
@@ -121,6 +130,7 @@ mod tests {
         for line in good {
             let new = NewBlock {
                 target: line.target,
+                scope: line.scope,
                 lasts: None,
                 shadow: false,
                 origin: Origin::Import,

@@ -4,29 +4,38 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::kernel::lists::{Blocked, Exemption, NewBlock, Origin};
+use crate::kernel::lists::{Blocked, Exemption, NewBlock, Origin, Scope};
 
 /// The lists of a test.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    entries: BTreeMap<IpNet, NewBlock>,
+    entries: BTreeMap<(IpNet, Scope), NewBlock>,
     exemptions: BTreeMap<IpNet, Origin>,
     suspended: bool,
 }
 
 impl Memory {
     pub(super) fn block(&mut self, new: &NewBlock) -> anyhow::Result<()> {
-        self.entries.insert(new.target, new.clone());
+        self.entries.insert((new.target, new.scope), new.clone());
         Ok(())
     }
 
-    pub(super) fn unblock(&mut self, target: IpNet) -> anyhow::Result<bool> {
-        Ok(self.entries.remove(&target).is_some())
+    pub(super) fn block_many(&mut self, new: &[NewBlock]) -> anyhow::Result<()> {
+        new.iter().try_for_each(|new| self.block(new))
+    }
+
+    pub(super) fn unblock(&mut self, target: IpNet, scope: Scope) -> anyhow::Result<bool> {
+        Ok(self.entries.remove(&(target, scope)).is_some())
+    }
+
+    pub(super) fn find(&self, target: IpNet, scope: Scope) -> anyhow::Result<Option<Blocked>> {
+        Ok(self.blocked()?.into_iter().find(|entry| (entry.target, entry.scope) == (target, scope)))
     }
 
     pub(super) fn blocked(&self) -> anyhow::Result<Vec<Blocked>> {
         let entry = |new: &NewBlock| Blocked {
             target: new.target,
+            scope: new.scope,
             remaining: new.lasts,
             shadow: new.shadow,
             origin: new.origin,

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::Context;
 use ipnet::IpNet;
 
-use crate::kernel::lists::{Blocked, Exemption, Lists, NewBlock, Origin};
+use crate::kernel::lists::{Blocked, Exemption, Lists, NewBlock, Origin, Scope};
 
 /// The lists, with the rules for changing them.
 pub(crate) struct Book(Backing);
@@ -108,9 +108,22 @@ impl Book {
         backing!(&mut self.0, lists => lists.block(new))
     }
 
+    /// Makes or replaces many entries that [`Book::check`] or its like has passed.
+    pub(crate) fn block_many_checked(&mut self, new: &[NewBlock]) -> anyhow::Result<()> {
+        let (whole, scoped): (Vec<NewBlock>, Vec<NewBlock>) =
+            new.iter().cloned().partition(|new| new.scope == Scope::Host);
+        backing!(&mut self.0, lists => lists.block_many(&whole))?;
+        scoped.iter().try_for_each(|new| self.block_checked(new))
+    }
+
     /// Removes an entry; false if there was none.
-    pub(crate) fn unblock(&mut self, target: IpNet) -> anyhow::Result<bool> {
-        backing!(&mut self.0, lists => lists.unblock(target))
+    pub(crate) fn unblock(&mut self, target: IpNet, scope: Scope) -> anyhow::Result<bool> {
+        backing!(&mut self.0, lists => lists.unblock(target, scope))
+    }
+
+    /// One entry.
+    pub(crate) fn find(&self, target: IpNet, scope: Scope) -> anyhow::Result<Option<Blocked>> {
+        backing!(&self.0, lists => lists.find(target, scope))
     }
 
     /// All entries, in address order.
@@ -156,7 +169,8 @@ mod tests {
 
     fn new(target: &str) -> NewBlock {
         let target = crate::target::parse(target).unwrap();
-        NewBlock { target, lasts: None, shadow: false, origin: Origin::Verdict, reason: String::new() }
+        let (scope, origin) = (Scope::Host, Origin::Verdict);
+        NewBlock { target, scope, lasts: None, shadow: false, origin, reason: String::new() }
     }
 
     #[test]

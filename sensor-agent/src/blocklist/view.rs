@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::kernel::lists::{Blocked, Exemption, Origin};
+use crate::kernel::lists::{Blocked, Exemption, Origin, Scope};
 use crate::target::show;
 
 /// A block entry.
@@ -10,6 +10,10 @@ use crate::target::show;
 pub(crate) struct BlockView {
     /// Address or prefix.
     pub(crate) target: String,
+    /// The only port that is closed to it; null if all are.
+    pub(crate) port: Option<u16>,
+    /// The only connection that is meant; null if all are.
+    pub(crate) connection: Option<ConnectionView>,
     /// Why.
     pub(crate) reason: String,
     /// Who made it.
@@ -28,8 +32,17 @@ pub(crate) struct BlockView {
 
 impl From<&Blocked> for BlockView {
     fn from(entry: &Blocked) -> Self {
+        let (port, connection) = match entry.scope {
+            Scope::Host => (None, None),
+            Scope::Port(port) => (Some(port), None),
+            Scope::Connection { source_port, destination } => {
+                (None, Some(ConnectionView { source_port, destination: destination.to_string() }))
+            }
+        };
         Self {
             target: show(entry.target),
+            port,
+            connection,
             reason: entry.reason.clone(),
             origin: origin(entry.origin),
             shadow: entry.shadow,
@@ -39,6 +52,15 @@ impl From<&Blocked> for BlockView {
             last_hit_secs: entry.last_hit_ago.map(|ago| ago.as_secs()),
         }
     }
+}
+
+/// One connection of a target.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ConnectionView {
+    /// The target's port.
+    pub(crate) source_port: u16,
+    /// The host's address and port.
+    pub(crate) destination: String,
 }
 
 /// An exemption.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::{Common, output};
 use crate::blocklist::view::BlockView;
 use crate::blocklist::{BlockError, Book, exchange};
-use crate::kernel::lists::{Blocked, Exemption, NewBlock, Origin};
+use crate::kernel::lists::{Blocked, Exemption, NewBlock, Origin, Scope};
 use crate::{duration, target};
 
 /// The block list.
@@ -21,6 +21,8 @@ pub(super) enum Block {
         /// Address or prefix, such as 192.0.2.7 or 2001:db8::/64
         #[arg(value_parser = target::parse_blockable)]
         target: IpNet,
+        #[command(flatten)]
+        scope: ScopeOptions,
         /// How long, such as 10m or 1h30m [default: for good]
         #[arg(long, value_parser = duration::parse)]
         ttl: Option<Duration>,
@@ -36,10 +38,12 @@ pub(super) enum Block {
         /// Address or prefix
         #[arg(value_parser = target::parse)]
         target: IpNet,
+        #[command(flatten)]
+        scope: ScopeOptions,
     },
     /// Show all entries
     List,
-    /// Block what a list names: one `target [# reason]` a line
+    /// Block what a list names: one `target [port N] [# reason]` a line
     Import {
         /// The list; - is the standard input
         file: PathBuf,
@@ -58,17 +62,42 @@ pub(super) enum Block {
     },
 }
 
+/// What of the host is closed; all of it without any of these.
+#[derive(Debug, clap::Args)]
+pub(super) struct ScopeOptions {
+    /// Only this destination port
+    #[arg(long, value_parser = target::port)]
+    port: Option<u16>,
+    /// Only one connection: the target's port, then the host's address and port
+    #[arg(long, num_args = 2, value_names = ["SOURCE_PORT", "DESTINATION"], conflicts_with = "port")]
+    connection: Option<Vec<String>>,
+}
+
+impl ScopeOptions {
+    fn scope(&self, target: IpNet) -> anyhow::Result<Scope> {
+        let scope = match (self.port, self.connection.as_deref()) {
+            (Some(port), _) => Scope::Port(port),
+            (None, Some([source_port, destination])) => {
+                target::connection(source_port, destination).map_err(anyhow::Error::msg)?
+            }
+            _ => Scope::Host,
+        };
+        target::check_scope(target, scope).map_err(anyhow::Error::msg)?;
+        Ok(scope)
+    }
+}
+
 impl Block {
     /// Runs the command.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
         let mut book = Book::open(&common.load()?.capture.pin_dir)?;
         match self {
-            Self::Add { target, ttl, reason, shadow } => {
-                let reason = exchange::reason_line(&reason);
-                let new = NewBlock { target, lasts: ttl, shadow, origin: Origin::Operator, reason };
+            Self::Add { target, scope, ttl, reason, shadow } => {
+                let (scope, reason) = (scope.scope(target)?, exchange::reason_line(&reason));
+                let new = NewBlock { target, scope, lasts: ttl, shadow, origin: Origin::Operator, reason };
                 add(&mut book, &new, common)
             }
-            Self::Remove { target } => remove(&mut book, target, common),
+            Self::Remove { target, scope } => remove(&mut book, target, scope.scope(target)?, common),
             Self::List => list(&book, common),
             Self::Import { file, ttl, skip_bad } => import(&mut book, &read(&file)?, ttl, skip_bad, common),
             Self::Export { file } => export(&book, &file),
@@ -78,21 +107,21 @@ impl Block {
 
 fn add(book: &mut Book, new: &NewBlock, common: &Common) -> anyhow::Result<ExitCode> {
     book.block(new)?;
-    let entries = book.blocked()?;
-    let made = entries.iter().find(|entry| entry.target == new.target);
-    let made = made.context("the entry was made and is not there: the list may be full")?;
+    let made = book.find(new.target, new.scope)?;
+    let made = made.context("the entry was made and is not there any more")?;
     if common.json {
-        output::json(&BlockView::from(made))?;
+        output::json(&BlockView::from(&made))?;
     } else {
-        let (target, verb) = (target::show(new.target), if new.shadow { "counting" } else { "blocked" });
+        let target = target::show_entry(new.target, new.scope);
+        let (target, verb) = (target, if new.shadow { "counting" } else { "blocked" });
         let span = new.lasts.map_or("for good".to_owned(), |lasts| format!("for {}", duration::human(lasts)));
         output::say(&format!("{verb} {target} {span}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn remove(book: &mut Book, target: IpNet, common: &Common) -> anyhow::Result<ExitCode> {
-    let (removed, shown) = (book.unblock(target)?, target::show(target));
+fn remove(book: &mut Book, target: IpNet, scope: Scope, common: &Common) -> anyhow::Result<ExitCode> {
+    let (removed, shown) = (book.unblock(target, scope)?, target::show_entry(target, scope));
     if common.json {
         output::json(&serde_json::json!({ "target": shown, "removed": removed }))?;
     } else if removed {
@@ -118,7 +147,7 @@ fn list(book: &Book, common: &Common) -> anyhow::Result<ExitCode> {
 fn row(entry: &Blocked) -> Vec<String> {
     let view = BlockView::from(entry);
     vec![
-        view.target,
+        target::show_entry(entry.target, entry.scope),
         entry.remaining.map_or("for good".to_owned(), duration::human),
         view.hits.to_string(),
         entry.last_hit_ago.map(|ago| format!("{} ago", duration::human(ago))).unwrap_or_default(),
@@ -155,18 +184,18 @@ fn import(
         "nothing was imported: {skipped} bad lines; mend them, or leave them out with `--skip-bad`"
     );
     let imported = lines.len();
-    for line in lines {
-        let new = NewBlock {
+    let new: Vec<NewBlock> = lines
+        .into_iter()
+        .map(|line| NewBlock {
             target: line.target,
+            scope: line.scope,
             lasts: ttl,
             shadow: false,
             origin: Origin::Import,
             reason: line.reason,
-        };
-        book.block_checked(&new).with_context(|| {
-            format!("the import stopped at line {}; what was imported stays", line.number)
-        })?;
-    }
+        })
+        .collect();
+    book.block_many_checked(&new).context("the import stopped; what was imported stays")?;
     if common.json {
         output::json(&serde_json::json!({ "imported": imported, "skipped": skipped }))?;
     } else {
@@ -232,7 +261,7 @@ mod tests {
     #[test]
     fn removing_what_is_not_blocked_fails() {
         let mut book = Book::in_memory();
-        let error = remove(&mut book, "192.0.2.1/32".parse().unwrap(), &quiet()).unwrap_err();
+        let error = remove(&mut book, "192.0.2.1/32".parse().unwrap(), Scope::Host, &quiet()).unwrap_err();
         assert!(error.to_string().contains("`192.0.2.1` is not blocked"));
     }
 }

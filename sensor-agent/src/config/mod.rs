@@ -98,6 +98,10 @@ pub(crate) struct Response {
     pub(crate) block_severity: Severity,
     /// Sources that are never blocked.
     pub(crate) exempt: Vec<IpNet>,
+    /// Connection attempts a second of one source from which it is reported.
+    pub(crate) report_syn_per_sec: u32,
+    /// Connection attempts a second of one source from which more are dropped; 0 drops none.
+    pub(crate) max_syn_per_sec: u32,
 }
 
 /// `[alerts]`.
@@ -159,6 +163,8 @@ pub(crate) struct Limits {
     /// Bytes of a body that are inspected once its coding is removed.
     pub(crate) max_decoded_body_bytes: u64,
     /// Reports waiting to be written.
+    /// Block entries of each family, addresses and prefixes together.
+    pub(crate) max_blocked: u32,
     pub(crate) report_queue: u64,
 }
 
@@ -183,6 +189,8 @@ impl Default for Config {
                 report_from: confidence(0.5),
                 block_severity: Severity::Medium,
                 exempt: Vec::new(),
+                report_syn_per_sec: 200,
+                max_syn_per_sec: 0,
             },
             alerts: Alerts {
                 file: Some("/var/log/sensor/eve.json".into()),
@@ -218,6 +226,7 @@ impl Default for Limits {
             max_body_bytes: engine.max_body_bytes as u64,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             report_queue: 4096,
+            max_blocked: sensor_common::limit::BLOCKED,
         }
     }
 }

@@ -88,7 +88,14 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
         report_from: fraction_of(section, "report_from", default.report_from),
         block_severity: section.read("block_severity", default.block_severity, with(severity)),
         exempt: section.read("exempt", default.exempt, list(with(exemption))),
+        report_syn_per_sec: section.read("report_syn_per_sec", default.report_syn_per_sec, rate),
+        max_syn_per_sec: section.read("max_syn_per_sec", default.max_syn_per_sec, rate),
     }
+}
+
+/// Events a second; 0 stands for "never".
+fn rate(value: &super::value::Value<'_>) -> super::reader::Parsed<u32> {
+    narrow(integer(0, 1_000_000_000)(value))
 }
 
 fn alerts(section: &mut Section<'_, '_>, default: Alerts) -> Alerts {
@@ -114,6 +121,9 @@ fn api(section: &mut Section<'_, '_>, default: Api) -> (Api, bool) {
 
 fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
     Limits {
+        max_blocked: section.read("max_blocked", default.max_blocked, |value| {
+            narrow(integer(1024, u64::from(sensor_common::limit::MOST_BLOCKED))(value))
+        }),
         max_flows: section.read("max_flows", default.max_flows, integer(16, 16 * MIB)),
         flow_idle_secs: section.read("flow_idle_secs", default.flow_idle_secs, integer(1, 86_400)),
         max_stream_bytes: section.read("max_stream_bytes", default.max_stream_bytes, integer(4096, 64 * MIB)),

@@ -8,7 +8,8 @@ use toml::de::DeValue;
 
 use super::reader::{Fault, Parsed, kind};
 
-type Value<'a> = Spanned<DeValue<'a>>;
+/// A value and where it stands.
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 fn refuse<T>(value: &Value<'_>, expected: &str) -> Parsed<T> {
     Err(Fault::new(value, format!("got {}, expected {expected}", kind(value))))

@@ -2,6 +2,7 @@
 //! the eBPF library.
 
 pub(crate) mod attach;
+mod batch;
 pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
@@ -10,10 +11,14 @@ pub(crate) mod host;
 pub(crate) mod lists;
 pub(crate) mod object;
 pub(crate) mod pins;
+mod prefilter;
 mod prefix_map;
 pub(crate) mod preflight;
+mod resize;
 pub(crate) mod rings;
 pub(crate) mod sensor;
+mod shared_memory;
+mod table;
 mod wire;
 
 #[cfg(test)]

@@ -22,6 +22,11 @@ impl Pins {
         Self { folder: configured.join(format!("v{LAYOUT_VERSION}")) }
     }
 
+    /// A directory beside this one, for maps that are to take the place of those here.
+    pub(crate) fn beside(&self) -> Self {
+        Self { folder: self.folder.with_extension("next") }
+    }
+
     /// Makes the directory (mode 0700) if it is missing.
     ///
     /// # Errors

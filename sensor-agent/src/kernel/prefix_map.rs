@@ -1,23 +1,17 @@
-//! Pairs of maps, one a family, behind addresses and prefixes.
+//! A pair of tries, one a family, behind prefixes.
 
 use std::net::IpAddr;
 
 use anyhow::Result;
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{MapData, MapError};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::lists::{full, open_map, shown};
 use super::pins::Pins;
 use super::wire::Wire;
-
-/// Values by exact address.
-pub(super) struct AddressMap<V: Value> {
-    v4: HashMap<MapData, [u8; 4], Wire<V>>,
-    v6: HashMap<MapData, [u8; 16], Wire<V>>,
-}
 
 /// Values by longest matching prefix.
 pub(super) struct PrefixMap<V: Value> {
@@ -29,42 +23,6 @@ pub(super) struct PrefixMap<V: Value> {
 pub(super) trait Value: IntoBytes + FromBytes + Immutable + Copy + 'static {}
 
 impl<V: IntoBytes + FromBytes + Immutable + Copy + 'static> Value for V {}
-
-impl<V: Value> AddressMap<V> {
-    pub(super) fn open(pins: &Pins, v4: &str, v6: &str) -> Result<Self> {
-        Ok(Self { v4: open_map(pins, v4)?.try_into()?, v6: open_map(pins, v6)?.try_into()? })
-    }
-
-    pub(super) fn get(&self, address: IpAddr) -> Result<Option<V>> {
-        match address {
-            IpAddr::V4(v4) => present(self.v4.get(&v4.octets(), 0)),
-            IpAddr::V6(v6) => present(self.v6.get(&v6.octets(), 0)),
-        }
-    }
-
-    pub(super) fn insert(&mut self, address: IpAddr, value: V) -> Result<()> {
-        let written = match address {
-            IpAddr::V4(v4) => self.v4.insert(v4.octets(), Wire(value), 0),
-            IpAddr::V6(v6) => self.v6.insert(v6.octets(), Wire(value), 0),
-        };
-        written.map_err(|error| full(error, &address.to_string()))
-    }
-
-    pub(super) fn remove(&mut self, address: IpAddr) -> Result<bool> {
-        removed(match address {
-            IpAddr::V4(v4) => self.v4.remove(&v4.octets()),
-            IpAddr::V6(v6) => self.v6.remove(&v6.octets()),
-        })
-    }
-
-    pub(super) fn entries(&self) -> Result<Vec<(IpNet, V)>> {
-        let v4 =
-            stable(self.v4.iter())?.into_iter().map(|(key, value)| (IpNet::from(IpAddr::from(key)), value.0));
-        let v6 =
-            stable(self.v6.iter())?.into_iter().map(|(key, value)| (IpNet::from(IpAddr::from(key)), value.0));
-        Ok(v4.chain(v6).collect())
-    }
-}
 
 impl<V: Value> PrefixMap<V> {
     pub(super) fn open(pins: &Pins, v4: &str, v6: &str) -> Result<Self> {

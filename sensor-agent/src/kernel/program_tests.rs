@@ -5,6 +5,7 @@
 
 mod firewall;
 mod packets;
+mod speed;
 mod tap;
 
 use aya::Ebpf;
@@ -27,6 +28,9 @@ fn runnable() -> bool {
     true
 }
 
+/// Entries for which the lists of a test have room.
+const SMALL: u32 = 4096;
+
 /// A pin directory of one test, removed at its end.
 struct Scratch {
     pins: Pins,
@@ -40,6 +44,10 @@ impl Scratch {
         let pins = Pins::below(&folder);
         pins.create().unwrap();
         Self { pins, folder }
+    }
+
+    fn firewall(&self) -> Ebpf {
+        super::resize::load_firewall(super::object::firewall().unwrap(), &self.pins, SMALL).unwrap()
     }
 
     fn lists(&self) -> Lists {
@@ -93,8 +101,7 @@ fn lists_round_trip_through_the_kernel() {
     }
     let scratch = Scratch::new("lists");
     let object =
-        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
-            .unwrap();
+        scratch.firewall();
     let mut lists = scratch.lists();
     for target in ["203.0.113.7/32", "198.51.100.0/24", "2001:db8::1/128", "2001:db8:7::/48"] {
         lists.block(&packets::block(target, None)).unwrap();
@@ -103,8 +110,8 @@ fn lists_round_trip_through_the_kernel() {
         lists.blocked().unwrap().into_iter().map(|b| (b.target.to_string(), b.reason)).collect();
     let expected = ["198.51.100.0/24", "203.0.113.7/32", "2001:db8::1/128", "2001:db8:7::/48"];
     assert_eq!(listed, expected.map(|target| (target.to_owned(), "test".to_owned())));
-    assert!(lists.unblock("198.51.100.0/24".parse().unwrap()).unwrap());
-    assert!(!lists.unblock("198.51.100.0/24".parse().unwrap()).unwrap());
+    assert!(lists.unblock("198.51.100.0/24".parse().unwrap(), super::lists::Scope::Host).unwrap());
+    assert!(!lists.unblock("198.51.100.0/24".parse().unwrap(), super::lists::Scope::Host).unwrap());
     assert_eq!(lists.blocked().unwrap().len(), 3);
     drop(object);
 }
@@ -116,8 +123,7 @@ fn what_an_exemption_covers_cannot_be_blocked_and_says_why() {
     }
     let scratch = Scratch::new("exempt");
     let _object =
-        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
-            .unwrap();
+        scratch.firewall();
     let mut lists = scratch.lists();
     lists.exempt("10.1.0.0/16".parse().unwrap(), super::lists::Origin::Operator).unwrap();
     let refused = lists.block(&packets::block("10.1.2.3/32", None)).unwrap_err().to_string();
@@ -134,8 +140,7 @@ fn automatic_blocks_never_replace_an_operators_and_are_lifted_together() {
     }
     let scratch = Scratch::new("automatic");
     let _object =
-        super::sensor::load(super::object::firewall().unwrap(), &scratch.pins, &super::sensor::FIREWALL_MAPS)
-            .unwrap();
+        scratch.firewall();
     let mut lists = scratch.lists();
     lists.block(&packets::block("192.0.2.1/32", None)).unwrap();
     let kept = lists.block_automatically("192.0.2.1".parse().unwrap(), u64::MAX, false, "x").unwrap();
@@ -161,11 +166,8 @@ fn the_verifier_is_done_with_every_program_soon() {
         return;
     }
     let scratch = Scratch::new("verified");
-    let (firewall, tap) = (super::object::firewall().unwrap(), super::object::tap().unwrap());
-    for (object, maps) in
-        [(firewall, super::sensor::FIREWALL_MAPS.as_slice()), (tap, super::sensor::TAP_MAPS.as_slice())]
-    {
-        let mut object = super::sensor::load(object, &scratch.pins, maps).unwrap();
+    let tap = super::sensor::load(super::object::tap().unwrap(), &scratch.pins, &super::sensor::TAP_MAPS);
+    for mut object in [scratch.firewall(), tap.unwrap()] {
         for (name, program) in object.programs_mut() {
             let info = match program {
                 Program::Xdp(program) => program.load().and_then(|()| program.info()),

@@ -16,7 +16,7 @@ use super::lists::{Exemption, Lists, Origin, open_map};
 use super::pins::Pins;
 use super::rings::{self, Ring};
 use super::wire::Wire;
-use super::{host, object, preflight};
+use super::{host, object, preflight, resize};
 
 /// What to load and where to attach it.
 #[derive(Clone, Debug)]
@@ -39,21 +39,29 @@ pub(crate) struct Plan {
     pub(crate) ring_bytes: u32,
     /// Configured exemptions.
     pub(crate) exempt: Vec<IpNet>,
+    /// Block entries per family that fit.
+    pub(crate) max_blocked: u32,
+    /// Connection attempts a second of one source from which more are dropped; 0 drops none.
+    pub(crate) syn_limit: u32,
+    /// Tunnels that are looked into ([`sensor_common::settings::tunnel`]).
+    pub(crate) tunnels: u32,
 }
 
 /// Nanoseconds between two wake-ups of a ring's reader by one CPU; the reader looks by itself for longer than that.
 pub(crate) const WAKE_INTERVAL_NS: u64 = 1_000_000;
 
-pub(super) const FIREWALL_MAPS: [&str; 9] = [
+pub(super) const FIREWALL_MAPS: [&str; 11] = [
     map::BLOCK4,
     map::BLOCK6,
-    map::BLOCK_NET4,
-    map::BLOCK_NET6,
+    map::BLOCK_TUPLE,
     map::EXEMPT4,
     map::EXEMPT6,
-    map::NOTES,
-    map::XDP_SETTINGS,
+    map::FILTER,
+    map::FIREWALL_STATE,
+    map::REASONS,
     map::XDP_COUNTERS,
+    map::DROPS,
+    map::ABUSE,
 ];
 pub(super) const TAP_MAPS: [&str; 5] =
     [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS];
@@ -81,7 +89,7 @@ impl Sensor {
         let firewall_object = object::firewall()?;
         let tap_object = object::tap()?;
         pins.create()?;
-        let mut firewall = load(firewall_object, &pins, &FIREWALL_MAPS)?;
+        let mut firewall = resize::load_firewall(firewall_object, &pins, plan.max_blocked)?;
         let mut tap = load(tap_object, &pins, &TAP_MAPS)?;
         load_programs(&mut firewall, &mut tap)?;
         let rings = rings::install(
@@ -113,6 +121,7 @@ impl Sensor {
         self.plan.ports.clone_from(&plan.ports);
         self.plan.exempt.clone_from(&plan.exempt);
         self.plan.sample = plan.sample;
+        self.plan.syn_limit = plan.syn_limit;
         self.protect()?;
         self.write_settings()
     }
@@ -232,6 +241,7 @@ impl Sensor {
     }
 
     fn write_settings(&mut self) -> Result<()> {
+        self.lists.configure(self.plan.syn_limit, self.plan.tunnels);
         self.write_ports()?;
         let settings = TapSettings {
             hash_key: self.hash_key,
@@ -263,9 +273,22 @@ fn threshold(sample: f64) -> u32 {
 }
 
 pub(super) fn load(object: &[u8], pins: &Pins, maps: &[&'static str]) -> Result<Ebpf> {
+    load_sized(object, pins, maps, &[])
+}
+
+/// As [`load`], with other sizes of some maps than the object says.
+pub(super) fn load_sized(
+    object: &[u8],
+    pins: &Pins,
+    maps: &[&'static str],
+    sizes: &[(&'static str, u32)],
+) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     for name in maps {
-        loader.map_pin_path(name, pins.map(name));
+        loader.map_pin_path(*name, pins.map(name));
+    }
+    for (name, size) in sizes {
+        loader.map_max_entries(name, *size);
     }
     loader.load(object).map_err(explain_object)
 }

@@ -1,115 +1,379 @@
-//! The block and exemption lists and what they say of an address.
+//! The block and exemption lists and what they say of a packet.
+//!
+//! The prefilter answers for nearly every packet. Of the rest, the address itself is looked up first, then each prefix length in use whose
+//! class the filter named, until an entry drops the packet. An exemption beats every entry.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::ffi::c_void;
+use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
-    helpers::bpf_ktime_get_boot_ns,
+    bindings::{BPF_F_NO_PREALLOC, xdp_md},
+    helpers::generated::bpf_loop,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    maps::{HashMap, LpmTrie, lpm_trie::Key},
+    programs::XdpContext,
 };
 use sensor_common::{
-    block::{AUTOMATIC, BlockEntry, BlockNote, ExemptEntry, NEVER, NoteKey, SHADOW},
+    block::{
+        AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, Reason, SHADOW,
+    },
     counter::XdpCounter,
+    drop::CONNECTION,
+    filter::class,
     limit,
-    settings::XdpSettings,
+    settings::{FilterView, FirewallState, Lengths},
 };
 
-type V4 = [u8; 4];
-type V6 = [u8; 16];
+use crate::{
+    counters,
+    packet::{self, Packet},
+    samples, slot, state,
+};
 
 #[map]
-static BLOCK4: HashMap<V4, BlockEntry> =
-    HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
+static BLOCK4: HashMap<BlockKey4, BlockEntry> = HashMap::with_max_entries(limit::BLOCKED, BPF_F_NO_PREALLOC);
 #[map]
-static BLOCK6: HashMap<V6, BlockEntry> =
-    HashMap::with_max_entries(limit::BLOCKED_ADDRESSES, BPF_F_NO_PREALLOC);
+static BLOCK6: HashMap<BlockKey6, BlockEntry> = HashMap::with_max_entries(limit::BLOCKED, BPF_F_NO_PREALLOC);
 #[map]
-static BLOCK_NET4: LpmTrie<V4, BlockEntry> = LpmTrie::with_max_entries(limit::BLOCKED_PREFIXES, 0);
+static BLOCK_TUPLE: HashMap<BlockTuple, BlockEntry> =
+    HashMap::with_max_entries(limit::BLOCKED_TUPLES, BPF_F_NO_PREALLOC);
 #[map]
-static BLOCK_NET6: LpmTrie<V6, BlockEntry> = LpmTrie::with_max_entries(limit::BLOCKED_PREFIXES, 0);
+static EXEMPT4: LpmTrie<[u8; 4], ExemptEntry> = LpmTrie::with_max_entries(limit::EXEMPT_PREFIXES, 0);
 #[map]
-static EXEMPT4: LpmTrie<V4, ExemptEntry> = LpmTrie::with_max_entries(limit::EXEMPT_PREFIXES, 0);
-#[map]
-static EXEMPT6: LpmTrie<V6, ExemptEntry> = LpmTrie::with_max_entries(limit::EXEMPT_PREFIXES, 0);
-#[map]
-static XDP_SETTINGS: Array<XdpSettings> = Array::with_max_entries(1, 0);
+static EXEMPT6: LpmTrie<[u8; 16], ExemptEntry> = LpmTrie::with_max_entries(limit::EXEMPT_PREFIXES, 0);
 
 /// Only user space uses this map; it stands here so that it is made and pinned with the lists it describes.
 #[map]
-static NOTES: HashMap<NoteKey, BlockNote> =
-    HashMap::with_max_entries(2 * (limit::BLOCKED_ADDRESSES + limit::BLOCKED_PREFIXES), BPF_F_NO_PREALLOC);
+static REASONS: HashMap<u32, Reason> = HashMap::with_max_entries(limit::REASONS, BPF_F_NO_PREALLOC);
 
-/// Outcome for an IPv4 source.
-#[inline(always)]
-pub(crate) fn judge_v4(address: V4) -> XdpCounter {
-    let exact = BLOCK4.get_ptr_mut(address);
-    let prefix = BLOCK_NET4.get(Key::new(32, address)).map(|entry| core::ptr::from_ref(entry).cast_mut());
-    let outcome = judge(exact, prefix);
-    if outcome == XdpCounter::NotListed || EXEMPT4.get(Key::new(32, address)).is_none() {
-        return outcome;
-    }
-    XdpCounter::Exempt
+/// The search for an entry that covers a packet.
+#[repr(C)]
+pub(crate) struct Search {
+    packet: Packet,
+    /// Classes of length that the filter named.
+    classes: u32,
+    /// What has been found so far ([`rank`]).
+    found: u32,
+    now: u64,
+    /// Hits of the entry that decided, if it is to be sampled; else 0.
+    sampled_hits: u64,
+    /// Reason of that entry.
+    sampled_reason: u32,
+    /// Prefix length of the entry that decided.
+    length: u32,
+    /// Not 0 if an exemption covers the source.
+    exempt: u32,
+    /// Not 0 while automatic entries are suspended.
+    suspended: u32,
+    /// Build of the filters and place of the class that is being walked.
+    view: u32,
+    class: u32,
+    /// Destination port to look for beside entries for the whole host; 0 for none.
+    port: u16,
+    source_port: u16,
+    reserved: u32,
 }
 
-/// Outcome for an IPv6 source.
-#[inline(always)]
-pub(crate) fn judge_v6(address: V6) -> XdpCounter {
-    let exact = BLOCK6.get_ptr_mut(address);
-    let prefix = BLOCK_NET6.get(Key::new(128, address)).map(|entry| core::ptr::from_ref(entry).cast_mut());
-    let outcome = judge(exact, prefix);
-    if outcome == XdpCounter::NotListed || EXEMPT6.get(Key::new(128, address)).is_none() {
-        return outcome;
-    }
-    XdpCounter::Exempt
+/// What a search found, in the order in which one outcome outweighs another.
+mod rank {
+    pub(super) const NOTHING: u32 = 0;
+    pub(super) const EXPIRED: u32 = 1;
+    pub(super) const SUSPENDED: u32 = 2;
+    pub(super) const SHADOW: u32 = 3;
+    pub(super) const EXEMPT: u32 = 4;
+    pub(super) const DROP: u32 = 5;
 }
 
-/// The entry that drops decides; if neither does, the exact one speaks first.
+/// Whether the packet is certainly in no list. If it may be, it is kept for [`sensor_search`].
 #[inline(always)]
-fn judge(exact: Option<*mut BlockEntry>, prefix: Option<*mut BlockEntry>) -> XdpCounter {
-    if exact.is_none() && prefix.is_none() {
-        return XdpCounter::NotListed;
+pub(crate) fn certainly_unlisted(state: &FirewallState, packet: &Packet) -> bool {
+    let filter = &state::view(state).block;
+    let classes = if packet.is_v6 == 0 {
+        filter.probe_v4(packet.low as u32, state::word)
+    } else {
+        filter.probe_v6(packet.high, packet.low, state::word)
+    };
+    if classes == 0 {
+        return true;
     }
-    // SAFETY: the helper has no preconditions (kernel 5.8 and later).
-    let now = unsafe { bpf_ktime_get_boot_ns() };
-    let exact = consult(exact, now, XdpCounter::DroppedAddress);
-    if exact == XdpCounter::DroppedAddress {
-        return exact;
+    if let Some(slot) = slot::get() {
+        slot.search.packet = *packet;
+        slot.search.classes = classes;
     }
-    let prefix = consult(prefix, now, XdpCounter::DroppedPrefix);
-    if prefix == XdpCounter::DroppedPrefix || exact == XdpCounter::NotListed { prefix } else { exact }
+    false
+}
+
+/// What the lists say of the packet that is kept: the index of its outcome, with [`SAMPLE_WANTED`] if people should hear of it. Those that get
+/// here are listed, or one of a hundred of the others.
+///
+/// A global function: the verifier walks it by itself, once, knowing nothing of its callers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_search(ctx: *mut xdp_md) -> u32 {
+    search(&XdpContext::new(ctx))
+}
+
+/// Bit beside an outcome's index.
+pub(crate) const SAMPLE_WANTED: u32 = 1 << 31;
+
+/// Tells of the packet that the last search was about.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_sample(ctx: *mut xdp_md) -> u32 {
+    let Some(slot) = slot::get() else { return 0 };
+    let search = &slot.search;
+    samples::send(&XdpContext::new(ctx), &search.packet, search.now, &sample_of(search));
+    0
 }
 
 #[inline(always)]
-fn consult(entry: Option<*mut BlockEntry>, now: u64, dropped: XdpCounter) -> XdpCounter {
-    let Some(entry) = entry else { return XdpCounter::NotListed };
+fn search(ctx: &XdpContext) -> u32 {
+    let (Some(state), Some(slot)) = (state::current(), slot::get()) else { return XdpCounter::NotListed as u32 };
+    let search = &mut slot.search;
+    search.now = state::now(state);
+    search.sampled_hits = 0;
+    search.found = rank::NOTHING;
+    search.exempt = u32::from(exempt(state, &search.packet));
+    search.suspended = state.automatic_suspended;
+    search.view = state.active & 1;
+    (search.port, search.source_port) = (0, 0);
+    if state.ports_in_use | state.tuples_in_use != 0 {
+        find_ports(ctx, search);
+        if state.tuples_in_use != 0 && search.source_port != 0 && search.classes & class::EXACT != 0 {
+            connection(ctx, search);
+        }
+        if state.ports_in_use == 0 {
+            search.port = 0;
+        }
+    }
+    if search.packet.is_v6 == 0 { search_v4(state) } else { search_v6(state) }
+    let Some(slot) = slot::get() else { return XdpCounter::NotListed as u32 };
+    let sample = if slot.search.sampled_hits != 0 { SAMPLE_WANTED } else { 0 };
+    outcome(&slot.search) as u32 | sample
+}
+
+fn sample_of(search: &Search) -> samples::Entry {
+    samples::Entry {
+        hits: search.sampled_hits,
+        reason: search.sampled_reason,
+        length: search.length as u8,
+        shadow: u8::from(search.found == rank::SHADOW),
+    }
+}
+
+#[inline(always)]
+fn outcome(search: &Search) -> XdpCounter {
+    match search.found {
+        rank::DROP if search.length == u32::from(CONNECTION) => XdpCounter::DroppedConnection,
+        rank::DROP if search.length == FULL_LENGTH => XdpCounter::DroppedAddress,
+        rank::DROP => XdpCounter::DroppedPrefix,
+        rank::EXEMPT => XdpCounter::Exempt,
+        rank::SHADOW => XdpCounter::Shadow,
+        rank::SUSPENDED => XdpCounter::Suspended,
+        rank::EXPIRED => XdpCounter::Expired,
+        _ => {
+            counters::add(XdpCounter::FilterFalse);
+            XdpCounter::NotListed
+        }
+    }
+}
+
+/// [`Search::length`] of an entry for a whole address of either family.
+const FULL_LENGTH: u32 = 128;
+
+#[inline(always)]
+fn find_ports(ctx: &XdpContext, search: &mut Search) {
+    match search.packet.transport(ctx) {
+        Ok(transport) => (search.source_port, search.port) = packet::ports(ctx, transport),
+        Err(Some(mark)) => counters::add(mark),
+        Err(None) => {}
+    }
+}
+
+#[inline(always)]
+fn connection(ctx: &XdpContext, search: &mut Search) {
+    let key = BlockTuple {
+        source: search.packet.source_bytes(),
+        destination: search.packet.destination_bytes(ctx),
+        source_port: search.source_port,
+        destination_port: search.port,
+    };
+    consult(BLOCK_TUPLE.get_ptr_mut(key), search, u32::from(CONNECTION));
+}
+
+#[inline(always)]
+fn search_v4(state: &FirewallState) {
+    exact(look_up_v4, 32);
+    let lengths = &state::view(state).v4_lengths;
+    walk(class::LONG, 0, &lengths[0], step_v4);
+    walk(class::MIDDLE, 1, &lengths[1], step_v4);
+    walk(class::SHORT, 5, &lengths[5], step_v4);
+}
+
+#[inline(always)]
+fn search_v6(state: &FirewallState) {
+    exact(look_up_v6, 128);
+    let lengths = &state::view(state).v6_lengths;
+    walk(class::LONG, 0, &lengths[0], step_v6);
+    walk(class::MIDDLE, 1, &lengths[1], step_v6);
+    walk(class::SITE, 2, &lengths[2], step_v6);
+    walk(class::REGION, 3, &lengths[3], step_v6);
+    walk(class::PROVIDER, 4, &lengths[4], step_v6);
+    walk(class::SHORT, 5, &lengths[5], step_v6);
+}
+
+#[inline(always)]
+fn exact(look_up: impl Fn(&mut Search, u32), length: u32) {
+    let Some(slot) = slot::get() else { return };
+    let search = &mut slot.search;
+    if search.classes & class::EXACT != 0 && search.found < rank::EXEMPT {
+        look_up(search, length);
+    }
+}
+
+type Step = unsafe extern "C" fn(u64, *mut c_void) -> i64;
+
+/// Looks up every length in use of one class, if the filter named it (`bpf_loop`, kernel 5.17 and later: the verifier walks the step once).
+#[inline(always)]
+fn walk(class: u32, place: u32, lengths: &Lengths, step: Step) {
+    let Some(slot) = slot::get() else { return };
+    let search = &mut slot.search;
+    if search.classes & class == 0 || search.found >= rank::EXEMPT {
+        return;
+    }
+    search.class = place;
+    // SAFETY: the step is a function of this program with the signature that the helper calls; it is given no context.
+    unsafe {
+        bpf_loop(lengths.count, step as *const () as *mut c_void, core::ptr::null_mut(), 0);
+    }
+}
+
+/// The length at a place of the class that is being walked.
+#[inline(always)]
+fn length_at(search: &Search, at: u64, of: impl Fn(&FilterView) -> &[Lengths; 6]) -> Option<u32> {
+    let state = state::current()?;
+    let view = if search.view == 0 { &state.views[0] } else { &state.views[1] };
+    let lengths = of(view).get(search.class as usize)?;
+    lengths.lengths.get(at as usize).map(|length| u32::from(*length))
+}
+
+unsafe extern "C" fn step_v4(at: u64, _context: *mut c_void) -> i64 {
+    let Some(slot) = slot::get() else { return 1 };
+    let search = &mut slot.search;
+    let Some(length) = length_at(search, at, |view| &view.v4_lengths) else { return 1 };
+    look_up_v4(search, length);
+    i64::from(search.found >= rank::EXEMPT)
+}
+
+unsafe extern "C" fn step_v6(at: u64, _context: *mut c_void) -> i64 {
+    let Some(slot) = slot::get() else { return 1 };
+    let search = &mut slot.search;
+    let Some(length) = length_at(search, at, |view| &view.v6_lengths) else { return 1 };
+    look_up_v6(search, length);
+    i64::from(search.found >= rank::EXEMPT)
+}
+
+#[inline(always)]
+fn look_up_v4(search: &mut Search, length: u32) {
+    let mask = ((u64::MAX << 32) >> (length & 63)) as u32;
+    let address = (search.packet.low as u32 & mask).to_be_bytes();
+    let mut key = BlockKey4 { address, port: 0, length: length as u8, reserved: 0 };
+    let shown = if length == 32 { FULL_LENGTH } else { length };
+    consult(BLOCK4.get_ptr_mut(key), search, shown);
+    if search.port != 0 && search.found < rank::EXEMPT {
+        key.port = search.port;
+        consult(BLOCK4.get_ptr_mut(key), search, shown);
+    }
+}
+
+#[inline(always)]
+fn look_up_v6(search: &mut Search, length: u32) {
+    let (high, low) = if length > 64 {
+        (search.packet.high, search.packet.low & left_ones(length - 64))
+    } else {
+        (search.packet.high & left_ones(length), 0)
+    };
+    let mut key = BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 };
+    consult(BLOCK6.get_ptr_mut(key), search, length);
+    if search.port != 0 && search.found < rank::EXEMPT {
+        key.port = search.port;
+        consult(BLOCK6.get_ptr_mut(key), search, length);
+    }
+}
+
+/// `count` ones from the left, for 0 to 64.
+#[inline(always)]
+fn left_ones(count: u32) -> u64 {
+    if count == 0 { 0 } else { u64::MAX << (64 - count & 63) }
+}
+
+/// What one entry says of the packet.
+#[inline(always)]
+fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32) {
+    let Some(entry) = entry else { return };
+    if search.exempt != 0 {
+        search.found = rank::EXEMPT;
+        return;
+    }
     // SAFETY: the pointer comes from a look-up in this program run; map memory stays valid until the program returns
     // (RCU), and the fields read here are written by whole words.
     let (expires, flags) = unsafe { ((*entry).expires_ns, (*entry).flags) };
-    if expires != NEVER && now >= expires {
-        return XdpCounter::Expired;
-    }
-    count_hit(entry, now);
-    if flags & SHADOW != 0 {
-        XdpCounter::Shadow
-    } else if flags & AUTOMATIC != 0 && automatic_suspended() {
-        XdpCounter::Suspended
+    let says = if expires != NEVER && search.now >= expires {
+        rank::EXPIRED
+    } else if flags & AUTOMATIC != 0 && search.suspended != 0 {
+        rank::SUSPENDED
+    } else if flags & SHADOW != 0 {
+        rank::SHADOW
     } else {
-        dropped
+        rank::DROP
+    };
+    if says >= rank::SHADOW {
+        count_hit(entry, search);
+    }
+    if says > search.found {
+        search.found = says;
+        search.length = length;
     }
 }
 
+/// Nanoseconds between two samples of one entry.
+const SAMPLE_EVERY_NS: u64 = 1_000_000_000;
+
 #[inline(always)]
-fn count_hit(entry: *mut BlockEntry, now: u64) {
-    // SAFETY: as in `consult`; `hits` is aligned, and all CPUs add to it atomically. `last_hit_ns` is one word: the last
-    // writer wins, and any of them is right.
+fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
+    // SAFETY: as in `consult`; both fields are aligned words, and all CPUs add to and exchange them atomically.
     unsafe {
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*entry).hits, 1);
-        (*entry).last_hit_ns = now;
+        let hits = &raw mut (*entry).hits;
+        let last_hit = &raw mut (*entry).last_hit_ns;
+        let before = last_hit.read_volatile();
+        if before == search.now {
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hits, 1);
+            return;
+        }
+        // The first packet of a second is the sample; of CPUs that see it at once, the one that changes the second.
+        if before / SAMPLE_EVERY_NS != search.now / SAMPLE_EVERY_NS {
+            let seen = atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(last_hit, search.now);
+            if seen / SAMPLE_EVERY_NS != search.now / SAMPLE_EVERY_NS {
+                search.sampled_hits = hits.read_volatile() + 1;
+                search.sampled_reason = (*entry).reason;
+            }
+        } else {
+            last_hit.write_volatile(search.now);
+        }
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hits, 1);
     }
 }
 
+/// Whether an exemption covers the packet's source.
 #[inline(always)]
-fn automatic_suspended() -> bool {
-    XDP_SETTINGS.get(0).is_some_and(|settings| settings.automatic_suspended != 0)
+pub(crate) fn exempt(state: &FirewallState, packet: &Packet) -> bool {
+    let filter = &state::view(state).exempt;
+    if packet.is_v6 == 0 {
+        let address = packet.low as u32;
+        filter.probe_v4(address, state::word) != 0
+            && EXEMPT4.get(Key::new(32, address.to_be_bytes())).is_some()
+    } else {
+        filter.probe_v6(packet.high, packet.low, state::word) != 0
+            && EXEMPT6.get(Key::new(128, packet.source_bytes())).is_some()
+    }
 }

@@ -1,45 +1,31 @@
 //! The XDP firewall: a packet of a blocked, not exempt source is dropped, every other passes.
 //!
-//! Most packets come from sources in no list, so the block lists are asked first and the exemptions only about a packet
-//! that would be dropped: the outcome is the same as with the exemptions first, and the common path does without them.
+//! Most packets come from sources in no list, so a prefilter answers for them from one word of memory. Exemptions are asked only about
+//! packets that the filter does not let through: the outcome is the same as with the exemptions first.
 #![no_std]
 #![no_main]
 // The target has atomic additions, but `core` offers its atomic types only where there is compare-and-swap.
 #![feature(core_intrinsics)]
 #![allow(internal_features)]
 
+mod abuse;
 mod counters;
+mod firewall;
 mod lists;
 mod packet;
+mod samples;
+mod slot;
+mod state;
+mod tunnel;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use sensor_common::counter::XdpCounter;
+use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-use packet::Source;
-
-/// Entry point.
-#[xdp]
+/// Entry point. Packets in several buffers are taken too: all headers are in the first.
+#[xdp(frags)]
 pub fn sensor_firewall(ctx: XdpContext) -> u32 {
-    let outcome = match packet::source(&ctx) {
-        Ok(Source::V4(address)) => lists::judge_v4(address),
-        Ok(Source::V6(address)) => lists::judge_v6(address),
-        Err(reason) => reason,
-    };
-    counters::add(outcome);
-    action(outcome)
-}
-
-fn action(outcome: XdpCounter) -> u32 {
-    match outcome {
-        XdpCounter::DroppedAddress | XdpCounter::DroppedPrefix => xdp_action::XDP_DROP,
-        XdpCounter::NotIp
-        | XdpCounter::Malformed
-        | XdpCounter::NotListed
-        | XdpCounter::Exempt
-        | XdpCounter::Expired
-        | XdpCounter::Shadow
-        | XdpCounter::Suspended => xdp_action::XDP_PASS,
-    }
+    let outcome = firewall::decide(&ctx);
+    counters::add_index(outcome);
+    firewall::action(outcome)
 }
 
 #[panic_handler]

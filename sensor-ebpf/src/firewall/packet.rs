@@ -1,12 +1,34 @@
-//! Finds the source address of a packet by direct access, every read checked against the packet's end.
+//! Finds the addresses of a packet, and its ports where an entry asks for them, by direct access: every read is checked against
+//! the end of the packet's first buffer, which holds the headers.
 
 use aya_ebpf::programs::XdpContext;
-use sensor_common::counter::XdpCounter;
+use sensor_common::{counter::XdpCounter, record::mapped};
 
-/// Source address of an IP packet.
-pub(crate) enum Source {
-    V4([u8; 4]),
-    V6([u8; 16]),
+/// An IP packet, outermost or inside a tunnel. Plain numbers, so that it can be kept in memory and read back.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Packet {
+    /// High half of the source address; 0 for IPv4.
+    pub(crate) high: u64,
+    /// Low half of the source address, or the IPv4 address.
+    pub(crate) low: u64,
+    /// Offset of the IP header.
+    network: u32,
+    /// Offset of what follows the IP header: extension headers of IPv6 included.
+    next: u32,
+    /// Protocol or, for IPv6, kind of the first extension header.
+    pub(crate) protocol: u32,
+    /// Not 0 for IPv6.
+    pub(crate) is_v6: u16,
+    /// Not 0 unless it is the first fragment of its datagram: there is no transport header.
+    fragment: u16,
+}
+
+/// Where a packet's transport header stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Transport {
+    pub(crate) protocol: u8,
+    pub(crate) offset: usize,
 }
 
 const ETHERNET_LEN: usize = 14;
@@ -15,24 +37,28 @@ const VLAN_TAG_LEN: usize = 4;
 /// Tags that are followed: IEEE 802.1Q, or 802.1ad around it.
 const MAX_VLAN_TAGS: usize = 2;
 
-const ETHER_IPV4: u16 = 0x0800;
-const ETHER_IPV6: u16 = 0x86dd;
+pub(crate) const ETHER_IPV4: u16 = 0x0800;
+pub(crate) const ETHER_IPV6: u16 = 0x86dd;
 const ETHER_VLAN: u16 = 0x8100;
 const ETHER_QINQ: u16 = 0x88a8;
 
-/// The source address, or the outcome for a packet without one.
-#[inline(always)]
-pub(crate) fn source(ctx: &XdpContext) -> Result<Source, XdpCounter> {
-    let (ether_type, network) = network_header(ctx).ok_or(XdpCounter::Malformed)?;
-    match ether_type {
-        ETHER_IPV4 => ipv4_source(ctx, network).ok_or(XdpCounter::Malformed),
-        ETHER_IPV6 => ipv6_source(ctx, network).ok_or(XdpCounter::Malformed),
-        _ => Err(XdpCounter::NotIp),
-    }
-}
+/// RFC 791 section 3.1: the offset of a fragment.
+const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
 
+const HOP_BY_HOP: u8 = 0;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+/// Extension headers that are followed.
+const MAX_EXTENSIONS: u32 = 6;
+
+/// Ether type and offset of the network header, behind VLAN tags.
 #[inline(always)]
-fn network_header(ctx: &XdpContext) -> Option<(u16, usize)> {
+pub(crate) fn network_header(ctx: &XdpContext) -> Option<(u16, usize)> {
     let mut ether_type = u16::from_be_bytes(read(ctx, ETHER_TYPE_AT)?);
     let mut network = ETHERNET_LEN;
     for _ in 0..MAX_VLAN_TAGS {
@@ -45,24 +71,152 @@ fn network_header(ctx: &XdpContext) -> Option<(u16, usize)> {
     Some((ether_type, network))
 }
 
-/// RFC 791 section 3.1: the address stands at a fixed place, before any options; the header must be whole all the same.
+/// The IP packet at `network`, or the outcome for what is none.
 #[inline(always)]
-fn ipv4_source(ctx: &XdpContext, network: usize) -> Option<Source> {
+pub(crate) fn parse(ctx: &XdpContext, ether_type: u16, network: usize) -> Result<Packet, XdpCounter> {
+    match ether_type {
+        ETHER_IPV4 => ipv4(ctx, network).ok_or(XdpCounter::Malformed),
+        ETHER_IPV6 => ipv6(ctx, network).ok_or(XdpCounter::Malformed),
+        _ => Err(XdpCounter::NotIp),
+    }
+}
+
+/// RFC 791 section 3.1: the addresses stand at a fixed place, before any options; the header must be whole all the same.
+#[inline(always)]
+fn ipv4(ctx: &XdpContext, network: usize) -> Option<Packet> {
     let header: [u8; 20] = read(ctx, network)?;
-    let [version_ihl, .., a, b, c, d, _, _, _, _] = header;
-    (version_ihl >> 4 == 4 && version_ihl & 0x0f >= 5).then_some(Source::V4([a, b, c, d]))
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    if header[0] >> 4 != 4 || header_len < 20 {
+        return None;
+    }
+    Some(Packet {
+        high: 0,
+        low: u64::from(u32::from_be_bytes([header[12], header[13], header[14], header[15]])),
+        network: network as u32,
+        next: (network + header_len) as u32,
+        protocol: u32::from(header[9]),
+        is_v6: 0,
+        fragment: u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT_OFFSET,
+    })
 }
 
 /// RFC 8200 section 3.
 #[inline(always)]
-fn ipv6_source(ctx: &XdpContext, network: usize) -> Option<Source> {
-    let [version]: [u8; 1] = read(ctx, network)?;
-    let _destination: [u8; 16] = read(ctx, network + 24)?;
-    (version >> 4 == 6).then_some(Source::V6(read(ctx, network + 8)?))
+fn ipv6(ctx: &XdpContext, network: usize) -> Option<Packet> {
+    let header: [u8; 40] = read(ctx, network)?;
+    if header[0] >> 4 != 6 {
+        return None;
+    }
+    let [_, _, _, _, _, _, protocol, _, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = header;
+    Some(Packet {
+        high: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        low: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+        network: network as u32,
+        next: network as u32 + 40,
+        protocol: u32::from(protocol),
+        is_v6: 1,
+        fragment: 0,
+    })
 }
 
+impl Packet {
+    /// Offset of the TCP header, if it follows the IP header at once: nearly every packet's does.
+    #[inline(always)]
+    pub(crate) fn plain_tcp(&self) -> Option<usize> {
+        (self.protocol == u32::from(TCP) && self.fragment == 0).then_some(self.next as usize)
+    }
+
+    /// Where the transport header is; the mark to count if there is none that can be found.
+    #[inline(always)]
+    pub(crate) fn transport(&self, ctx: &XdpContext) -> Result<Transport, Option<XdpCounter>> {
+        if self.fragment != 0 {
+            return Err(Some(XdpCounter::Fragment));
+        }
+        let next = self.next as usize;
+        if self.is_v6 == 0 {
+            Ok(Transport { protocol: self.protocol as u8, offset: next })
+        } else {
+            skip_extensions(ctx, self.protocol as u8, next)
+        }
+    }
+
+    /// Source address as records and keys have it.
+    #[inline(always)]
+    pub(crate) fn source_bytes(&self) -> [u8; 16] {
+        if self.is_v6 == 0 { mapped((self.low as u32).to_be_bytes()) } else { joined(self.high, self.low) }
+    }
+
+    /// Destination address; zeros if it cannot be read again, which does not happen.
+    #[inline(always)]
+    pub(crate) fn destination_bytes(&self, ctx: &XdpContext) -> [u8; 16] {
+        let network = self.network as usize;
+        if self.is_v6 == 0 {
+            mapped(read(ctx, network + 16).unwrap_or_default())
+        } else {
+            read(ctx, network + 24).unwrap_or_default()
+        }
+    }
+}
+
+/// An IPv6 address from its halves.
 #[inline(always)]
-fn read<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<[u8; N]> {
+pub(crate) fn joined(high: u64, low: u64) -> [u8; 16] {
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (high.to_be_bytes(), low.to_be_bytes());
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// RFC 8200 section 4: protocol and offset of what the extension headers lead to.
+#[inline(always)]
+fn skip_extensions(ctx: &XdpContext, first: u8, start: usize) -> Result<Transport, Option<XdpCounter>> {
+    let (mut next, mut offset) = (first, start);
+    for _ in 0..MAX_EXTENSIONS {
+        let len = match next {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | AUTHENTICATION | FRAGMENT => {
+                let [kind, len, high, low]: [u8; 4] = read(ctx, offset).ok_or(None)?;
+                let continued = u16::from_be_bytes([high, low]) & 0xfff8 != 0;
+                if next == FRAGMENT && continued {
+                    return Err(Some(XdpCounter::Fragment));
+                }
+                let len = match next {
+                    FRAGMENT => 8,
+                    AUTHENTICATION => (usize::from(len) + 2) * 4,
+                    _ => (usize::from(len) + 1) * 8,
+                };
+                next = kind;
+                len
+            }
+            _ => return Ok(Transport { protocol: next, offset }),
+        };
+        offset += len;
+    }
+    match next {
+        HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | AUTHENTICATION | FRAGMENT => {
+            Err(Some(XdpCounter::Unparsed))
+        }
+        _ => Ok(Transport { protocol: next, offset }),
+    }
+}
+
+/// Source and destination port of a TCP, UDP or SCTP header; zeros for anything else.
+#[inline(always)]
+pub(crate) fn ports(ctx: &XdpContext, transport: Transport) -> (u16, u16) {
+    const SCTP: u8 = 132;
+    if !matches!(transport.protocol, TCP | UDP | SCTP) {
+        return (0, 0);
+    }
+    let [a, b, c, d] = read(ctx, transport.offset).unwrap_or_default();
+    (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
+/// Furthest that a header is looked for: the verifier wants a bound on offsets that packets compute.
+const FURTHEST: usize = 0x0fff;
+
+/// Reads bytes of the packet; `None` beyond its end.
+#[inline(always)]
+pub(crate) fn read<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<[u8; N]> {
+    if offset > FURTHEST {
+        return None;
+    }
     let at = ctx.data() + offset;
     if at + N > ctx.data_end() {
         return None;

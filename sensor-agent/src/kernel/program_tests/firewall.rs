@@ -10,7 +10,6 @@ use sensor_common::{map, program};
 use super::packets::{Tcp, block, tagged, tcp, with_ipv4_options};
 use super::{Moved, Scratch, runnable};
 use crate::kernel::lists::{Lists, NewBlock, Origin};
-use crate::kernel::{object, sensor};
 
 const PASS: u32 = 2;
 const DROP: u32 = 1;
@@ -25,8 +24,7 @@ struct Bench {
 impl Bench {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
-        let mut object =
-            sensor::load(object::firewall().unwrap(), &scratch.pins, &sensor::FIREWALL_MAPS).unwrap();
+        let mut object = scratch.firewall();
         let xdp: &mut Xdp = object.program_mut(program::FIREWALL).unwrap().try_into().unwrap();
         xdp.load().unwrap();
         Self { object, lists: scratch.lists(), moved: Moved::new(XdpCounter::COUNT), _scratch: scratch }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use etherparse::{PacketBuilder, TcpHeader};
 
-use crate::kernel::lists::{NewBlock, Origin};
+use crate::kernel::lists::{NewBlock, Origin, Scope};
 
 /// A block entry of an operator's.
 pub(super) fn block(target: &str, lasts: Option<Duration>) -> NewBlock {
     NewBlock {
         target: target.parse().unwrap(),
+        scope: Scope::Host,
         lasts,
         shadow: false,
         origin: Origin::Operator,

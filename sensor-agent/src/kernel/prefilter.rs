@@ -1,0 +1,360 @@
+//! The agent's side of the prefilters: marking entries before they are made, and building a filter anew.
+//!
+//! There are two builds in the map. Marks go to the one in use; a new one is filled aside and takes its place by one word. Whoever makes an
+//! entry marks it, makes it, and looks whether a build was under way or has taken over meanwhile: then it marks the
+//! entry there too. So no writer waits for another, and no entry that is in force is ever unknown to the filter.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use nix::fcntl::{Flock, FlockArg};
+use sensor_common::filter::{Filter, SHORT_WORDS, class, class_v4, class_v6, index};
+use sensor_common::map;
+use sensor_common::settings::{FilterView, FirewallState, Lengths};
+
+use super::pins::Pins;
+use super::shared_memory::{SharedMemory, byte, word32, word64};
+
+/// Bits of a filter for each entry: with four bits set an entry, one in a hundred of the others is taken for listed.
+const WORDS_PER_ENTRY_SHIFT: u32 = 2;
+/// Smallest part of a build, in words.
+const FEWEST_WORDS: u32 = 1024;
+/// Largest part of a build: 2 MiB, which caches still hold in part.
+const MOST_WORDS: u32 = 1 << 18;
+/// Words for each part of the exemptions' filter: there are at most a few thousand.
+const EXEMPT_WORDS: u32 = 1024;
+/// How long a program may still read a build that was replaced: programs run for microseconds.
+const GRACE: Duration = Duration::from_millis(2);
+
+/// Which filter a mark is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// In front of the block list.
+    Block,
+    /// In front of the exemptions.
+    Exempt,
+}
+
+/// The prefilters in the kernel's maps.
+pub(super) struct Prefilter {
+    state: SharedMemory<FirewallState>,
+    words: SharedMemory<u64>,
+    pins: Pins,
+}
+
+/// Remembers under which build a mark was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an entry is in force only once its mark is settled"]
+pub(super) struct Mark {
+    generation: u32,
+}
+
+/// Words of the filter map for lists of up to `entries` a family.
+pub(super) fn words_for(entries: u32) -> u32 {
+    2 * Layout::for_entries(entries).end()
+}
+
+/// Where the parts of a build stand, from its start.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    family: u32,
+    nets: u32,
+}
+
+impl Layout {
+    fn for_entries(entries: u32) -> Self {
+        let family = words_of(u64::from(entries), MOST_WORDS);
+        Self { family, nets: (family / 4).max(FEWEST_WORDS) }
+    }
+
+    fn of_map(words: usize) -> Option<Self> {
+        let sizes = (FEWEST_WORDS.ilog2()..=MOST_WORDS.ilog2()).map(|power| 1 << power);
+        let mut layouts = sizes.map(|family: u32| Self { family, nets: (family / 4).max(FEWEST_WORDS) });
+        layouts.find(|layout| layout.end() as usize * 2 == words)
+    }
+
+    const fn end(self) -> u32 {
+        2 * self.family + self.nets + 2 * SHORT_WORDS + 3 * EXEMPT_WORDS + 2 * SHORT_WORDS
+    }
+
+    /// The filters of build `which`, sized to this many entries and short IPv6 prefixes.
+    fn view(self, which: u32, sizes: Sizes, seed: u64) -> FilterView {
+        let start = which * self.end();
+        let v6 = start + self.family;
+        let nets = v6 + self.family;
+        let shorts = nets + self.nets;
+        let exempt = shorts + 2 * SHORT_WORDS;
+        let block = Filter {
+            seed,
+            v4_at: start,
+            v4_mask: words_of(sizes.v4, self.family) - 1,
+            v4_short_at: shorts,
+            v6_at: v6,
+            v6_mask: words_of(sizes.v6, self.family) - 1,
+            v6_nets_at: nets,
+            v6_nets_mask: words_of(sizes.v6_nets, self.nets) - 1,
+            v6_short_at: shorts + SHORT_WORDS,
+            v4_classes: 0,
+            v6_classes: 0,
+        };
+        let exempt = Filter {
+            seed: seed.rotate_left(32),
+            v4_at: exempt,
+            v4_mask: EXEMPT_WORDS - 1,
+            v4_short_at: exempt + 3 * EXEMPT_WORDS,
+            v6_at: exempt + EXEMPT_WORDS,
+            v6_mask: EXEMPT_WORDS - 1,
+            v6_nets_at: exempt + 2 * EXEMPT_WORDS,
+            v6_nets_mask: EXEMPT_WORDS - 1,
+            v6_short_at: exempt + 3 * EXEMPT_WORDS + SHORT_WORDS,
+            v4_classes: 0,
+            v6_classes: 0,
+        };
+        FilterView { block, exempt, ..FilterView::default() }
+    }
+}
+
+fn words_of(entries: u64, most: u32) -> u32 {
+    let words = (entries >> WORDS_PER_ENTRY_SHIFT).clamp(u64::from(FEWEST_WORDS), u64::from(most));
+    (words as u32).next_power_of_two().min(most)
+}
+
+/// What a build is sized to: keys that are marked, parts of prefixes counted one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    v4: u64,
+    v6: u64,
+    v6_nets: u64,
+}
+
+impl Sizes {
+    /// Adds a target.
+    pub(super) fn add(&mut self, target: IpNet) {
+        match target {
+            IpNet::V4(net) => self.v4 += parts(net.prefix_len(), &[32, 24, 20, 16]),
+            IpNet::V6(net) => match net.prefix_len() {
+                45.. => self.v6 += parts(net.prefix_len(), &[64, 56, 48]),
+                29..=44 => self.v6_nets += parts(net.prefix_len(), &[40, 32]),
+                _ => {}
+            },
+        }
+    }
+
+    /// Marks in all.
+    pub(super) fn total(self) -> u64 {
+        self.v4 + self.v6 + self.v6_nets
+    }
+}
+
+/// Parts that a prefix is written out as: the shortest unit that is not shorter.
+fn parts(length: u8, units: &[u8]) -> u64 {
+    let unit = units.iter().copied().filter(|unit| *unit >= length).min();
+    unit.map_or(1, |unit| 1 << (unit - length).min(16))
+}
+
+impl Prefilter {
+    /// Opens the filters; builds empty ones if this is the first time.
+    pub(super) fn open(pins: &Pins) -> Result<Self> {
+        let filter = Self {
+            state: SharedMemory::open(pins, map::FIREWALL_STATE)?,
+            words: SharedMemory::open(pins, map::FILTER)?,
+            pins: pins.clone(),
+        };
+        if filter.view_word(filter.active(), |view| unsafe { &raw mut (*view).block.v4_at }) == 0
+            && filter.block_seed(filter.active()) == 0
+        {
+            filter.build(Sizes::default(), || Ok((Vec::new(), Vec::new())))?;
+        }
+        Ok(filter)
+    }
+
+    /// The firewall's state, for single words.
+    pub(super) fn state(&self) -> *mut FirewallState {
+        self.state.at(0)
+    }
+
+    /// A word of the state.
+    pub(super) fn setting(&self, of: impl FnOnce(*mut FirewallState) -> *mut u32) -> &AtomicU32 {
+        // SAFETY: the caller takes the address of a field of the state, which is aligned and lives as long as `self`.
+        unsafe { word32(of(self.state())) }
+    }
+
+    /// Makes the filter say "perhaps" for a target. To be called before its entry is made; [`Self::settle`] comes after.
+    pub(super) fn mark(&self, kind: Kind, target: IpNet) -> Mark {
+        let generation = self.generation().load(Ordering::SeqCst);
+        self.mark_in(self.active(), kind, target);
+        // The marks are in memory before the entry is.
+        fence(Ordering::SeqCst);
+        Mark { generation }
+    }
+
+    /// Marks a target whose entry has been made in a build that was under way meanwhile.
+    pub(super) fn settle(&self, kind: Kind, target: IpNet, mark: Mark) {
+        fence(Ordering::SeqCst);
+        let building = self.setting(|state| unsafe { &raw mut (*state).building }).load(Ordering::SeqCst) != 0;
+        if building || self.generation().load(Ordering::SeqCst) != mark.generation {
+            self.mark_in(0, kind, target);
+            self.mark_in(1, kind, target);
+        }
+    }
+
+    /// Whether the build in use holds many more marks than it was sized to, so that it says "perhaps" too often.
+    pub(super) fn is_crowded(&self, more: u64) -> bool {
+        let view = self.active();
+        let words = [
+            self.view_word(view, |view| unsafe { &raw mut (*view).block.v4_mask }),
+            self.view_word(view, |view| unsafe { &raw mut (*view).block.v6_mask }),
+        ];
+        let smallest = u64::from(words.into_iter().min().unwrap_or(0)) + 1;
+        self.marked() + more > smallest << WORDS_PER_ENTRY_SHIFT
+    }
+
+    /// Entries marked since the build in use was made.
+    pub(super) fn marked(&self) -> u64 {
+        let marked = self.view(self.active(), |view| unsafe { &raw mut (*view).marked });
+        // SAFETY: a field of the state, which lives as long as `self`.
+        unsafe { word64(marked) }.load(Ordering::Relaxed)
+    }
+
+    /// Builds the other filter from all targets and puts it to use. `list` is asked once the build is announced, so that entries
+    /// made from then on are marked by their makers.
+    pub(super) fn build(
+        &self,
+        sizes: Sizes,
+        list: impl FnOnce() -> Result<(Vec<IpNet>, Vec<IpNet>)>,
+    ) -> Result<()> {
+        let folder = File::open(self.pins.folder()).context("cannot open the pin directory")?;
+        let _only_builder = Flock::lock(folder, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .context("cannot lock the pin directory")?;
+        std::thread::sleep(GRACE);
+        let other = 1 - self.active();
+        self.clear(other, sizes)?;
+        let building = self.setting(|state| unsafe { &raw mut (*state).building });
+        building.store(1, Ordering::SeqCst);
+        let listed = list();
+        if let Ok((blocks, exemptions)) = &listed {
+            blocks.iter().for_each(|target| self.mark_in(other, Kind::Block, *target));
+            exemptions.iter().for_each(|target| self.mark_in(other, Kind::Exempt, *target));
+            self.generation().fetch_add(1, Ordering::SeqCst);
+            self.setting(|state| unsafe { &raw mut (*state).active }).store(other, Ordering::SeqCst);
+        }
+        building.store(0, Ordering::SeqCst);
+        listed.map(|_| ())
+    }
+
+    fn clear(&self, which: u32, sizes: Sizes) -> Result<()> {
+        let layout = Layout::of_map(self.words.len()).context("the filter map has no size that is known")?;
+        let view = layout.view(which, sizes, rand::random::<u64>() | 1);
+        let start = (which * layout.end()) as usize;
+        for at in start..start + layout.end() as usize {
+            // SAFETY: within the map, which `at` checks; aligned, since values are words.
+            unsafe { word64(self.words.at(at)) }.store(0, Ordering::Relaxed);
+        }
+        // SAFETY: a field of the state; programs and writers do not look at this build until it is announced.
+        unsafe { self.view(which, |view| view).write_volatile(view) };
+        Ok(())
+    }
+
+    fn mark_in(&self, which: u32, kind: Kind, target: IpNet) {
+        let filter = self.view(which, |view| match kind {
+            // SAFETY: only the address of a field is taken, of a view within the state.
+            Kind::Block => unsafe { &raw mut (*view).block },
+            // SAFETY: as above.
+            Kind::Exempt => unsafe { &raw mut (*view).exempt },
+        });
+        // SAFETY: the description of a build in use does not change but for its classes, which are not read here.
+        let described = unsafe { filter.read_volatile() };
+        if described.seed == 0 {
+            return;
+        }
+        let set = |at: u32, bits: u64| {
+            // SAFETY: within the map, which `at` checks; aligned, since values are words.
+            unsafe { word64(self.words.at(at as usize)) }.fetch_or(bits, Ordering::Relaxed);
+        };
+        let length = target.prefix_len();
+        let class = match target.network() {
+            IpAddr::V4(v4) => {
+                described.mark_v4(v4.to_bits(), length, set);
+                class_v4(length)
+            }
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                described.mark_v6((bits >> 64) as u64, bits as u64, length, set);
+                class_v6(length)
+            }
+        };
+        if kind == Kind::Block {
+            self.note_length(which, target, class);
+            let mut sizes = Sizes::default();
+            sizes.add(target);
+            // SAFETY: a field of the state, which lives as long as `self`.
+            unsafe { word64(self.view(which, |view| &raw mut (*view).marked)) }
+                .fetch_add(sizes.total(), Ordering::Relaxed);
+        }
+        // SAFETY: only the address of a field is taken.
+        let classes = unsafe {
+            if target.addr().is_ipv4() { &raw mut (*filter).v4_classes } else { &raw mut (*filter).v6_classes }
+        };
+        // SAFETY: an aligned field of the state, which lives as long as `self`.
+        unsafe { word32(classes) }.fetch_or(class, Ordering::SeqCst);
+    }
+
+    /// Tells the program that prefixes of this length are in use. Free places are claimed by compare-and-swap, so that writers need no lock.
+    fn note_length(&self, which: u32, target: IpNet, class: u32) {
+        if class == class::EXACT {
+            return;
+        }
+        let Some(place) = index(class) else { return };
+        let lengths: *mut Lengths = self.view(which, |view| {
+            // SAFETY: only the address of an element is taken; there are as many as there are classes.
+            unsafe {
+                if target.addr().is_ipv4() {
+                    &raw mut (*view).v4_lengths[place]
+                } else {
+                    &raw mut (*view).v6_lengths[place]
+                }
+            }
+        });
+        let length = target.prefix_len();
+        for slot in 0..sensor_common::settings::MAX_LENGTHS {
+            // SAFETY: an element of an array within the state, which lives as long as `self`.
+            let cell = unsafe { byte(&raw mut (*lengths).lengths[slot]) };
+            let claimed = cell.compare_exchange(0, length, Ordering::SeqCst, Ordering::SeqCst);
+            if claimed.is_ok() || claimed == Err(length) {
+                // SAFETY: an aligned field of the state.
+                let count = unsafe { word32(&raw mut (*lengths).count) };
+                count.fetch_max(slot as u32 + 1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+
+    fn active(&self) -> u32 {
+        self.setting(|state| unsafe { &raw mut (*state).active }).load(Ordering::SeqCst) & 1
+    }
+
+    /// Changes with every build that is put to use.
+    fn generation(&self) -> &AtomicU32 {
+        self.setting(|state| unsafe { &raw mut (*state).generation })
+    }
+
+    fn view<T>(&self, which: u32, of: impl FnOnce(*mut FilterView) -> *mut T) -> *mut T {
+        // SAFETY: only the address of an element is taken; there are two.
+        of(unsafe { &raw mut (*self.state()).views[(which & 1) as usize] })
+    }
+
+    fn view_word(&self, which: u32, of: impl FnOnce(*mut FilterView) -> *mut u32) -> u32 {
+        // SAFETY: an aligned field of the state, which lives as long as `self`.
+        unsafe { word32(self.view(which, of)) }.load(Ordering::SeqCst)
+    }
+
+    fn block_seed(&self, which: u32) -> u64 {
+        // SAFETY: as in `view_word`.
+        unsafe { word64(self.view(which, |view| &raw mut (*view).block.seed)) }.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,131 @@
+//! What a packet costs in the XDP program, run by the kernel itself (BPF_PROG_TEST_RUN): nanoseconds over an empty program of the same run.
+//!
+//! A benchmark and no test: `cargo xtask bench xdp` runs it, in the release profile, and nothing is asserted.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use aya::Ebpf;
+use aya::maps::Array;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sensor_common::bench::{SourceSet, source_v4, source_v6};
+
+use super::packets::{Tcp, block, tcp};
+use super::{Scratch, map_of, runnable};
+use crate::kernel::lists::{Lists, NewBlock, Origin, Scope};
+use crate::kernel::resize;
+use crate::kernel::wire::Wire;
+
+/// Addresses of each family in the four lists that are measured; the second figure is prefixes.
+const LISTS: [(u64, u64); 4] = [(0, 0), (1_000, 0), (100_000, 10_000), (1_000_000, 100_000)];
+/// Where the addresses that are in no list begin in the sequence.
+const UNLISTED: u64 = 1 << 31;
+const ROUNDS: usize = 15;
+const REPEAT: u32 = 200_000;
+
+struct Row {
+    name: &'static str,
+    set: SourceSet,
+}
+
+#[test]
+#[ignore = "a benchmark: `cargo xtask bench xdp`"]
+fn speed() {
+    assert!(runnable());
+    let object = std::fs::read(std::env::var("SENSOR_BENCH_OBJECT").unwrap()).unwrap();
+    println!("nanoseconds a packet over an empty program (median of {ROUNDS} rounds of {REPEAT} packets)");
+    for (addresses, prefixes) in LISTS {
+        let scratch = Scratch::new("speed");
+        let room = u32::try_from((addresses + prefixes).max(1024)).unwrap();
+        let mut object = resize::load_firewall(&object, &scratch.pins, room).unwrap();
+        let mut lists = scratch.lists();
+        let took = fill(&mut lists, addresses, prefixes);
+        let loaded = if took.is_zero() { String::new() } else { format!(", loaded in {took:.2?}") };
+        println!("\n{addresses} addresses and {prefixes} prefixes of each family, exemptions{loaded}");
+        measure(&mut object, addresses);
+    }
+}
+
+/// Makes the lists; returns how long that took.
+fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
+    for exempt in ["127.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "::1/128", "fe80::/64"] {
+        lists.exempt(exempt.parse().unwrap(), Origin::Host).unwrap();
+    }
+    let v4 = (0..addresses).map(|index| IpNet::from(IpAddr::from(Ipv4Addr::from(source_v4(index)))));
+    let v6 = (0..addresses).map(|index| IpNet::from(IpAddr::from(address_v6(index))));
+    // Lengths as routing tables and block lists have them: most are /24, some shorter, some longer. They lie where no source of the rows does.
+    let v4_nets = (0..prefixes).map(|index| {
+        let length = [24, 24, 24, 24, 24, 24, 22, 23, 20, 28][(index % 10) as usize];
+        IpNet::from(Ipv4Net::new(Ipv4Addr::from(source_v4((3 << 30) + index)), length).unwrap().trunc())
+    });
+    let v6_nets = (0..prefixes).map(|index| {
+        let length = [48, 48, 48, 64, 64, 56, 44, 32, 40, 36][(index % 10) as usize];
+        IpNet::from(Ipv6Net::new(address_v6((3 << 30) + index), length).unwrap().trunc())
+    });
+    let new: Vec<NewBlock> = v4
+        .chain(v6)
+        .chain(v4_nets)
+        .chain(v6_nets)
+        .map(|target| NewBlock { target, scope: Scope::Host, ..block("192.0.2.9/32", Some(Duration::from_secs(3600))) })
+        .collect();
+    let start = Instant::now();
+    lists.block_many(&new).unwrap();
+    if new.is_empty() { Duration::ZERO } else { start.elapsed() }
+}
+
+fn address_v6(index: u64) -> Ipv6Addr {
+    let (high, low) = source_v6(index);
+    Ipv6Addr::from(u128::from(high) << 64 | u128::from(low))
+}
+
+fn measure(object: &mut Ebpf, listed: u64) {
+    let programs =
+        ["sensor_bench_empty", "sensor_bench_sources", "sensor_bench_firewall"].map(str::to_owned);
+    for name in &programs {
+        let xdp: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();
+        xdp.load().unwrap();
+    }
+    let within = |first: u64, mask: u64| SourceSet { first, mask, is_v6: 0 };
+    let mut rows = vec![
+        Row { name: "not listed, one source", set: within(UNLISTED, 0) },
+        Row { name: "not listed, 4,096 sources", set: within(UNLISTED, 4095) },
+        Row { name: "not listed, 2^20 sources", set: within(UNLISTED, (1 << 20) - 1) },
+    ];
+    if listed > 0 {
+        let all = (listed + 1).next_power_of_two() / 2 - 1;
+        rows.push(Row { name: "blocked, one source", set: within(0, 0) });
+        rows.push(Row { name: "blocked, every listed source", set: within(0, all) });
+        rows.push(Row { name: "blocked prefix, one source", set: within(3 << 30, 0) });
+    }
+    println!("{:<32} {:>10} {:>10}   {:>10}", "", "IPv4", "IPv6", "(sources)");
+    for row in rows {
+        let v4 = over_empty(object, &row.set, "192.0.2.1", "192.0.2.2");
+        let v6 = over_empty(object, &SourceSet { is_v6: 1, ..row.set }, "2001:db8::1", "2001:db8::2");
+        println!("{:<32} {:>10.1} {:>10.1}   {:>10.1}", row.name, v4.0, v6.0, v4.1);
+    }
+}
+
+/// Nanoseconds over an empty program of the firewall and of the source of addresses, interleaved.
+fn over_empty(object: &mut Ebpf, set: &SourceSet, from: &str, to: &str) -> (f64, f64) {
+    let mut sources: Array<_, Wire<SourceSet>> = map_of(object, "SOURCES");
+    sources.set(0, Wire(*set), 0).unwrap();
+    let packet = tcp(from, to, Tcp { payload: b"GET / HTTP/1.1\r\n\r\n", ..Tcp::default() });
+    let mut taken = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (times, name) in
+            taken.iter_mut().zip(["sensor_bench_empty", "sensor_bench_sources", "sensor_bench_firewall"])
+        {
+            let xdp: &Xdp = object.program(name).unwrap().try_into().unwrap();
+            let options = TestRunOptions { data_in: Some(&packet), repeat: REPEAT, ..Default::default() };
+            times.push(xdp.test_run(options).unwrap().duration.as_nanos() as f64);
+        }
+    }
+    let [empty, sources, firewall] = taken.map(median);
+    (firewall - empty, sources - empty)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}

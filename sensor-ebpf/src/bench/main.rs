@@ -1,0 +1,102 @@
+//! The XDP firewall as a benchmark runs it: a program in front of it writes the next of a set of source addresses into the packet, since the
+//! kernel's test run gives the same packet over and over. Beside it stand the floors that its cost is compared with.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
+
+#[path = "../firewall/abuse.rs"]
+mod abuse;
+#[path = "../firewall/counters.rs"]
+mod counters;
+#[path = "../firewall/firewall.rs"]
+mod firewall;
+#[path = "../firewall/lists.rs"]
+mod lists;
+#[path = "../firewall/packet.rs"]
+mod packet;
+#[path = "../firewall/samples.rs"]
+mod samples;
+#[path = "../firewall/slot.rs"]
+mod slot;
+#[path = "../firewall/state.rs"]
+mod state;
+#[path = "../firewall/tunnel.rs"]
+mod tunnel;
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::{Array, PerCpuArray},
+    programs::XdpContext,
+};
+use sensor_common::bench::{SourceSet, source_v4, source_v6};
+
+/// Which addresses to write.
+#[map]
+static SOURCES: Array<SourceSet> = Array::with_max_entries(1, 0);
+/// Packets so far.
+#[map]
+static NEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The cost of a test run itself.
+#[xdp]
+pub fn sensor_bench_empty(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// The same for a program that drops.
+#[xdp]
+pub fn sensor_bench_drop(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// The cost of writing addresses.
+#[xdp]
+pub fn sensor_bench_sources(ctx: XdpContext) -> u32 {
+    write_source(&ctx);
+    xdp_action::XDP_PASS
+}
+
+/// The firewall on changing sources.
+#[xdp]
+pub fn sensor_bench_firewall(ctx: XdpContext) -> u32 {
+    write_source(&ctx);
+    let outcome = firewall::decide(&ctx);
+    counters::add_index(outcome);
+    firewall::action(outcome)
+}
+
+#[inline(always)]
+fn write_source(ctx: &XdpContext) {
+    let (Some(set), Some(next)) = (SOURCES.get(0), NEXT.get_ptr_mut(0)) else { return };
+    // SAFETY: the slot belongs to this CPU.
+    let next = unsafe { &mut *next };
+    let index = set.first + (*next & set.mask);
+    *next += 1;
+    if set.is_v6 == 0 {
+        write(ctx, 26, source_v4(index).to_be_bytes());
+    } else {
+        let (high, low) = source_v6(index);
+        write(ctx, 22, high.to_be_bytes());
+        write(ctx, 30, low.to_be_bytes());
+    }
+}
+
+#[inline(always)]
+fn write<const N: usize>(ctx: &XdpContext, offset: usize, bytes: [u8; N]) {
+    let at = ctx.data() + offset;
+    if at + N <= ctx.data_end() {
+        // SAFETY: within the packet, checked above; bytes have no alignment.
+        unsafe { *(at as *mut [u8; N]) = bytes };
+    }
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

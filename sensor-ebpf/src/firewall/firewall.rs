@@ -1,0 +1,114 @@
+//! What happens to a packet, from its first byte to its outcome.
+
+use core::ops::Range;
+
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    programs::XdpContext,
+};
+use sensor_common::{counter::XdpCounter, settings::FirewallState};
+
+use crate::{
+    abuse, counters,
+    lists::{self, SAMPLE_WANTED},
+    packet::{self, Packet, TCP, Transport},
+    slot, state, tunnel,
+};
+
+/// The index of a packet's outcome.
+#[inline(always)]
+pub(crate) fn decide(ctx: &XdpContext) -> u32 {
+    let Some(state) = state::current() else { return NOT_LISTED };
+    let Some((ether_type, network)) = packet::network_header(ctx) else { return XdpCounter::Malformed as u32 };
+    let packet = match packet::parse(ctx, ether_type, network) {
+        Ok(packet) => packet,
+        Err(reason) => return reason as u32,
+    };
+    if !lists::certainly_unlisted(state, &packet) {
+        let outcome = listed(ctx);
+        if outcome != NOT_LISTED {
+            return outcome;
+        }
+    }
+    if is_established(ctx, &packet) {
+        return NOT_LISTED;
+    }
+    let Some(slot) = slot::get() else { return NOT_LISTED };
+    slot.unusual = packet;
+    let outcome = sensor_unusual(ctx.ctx);
+    if outcome == MAY_BE_LISTED_INSIDE { listed(ctx) } else { outcome }
+}
+
+/// What is done with a packet of that outcome.
+#[inline(always)]
+pub(crate) fn action(outcome: u32) -> u32 {
+    const DROPS: Range<u32> = XdpCounter::DroppedAddress as u32..XdpCounter::DroppedRate as u32 + 1;
+    if DROPS.contains(&outcome) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// Searches the lists for the packet that was kept.
+#[inline(always)]
+fn listed(ctx: &XdpContext) -> u32 {
+    let outcome = lists::sensor_search(ctx.ctx);
+    if outcome & SAMPLE_WANTED != 0 {
+        lists::sensor_sample(ctx.ctx);
+    }
+    outcome & !SAMPLE_WANTED
+}
+
+/// No outcome: a packet inside a tunnel was kept, and the lists are to be searched for it.
+const MAY_BE_LISTED_INSIDE: u32 = u32::MAX;
+const NOT_LISTED: u32 = XdpCounter::NotListed as u32;
+/// Place of the two bytes of a TCP header whose second has the flags (RFC 9293 section 3.1).
+const FLAGS_AT: usize = 12;
+
+/// Whether the packet looks like one of an open TCP connection: nearly every one does.
+#[inline(always)]
+fn is_established(ctx: &XdpContext, packet: &Packet) -> bool {
+    let Some(tcp) = packet.plain_tcp() else { return false };
+    let Some([_, flags]) = packet::read(ctx, tcp + FLAGS_AT) else { return false };
+    abuse::usual(flags)
+}
+
+/// A packet of a source in no list that opens a connection, is of another protocol, in a tunnel or behind extension headers. Returns
+/// the index of its outcome.
+///
+/// A global function: the verifier walks it by itself, once, knowing nothing of its callers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_unusual(ctx: *mut xdp_md) -> u32 {
+    let ctx = &XdpContext::new(ctx);
+    let (Some(state), Some(slot)) = (state::current(), slot::get()) else { return NOT_LISTED };
+    let packet = &slot.unusual;
+    let transport = match packet.transport(ctx) {
+        Ok(transport) => transport,
+        Err(Some(mark)) => {
+            counters::add(mark);
+            return NOT_LISTED;
+        }
+        Err(None) => return NOT_LISTED,
+    };
+    if transport.protocol != TCP {
+        return tunnelled(ctx, state, transport);
+    }
+    let Some([_, flags]) = packet::read(ctx, transport.offset + FLAGS_AT) else { return NOT_LISTED };
+    if !abuse::usual(flags) && abuse::count(state, packet, flags) {
+        return XdpCounter::DroppedRate as u32;
+    }
+    NOT_LISTED
+}
+
+/// The lists count for the source inside a tunnel too, where the agent has asked for it.
+#[inline(always)]
+fn tunnelled(ctx: &XdpContext, state: &FirewallState, transport: Transport) -> u32 {
+    let Some(inner) = tunnel::inside(ctx, transport) else { return NOT_LISTED };
+    counters::add(inner.counter);
+    if state.tunnels & inner.kind == 0 {
+        return NOT_LISTED;
+    }
+    let Some((ether_type, network)) = inner.network(ctx) else { return NOT_LISTED };
+    match packet::parse(ctx, ether_type, network) {
+        Ok(packet) if !lists::certainly_unlisted(state, &packet) => MAY_BE_LISTED_INSIDE,
+        Ok(_) | Err(_) => NOT_LISTED,
+    }
+}
