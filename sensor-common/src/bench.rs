@@ -13,16 +13,19 @@ pub struct SourceSet {
     pub mask: u64,
     /// Not 0 for IPv6.
     pub is_v6: u64,
+    /// Bits that every IPv4 address has set.
+    pub v4_bits: u64,
 }
 
-/// An IPv4 address: a permutation of all of them (multiplication by an odd number and a shift are both invertible).
+/// An IPv4 address below 224.0.0.0, scattered (multiplication by an odd number and a shift are both invertible).
 #[inline(always)]
 #[must_use]
 pub const fn source_v4(index: u64) -> u32 {
     let mut mixed = (index as u32).wrapping_mul(0x9e37_79b1);
     mixed ^= mixed >> 15;
     mixed = mixed.wrapping_mul(0x85eb_ca77);
-    mixed ^ mixed >> 13
+    mixed ^= mixed >> 13;
+    if mixed >> 29 == 7 { mixed & 0x7fff_ffff } else { mixed }
 }
 
 /// Halves of an IPv6 address in 2000::/3, each in a network of its own.

@@ -1,7 +1,7 @@
 //! The prefilter in front of the block and exemption lists: "certainly not listed" for nearly every packet, from one word of memory.
 //!
 //! It is a Bloom filter whose bits for one key all stand in one 64-bit word, and the word is chosen by a short prefix of the address
-//! (/20, /48), so that the address and the prefixes that could cover it are asked in the same word: one cache miss, whatever the list. Prefixes are
+//! (/24, /48), so that the address and the prefixes that could cover it are asked in the same word: one cache miss, whatever the list. Prefixes are
 //! kept by classes of length; within a class a longer prefix is rounded down (it answers for its neighbours too, falsely) and a shorter one is
 //! written out as its parts. What is shorter than every class has one exact bit for each /16. A filter may say "perhaps" of what is
 //! not listed, never "no" of what is: bits are set before an entry is made, and cleared only by building a new filter.
@@ -26,7 +26,7 @@ pub struct Filter {
     pub v6_at: u32,
     /// Words for IPv6, less one.
     pub v6_mask: u32,
-    /// First word for IPv6 prefixes from /29 to /44.
+    /// First word for IPv6 prefixes of the class [`class::MIDDLE`].
     pub v6_nets_at: u32,
     /// Words for these, less one.
     pub v6_nets_mask: u32,
@@ -45,20 +45,14 @@ pub const SHORT_WORDS: u32 = 65_536 / 64;
 pub mod class {
     /// The address itself.
     pub const EXACT: u32 = 1;
-    /// IPv4 /21 to /31; IPv6 /61 to /127.
+    /// IPv4 /17 to /31; IPv6 /45 to /127.
     pub const LONG: u32 = 1 << 1;
-    /// IPv4 /17 to /20; IPv6 /53 to /60.
+    /// IPv6 /29 to /44.
     pub const MIDDLE: u32 = 1 << 2;
-    /// IPv6 /45 to /52.
-    pub const SITE: u32 = 1 << 3;
-    /// IPv6 /37 to /44.
-    pub const REGION: u32 = 1 << 4;
-    /// IPv6 /29 to /36.
-    pub const PROVIDER: u32 = 1 << 5;
     /// IPv4 up to /16; IPv6 up to /28.
-    pub const SHORT: u32 = 1 << 6;
+    pub const SHORT: u32 = 1 << 3;
     /// Classes of prefixes, from long to short, in the order of [`super::index`].
-    pub const PREFIXES: [u32; 6] = [LONG, MIDDLE, SITE, REGION, PROVIDER, SHORT];
+    pub const PREFIXES: [u32; 3] = [LONG, MIDDLE, SHORT];
 }
 
 /// Class of an IPv4 prefix length.
@@ -67,8 +61,7 @@ pub mod class {
 pub const fn class_v4(length: u8) -> u32 {
     match length {
         32.. => class::EXACT,
-        21..=31 => class::LONG,
-        17..=20 => class::MIDDLE,
+        17..=31 => class::LONG,
         0..=16 => class::SHORT,
     }
 }
@@ -79,11 +72,8 @@ pub const fn class_v4(length: u8) -> u32 {
 pub const fn class_v6(length: u8) -> u32 {
     match length {
         128.. => class::EXACT,
-        61..=127 => class::LONG,
-        53..=60 => class::MIDDLE,
-        45..=52 => class::SITE,
-        37..=44 => class::REGION,
-        29..=36 => class::PROVIDER,
+        45..=127 => class::LONG,
+        29..=44 => class::MIDDLE,
         0..=28 => class::SHORT,
     }
 }
@@ -97,21 +87,51 @@ pub fn index(class: u32) -> Option<usize> {
 // Odd constants for multiplicative hashing (Knuth, TAOCP vol. 3, section 6.4): fractions of irrational numbers.
 const WORD: u64 = 0x9e37_79b9_7f4a_7c15;
 const EXACT: u64 = 0xd1b5_4a32_d192_ed03;
-const LONG: u64 = 0x8cb9_2ba7_2f3d_8dd7;
-const MIDDLE: u64 = 0xa24b_aed4_963e_e407;
-const SITE: u64 = 0xb492_b66f_be98_f273;
+const MIX: u64 = 0xa24b_aed4_963e_e407;
 const FOLD: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
-/// Four bits for an exact address.
+/// The four bits of an exact address.
 #[inline(always)]
 const fn four_bits(hash: u64) -> u64 {
     1 << (hash >> 58) | 1 << (hash >> 52 & 63) | 1 << (hash >> 46 & 63) | 1 << (hash >> 40 & 63)
 }
 
-/// Three bits for a prefix.
+/// The six bits of a prefix: fewer prefixes than addresses are listed, and a false "perhaps" costs a look-up for each length.
 #[inline(always)]
-const fn three_bits(hash: u64) -> u64 {
-    1 << (hash >> 58) | 1 << (hash >> 52 & 63) | 1 << (hash >> 46 & 63)
+const fn six_bits(hash: u64) -> u64 {
+    four_bits(hash) | 1 << (hash >> 34 & 63) | 1 << (hash >> 28 & 63)
+}
+
+/// What a word says of an address and of the prefix that chose the word. Two bits of each rule nearly everything out.
+#[inline(always)]
+const fn says_both(bits: u64, exact: u64, prefix: u64) -> u32 {
+    if (two(bits, exact) | two(bits, prefix)) & 1 == 0 {
+        return 0;
+    }
+    says_exact(bits, exact) | says(bits, prefix, class::LONG)
+}
+
+/// The lowest bit is set if the first two bits of a key are.
+#[inline(always)]
+const fn two(bits: u64, hash: u64) -> u64 {
+    bits >> (hash >> 58) & bits >> (hash >> 52 & 63)
+}
+
+#[inline(always)]
+const fn four(bits: u64, hash: u64) -> u64 {
+    two(bits, hash) & bits >> (hash >> 46 & 63) & bits >> (hash >> 40 & 63)
+}
+
+/// Whether the four bits of an address are set.
+#[inline(always)]
+const fn says_exact(bits: u64, hash: u64) -> u32 {
+    (four(bits, hash) & 1) as u32 * class::EXACT
+}
+
+/// `class` if the six bits of a prefix are set.
+#[inline(always)]
+const fn says(bits: u64, hash: u64, class: u32) -> u32 {
+    (four(bits, hash) & bits >> (hash >> 34 & 63) & bits >> (hash >> 28 & 63) & 1) as u32 * class
 }
 
 #[inline(always)]
@@ -119,11 +139,11 @@ const fn hash(value: u64, seed: u64, constant: u64) -> u64 {
     (value ^ seed).wrapping_mul(constant)
 }
 
-/// Word of a prefix, and that hash itself, whose lower bits serve for the shortest class in the word.
+/// Word of a prefix, and a hash for the shortest class in that word.
 #[inline(always)]
 const fn place(value: u64, seed: u64, at: u32, mask: u32) -> (u32, u64) {
     let hash = hash(value, seed, WORD);
-    (at + ((hash >> 44) as u32 & mask), hash << 20)
+    (at + ((hash >> 44) as u32 & mask), (hash ^ hash >> 29).wrapping_mul(MIX))
 }
 
 /// Most words of one family that [`place`] can tell apart.
@@ -134,13 +154,9 @@ impl Filter {
     #[inline(always)]
     pub fn probe_v4(&self, address: u32, word: impl Fn(u32) -> u64) -> u32 {
         let address = address as u64;
-        let (at, shortest) = place(address >> 12, self.seed, self.v4_at, self.v4_mask);
+        let (at, shortest) = place(address >> 8, self.seed, self.v4_at, self.v4_mask);
         let bits = word(at);
-        let mut found = says(bits, four_bits(hash(address, self.seed, EXACT)), class::EXACT);
-        if self.v4_classes & (class::LONG | class::MIDDLE) != 0 {
-            found |= says(bits, three_bits(hash(address >> 8, self.seed, LONG)), class::LONG)
-                | says(bits, three_bits(shortest), class::MIDDLE);
-        }
+        let mut found = says_both(bits, hash(address, self.seed, EXACT), shortest);
         if self.v4_classes & class::SHORT != 0 {
             found |= self.short(self.v4_short_at, (address >> 16) as u32, word);
         }
@@ -152,17 +168,10 @@ impl Filter {
     pub fn probe_v6(&self, high: u64, low: u64, word: impl Fn(u32) -> u64) -> u32 {
         let (at, shortest) = place(high >> 16, self.seed, self.v6_at, self.v6_mask);
         let bits = word(at);
-        let mut found = says(bits, four_bits(exact_v6(high, low, self.seed)), class::EXACT);
-        if self.v6_classes & (class::LONG | class::MIDDLE | class::SITE) != 0 {
-            found |= says(bits, three_bits(hash(high, self.seed, LONG)), class::LONG)
-                | says(bits, three_bits(hash(high >> 8, self.seed, MIDDLE)), class::MIDDLE)
-                | says(bits, three_bits(shortest), class::SITE);
-        }
-        if self.v6_classes & (class::REGION | class::PROVIDER) != 0 {
-            let (at, shortest) = place(high >> 32, self.seed, self.v6_nets_at, self.v6_nets_mask);
-            let bits = word(at);
-            found |= says(bits, three_bits(hash(high >> 24, self.seed, SITE)), class::REGION)
-                | says(bits, three_bits(shortest), class::PROVIDER);
+        let mut found = says_both(bits, exact_v6(high, low, self.seed), shortest);
+        if self.v6_classes & class::MIDDLE != 0 {
+            let (at, shortest) = place(high >> 28, self.seed, self.v6_nets_at, self.v6_nets_mask);
+            found |= says(word(at), shortest, class::MIDDLE);
         }
         if self.v6_classes & class::SHORT != 0 {
             found |= self.short(self.v6_short_at, (high >> 48) as u32, word);
@@ -172,23 +181,18 @@ impl Filter {
 
     #[inline(always)]
     fn short(&self, at: u32, top: u32, word: impl Fn(u32) -> u64) -> u32 {
-        if word(at + top / 64) >> (top % 64) & 1 != 0 { class::SHORT } else { 0 }
+        (word(at + top / 64) >> (top % 64) & 1) as u32 * class::SHORT
     }
 
     /// Marks an IPv4 prefix: `set` is given every word and the bits to set in it. Bits of `network` behind `length` are ignored.
     pub fn mark_v4(&self, network: u32, length: u8, mut set: impl FnMut(u32, u64)) {
         let network = network as u64;
-        let mut in_word = |part: u64, unit: u32, bits: &dyn Fn(u64, u64) -> u64| {
-            let (at, shortest) = place(part << unit >> 12, self.seed, self.v4_at, self.v4_mask);
-            set(at, bits(part, shortest));
-        };
+        let word = |part: u64| place(part, self.seed, self.v4_at, self.v4_mask);
         match class_v4(length) {
-            class::EXACT => in_word(network, 0, &|part, _| four_bits(hash(part, self.seed, EXACT))),
+            class::EXACT => set(word(network >> 8).0, four_bits(hash(network, self.seed, EXACT))),
             class::LONG => each_part(network, 32, length, 24, |part| {
-                in_word(part, 8, &|part, _| three_bits(hash(part, self.seed, LONG)));
-            }),
-            class::MIDDLE => each_part(network, 32, length, 20, |part| {
-                in_word(part, 12, &|_, shortest| three_bits(shortest));
+                let (at, shortest) = word(part);
+                set(at, six_bits(shortest));
             }),
             _ => each_part(network, 32, length, 16, |top| {
                 set(self.v4_short_at + top as u32 / 64, 1 << (top % 64));
@@ -200,25 +204,16 @@ impl Filter {
     pub fn mark_v6(&self, high: u64, low: u64, length: u8, mut set: impl FnMut(u32, u64)) {
         let seed = self.seed;
         let word = |site: u64| place(site, seed, self.v6_at, self.v6_mask);
-        let net = |provider: u64| place(provider, seed, self.v6_nets_at, self.v6_nets_mask);
+        let net = |part: u64| place(part, seed, self.v6_nets_at, self.v6_nets_mask);
         match class_v6(length) {
             class::EXACT => set(word(high >> 16).0, four_bits(exact_v6(high, low, seed))),
-            class::LONG => each_part(high, 64, length, 64, |part| {
-                set(word(part >> 16).0, three_bits(hash(part, seed, LONG)));
-            }),
-            class::MIDDLE => each_part(high, 64, length, 56, |part| {
-                set(word(part >> 8).0, three_bits(hash(part, seed, MIDDLE)));
-            }),
-            class::SITE => each_part(high, 64, length, 48, |part| {
+            class::LONG => each_part(high, 64, length, 48, |part| {
                 let (at, shortest) = word(part);
-                set(at, three_bits(shortest));
+                set(at, six_bits(shortest));
             }),
-            class::REGION => each_part(high, 64, length, 40, |part| {
-                set(net(part >> 8).0, three_bits(hash(part, seed, SITE)));
-            }),
-            class::PROVIDER => each_part(high, 64, length, 32, |part| {
+            class::MIDDLE => each_part(high, 64, length, 36, |part| {
                 let (at, shortest) = net(part);
-                set(at, three_bits(shortest));
+                set(at, six_bits(shortest));
             }),
             _ => each_part(high, 64, length, 16, |top| {
                 set(self.v6_short_at + top as u32 / 64, 1 << (top % 64));
@@ -231,12 +226,6 @@ impl Filter {
 const fn exact_v6(high: u64, low: u64, seed: u64) -> u64 {
     let folded = low ^ hash(high, seed, FOLD).rotate_left(29);
     folded.wrapping_mul(EXACT)
-}
-
-/// `class` if all `wanted` bits are set. Without a branch: the outcome is unpredictable only where it does not matter.
-#[inline(always)]
-const fn says(bits: u64, wanted: u64, class: u32) -> u32 {
-    if bits & wanted == wanted { class } else { 0 }
 }
 
 /// Calls `visit` with each prefix of `unit` bits (right-aligned) that the prefix covers, or the one that covers it. `value` has `width` bits.

@@ -25,10 +25,15 @@ pub struct FirewallState {
     pub tuples_in_use: u32,
     /// Changes with every build of the prefilters that is put to use. Only user space reads and writes it.
     pub generation: u32,
-    /// What the boot clock is ahead of the coarse monotonic clock, nanoseconds. Written by the kernel.
+    /// What the boot clock is ahead of the kernel's ticks times their length, nanoseconds. Written by the kernel.
     pub boot_offset_ns: u64,
-    /// Coarse monotonic clock when that was read. Written by the kernel.
-    pub boot_offset_at_ns: u64,
+    /// Ticks when that was found. Written by the kernel.
+    pub boot_offset_at: u64,
+    /// Length of a tick, nanoseconds: the resolution of CLOCK_MONOTONIC_COARSE. Without it the boot clock is read for each packet that needs
+    /// the time.
+    pub tick_ns: u64,
+    /// Ticks for which the offset is taken to be the same: a second. Only a suspended host changes it.
+    pub offset_holds: u64,
     /// The builds.
     pub views: [FilterView; 2],
 }
@@ -42,9 +47,9 @@ pub struct FilterView {
     /// In front of the exemptions.
     pub exempt: Filter,
     /// Prefix lengths in use among IPv4 blocks, for each class in the order of [`crate::filter::class::PREFIXES`].
-    pub v4_lengths: [Lengths; 6],
+    pub v4_lengths: [Lengths; 3],
     /// The same for IPv6.
-    pub v6_lengths: [Lengths; 6],
+    pub v6_lengths: [Lengths; 3],
     /// Entries marked since it was built. Only user space reads and writes it.
     pub marked: u64,
 }
@@ -65,8 +70,8 @@ impl Default for Lengths {
     }
 }
 
-/// Most lengths in one class: IPv6 /61 to /127.
-pub const MAX_LENGTHS: usize = 68;
+/// Most lengths in one class: IPv6 /45 to /127.
+pub const MAX_LENGTHS: usize = 84;
 
 /// Tunnels, as bits.
 pub mod tunnel {

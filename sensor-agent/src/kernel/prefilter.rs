@@ -16,6 +16,7 @@ use sensor_common::filter::{Filter, SHORT_WORDS, class, class_v4, class_v6, inde
 use sensor_common::map;
 use sensor_common::settings::{FilterView, FirewallState, Lengths};
 
+use super::clock;
 use super::pins::Pins;
 use super::shared_memory::{SharedMemory, byte, word32, word64};
 
@@ -68,12 +69,12 @@ struct Layout {
 impl Layout {
     fn for_entries(entries: u32) -> Self {
         let family = words_of(u64::from(entries), MOST_WORDS);
-        Self { family, nets: (family / 4).max(FEWEST_WORDS) }
+        Self { family, nets: (family / 2).max(FEWEST_WORDS) }
     }
 
     fn of_map(words: usize) -> Option<Self> {
         let sizes = (FEWEST_WORDS.ilog2()..=MOST_WORDS.ilog2()).map(|power| 1 << power);
-        let mut layouts = sizes.map(|family: u32| Self { family, nets: (family / 4).max(FEWEST_WORDS) });
+        let mut layouts = sizes.map(|family: u32| Self { family, nets: (family / 2).max(FEWEST_WORDS) });
         layouts.find(|layout| layout.end() as usize * 2 == words)
     }
 
@@ -135,10 +136,10 @@ impl Sizes {
     /// Adds a target.
     pub(super) fn add(&mut self, target: IpNet) {
         match target {
-            IpNet::V4(net) => self.v4 += parts(net.prefix_len(), &[32, 24, 20, 16]),
+            IpNet::V4(net) => self.v4 += parts(net.prefix_len(), &[(17, 24), (0, 16)]),
             IpNet::V6(net) => match net.prefix_len() {
-                45.. => self.v6 += parts(net.prefix_len(), &[64, 56, 48]),
-                29..=44 => self.v6_nets += parts(net.prefix_len(), &[40, 32]),
+                45.. => self.v6 += parts(net.prefix_len(), &[(45, 48)]),
+                29..=44 => self.v6_nets += parts(net.prefix_len(), &[(29, 36)]),
                 _ => {}
             },
         }
@@ -150,10 +151,10 @@ impl Sizes {
     }
 }
 
-/// Parts that a prefix is written out as: the shortest unit that is not shorter.
-fn parts(length: u8, units: &[u8]) -> u64 {
-    let unit = units.iter().copied().filter(|unit| *unit >= length).min();
-    unit.map_or(1, |unit| 1 << (unit - length).min(16))
+/// Marks that a prefix takes: as many as it has parts of its class's unit.
+fn parts(length: u8, units: &[(u8, u8)]) -> u64 {
+    let unit = units.iter().find(|(from, _)| length >= *from);
+    unit.map_or(1, |(_, unit)| 1 << unit.saturating_sub(length).min(16))
 }
 
 impl Prefilter {
@@ -168,8 +169,22 @@ impl Prefilter {
             && filter.block_seed(filter.active()) == 0
         {
             filter.build(Sizes::default(), || Ok((Vec::new(), Vec::new())))?;
+            filter.set_tick();
         }
         Ok(filter)
+    }
+
+    /// Tells the program how long the kernel's ticks are. Without it the program reads the clock for every packet that needs the time.
+    fn set_tick(&self) {
+        let Some(tick_ns) = clock::tick_nanos() else { return };
+        let set = |of: fn(*mut FirewallState) -> *mut u64, value: u64| {
+            // SAFETY: an aligned field of the state, which lives as long as `self`.
+            unsafe { word64(of(self.state())) }.store(value, Ordering::SeqCst);
+        };
+        // SAFETY: only addresses of fields are taken.
+        set(|state| unsafe { &raw mut (*state).tick_ns }, tick_ns);
+        // SAFETY: as above. Last, since it is what lets the offset be kept.
+        set(|state| unsafe { &raw mut (*state).offset_holds }, (1_000_000_000 / tick_ns).max(1));
     }
 
     /// The firewall's state, for single words.

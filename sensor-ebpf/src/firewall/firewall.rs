@@ -6,12 +6,12 @@ use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     programs::XdpContext,
 };
-use sensor_common::{counter::XdpCounter, settings::FirewallState};
+use sensor_common::{counter::XdpCounter, filter::class, settings::FirewallState};
 
 use crate::{
     abuse, counters,
     lists::{self, SAMPLE_WANTED},
-    packet::{self, Packet, TCP, Transport},
+    packet::{self, Packet, TCP, TCP_FLAGS_AT, Transport},
     slot, state, tunnel,
 };
 
@@ -19,24 +19,35 @@ use crate::{
 #[inline(always)]
 pub(crate) fn decide(ctx: &XdpContext) -> u32 {
     let Some(state) = state::current() else { return NOT_LISTED };
+    if let Some(packet) = packet::plain_v4(ctx).or_else(|| packet::plain_v6(ctx)) {
+        return established(ctx, state, &packet);
+    }
+    decide_any(ctx, state)
+}
+
+/// A packet of an open TCP connection, by its looks: nearly every one is. There is nothing to see but its source.
+#[inline(always)]
+fn established(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet) -> u32 {
+    let classes = lists::classes(state, packet);
+    if classes == 0 { NOT_LISTED } else { listed(ctx, state, packet, classes) }
+}
+
+#[inline(always)]
+fn decide_any(ctx: &XdpContext, state: &mut FirewallState) -> u32 {
     let Some((ether_type, network)) = packet::network_header(ctx) else { return XdpCounter::Malformed as u32 };
     let packet = match packet::parse(ctx, ether_type, network) {
         Ok(packet) => packet,
         Err(reason) => return reason as u32,
     };
-    if !lists::certainly_unlisted(state, &packet) {
-        let outcome = listed(ctx);
-        if outcome != NOT_LISTED {
-            return outcome;
-        }
-    }
-    if is_established(ctx, &packet) {
-        return NOT_LISTED;
+    let outcome = established(ctx, state, &packet);
+    if outcome != NOT_LISTED {
+        return outcome;
     }
     let Some(slot) = slot::get() else { return NOT_LISTED };
-    slot.unusual = packet;
+    // SAFETY: the slot belongs to this CPU, and nothing else refers to it now.
+    unsafe { (*slot).unusual = packet };
     let outcome = sensor_unusual(ctx.ctx);
-    if outcome == MAY_BE_LISTED_INSIDE { listed(ctx) } else { outcome }
+    if outcome == MAY_BE_LISTED_INSIDE { search(ctx) } else { outcome }
 }
 
 /// What is done with a packet of that outcome.
@@ -46,9 +57,18 @@ pub(crate) fn action(outcome: u32) -> u32 {
     if DROPS.contains(&outcome) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
+#[inline(always)]
+fn listed(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet, classes: u32) -> u32 {
+    if classes & class::EXACT != 0 && lists::is_plainly_blocked(state, packet) {
+        return XdpCounter::DroppedAddress as u32;
+    }
+    lists::keep(packet, classes);
+    search(ctx)
+}
+
 /// Searches the lists for the packet that was kept.
 #[inline(always)]
-fn listed(ctx: &XdpContext) -> u32 {
+fn search(ctx: &XdpContext) -> u32 {
     let outcome = lists::sensor_search(ctx.ctx);
     if outcome & SAMPLE_WANTED != 0 {
         lists::sensor_sample(ctx.ctx);
@@ -59,16 +79,6 @@ fn listed(ctx: &XdpContext) -> u32 {
 /// No outcome: a packet inside a tunnel was kept, and the lists are to be searched for it.
 const MAY_BE_LISTED_INSIDE: u32 = u32::MAX;
 const NOT_LISTED: u32 = XdpCounter::NotListed as u32;
-/// Place of the two bytes of a TCP header whose second has the flags (RFC 9293 section 3.1).
-const FLAGS_AT: usize = 12;
-
-/// Whether the packet looks like one of an open TCP connection: nearly every one does.
-#[inline(always)]
-fn is_established(ctx: &XdpContext, packet: &Packet) -> bool {
-    let Some(tcp) = packet.plain_tcp() else { return false };
-    let Some([_, flags]) = packet::read(ctx, tcp + FLAGS_AT) else { return false };
-    abuse::usual(flags)
-}
 
 /// A packet of a source in no list that opens a connection, is of another protocol, in a tunnel or behind extension headers. Returns
 /// the index of its outcome.
@@ -79,7 +89,8 @@ fn is_established(ctx: &XdpContext, packet: &Packet) -> bool {
 pub extern "C" fn sensor_unusual(ctx: *mut xdp_md) -> u32 {
     let ctx = &XdpContext::new(ctx);
     let (Some(state), Some(slot)) = (state::current(), slot::get()) else { return NOT_LISTED };
-    let packet = &slot.unusual;
+    // SAFETY: the slot belongs to this CPU; `unusual` is written only before this function is called.
+    let packet = unsafe { &(*slot).unusual };
     let transport = match packet.transport(ctx) {
         Ok(transport) => transport,
         Err(Some(mark)) => {
@@ -91,7 +102,7 @@ pub extern "C" fn sensor_unusual(ctx: *mut xdp_md) -> u32 {
     if transport.protocol != TCP {
         return tunnelled(ctx, state, transport);
     }
-    let Some([_, flags]) = packet::read(ctx, transport.offset + FLAGS_AT) else { return NOT_LISTED };
+    let Some([_, flags]) = packet::read(ctx, transport.offset + TCP_FLAGS_AT - 1) else { return NOT_LISTED };
     if !abuse::usual(flags) && abuse::count(state, packet, flags) {
         return XdpCounter::DroppedRate as u32;
     }
@@ -107,8 +118,18 @@ fn tunnelled(ctx: &XdpContext, state: &FirewallState, transport: Transport) -> u
         return NOT_LISTED;
     }
     let Some((ether_type, network)) = inner.network(ctx) else { return NOT_LISTED };
+    if network > packet::FURTHEST {
+        return NOT_LISTED;
+    }
     match packet::parse(ctx, ether_type, network) {
-        Ok(packet) if !lists::certainly_unlisted(state, &packet) => MAY_BE_LISTED_INSIDE,
-        Ok(_) | Err(_) => NOT_LISTED,
+        Ok(packet) => {
+            let classes = lists::classes(state, &packet);
+            if classes == 0 {
+                return NOT_LISTED;
+            }
+            lists::keep(&packet, classes);
+            MAY_BE_LISTED_INSIDE
+        }
+        Err(_) => NOT_LISTED,
     }
 }

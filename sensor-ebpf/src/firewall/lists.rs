@@ -84,23 +84,57 @@ mod rank {
     pub(super) const DROP: u32 = 5;
 }
 
-/// Whether the packet is certainly in no list. If it may be, it is kept for [`sensor_search`].
+/// Classes of length that may have an entry for the packet's source: mostly none.
 #[inline(always)]
-pub(crate) fn certainly_unlisted(state: &FirewallState, packet: &Packet) -> bool {
+pub(crate) fn classes(state: &FirewallState, packet: &Packet) -> u32 {
     let filter = &state::view(state).block;
-    let classes = if packet.is_v6 == 0 {
+    if packet.is_v6 == 0 {
         filter.probe_v4(packet.low as u32, state::word)
     } else {
         filter.probe_v6(packet.high, packet.low, state::word)
+    }
+}
+
+/// Whether the source itself is blocked for the whole host, not exempt, and the entry has told of a packet in this second: a
+/// flood's packets, but for one a second. Such a packet is counted here; every other is left to [`sensor_search`].
+#[inline(always)]
+pub(crate) fn is_plainly_blocked(state: &mut FirewallState, packet: &Packet) -> bool {
+    let entry = if packet.is_v6 == 0 {
+        let address = (packet.low as u32).to_be_bytes();
+        BLOCK4.get_ptr_mut(BlockKey4 { address, port: 0, length: 32, reserved: 0 })
+    } else {
+        let address = packet.source_bytes();
+        BLOCK6.get_ptr_mut(BlockKey6 { address, port: 0, length: 128, reserved: 0 })
     };
-    if classes == 0 {
-        return true;
+    let Some(entry) = entry else { return false };
+    let now = state::now(state);
+    // SAFETY: as in `consult`.
+    let (expires_ns, last_hit_ns, flags) =
+        unsafe { ((*entry).expires_ns, (&raw const (*entry).last_hit_ns).read_volatile(), (*entry).flags) };
+    let drops = flags & SHADOW == 0 && (flags & AUTOMATIC == 0 || state.automatic_suspended == 0);
+    let lives = expires_ns == NEVER || now < expires_ns;
+    if !drops || !lives || last_hit_ns >> SAMPLE_SHIFT != now >> SAMPLE_SHIFT || exempt(state, packet) {
+        return false;
     }
+    // SAFETY: as in `count_hit`.
+    unsafe {
+        if last_hit_ns != now {
+            (&raw mut (*entry).last_hit_ns).write_volatile(now);
+        }
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*entry).hits, 1);
+    }
+    true
+}
+
+/// Keeps a packet for [`sensor_search`].
+#[inline(always)]
+pub(crate) fn keep(packet: &Packet, classes: u32) {
     if let Some(slot) = slot::get() {
-        slot.search.packet = *packet;
-        slot.search.classes = classes;
+        // SAFETY: the slot belongs to this CPU, and nothing else refers to it now.
+        let search = unsafe { &mut (*slot).search };
+        search.packet = *packet;
+        search.classes = classes;
     }
-    false
 }
 
 /// What the lists say of the packet that is kept: the index of its outcome, with [`SAMPLE_WANTED`] if people should hear of it. Those that get
@@ -121,7 +155,8 @@ pub(crate) const SAMPLE_WANTED: u32 = 1 << 31;
 #[inline(never)]
 pub extern "C" fn sensor_sample(ctx: *mut xdp_md) -> u32 {
     let Some(slot) = slot::get() else { return 0 };
-    let search = &slot.search;
+    // SAFETY: as in `keep`.
+    let search = unsafe { &(*slot).search };
     samples::send(&XdpContext::new(ctx), &search.packet, search.now, &sample_of(search));
     0
 }
@@ -129,7 +164,28 @@ pub extern "C" fn sensor_sample(ctx: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn search(ctx: &XdpContext) -> u32 {
     let (Some(state), Some(slot)) = (state::current(), slot::get()) else { return XdpCounter::NotListed as u32 };
-    let search = &mut slot.search;
+    // SAFETY: only the address of a field is taken.
+    let at = unsafe { &raw mut (*slot).search };
+    begin(ctx, state, at);
+    // SAFETY: the slot belongs to this CPU. `walk` lets the step functions use it, and takes references of its own before and after.
+    let search = unsafe { &mut *at };
+    if search.found < rank::EXEMPT && search.classes & class::EXACT != 0 {
+        if search.packet.is_v6 == 0 { look_up_v4(search, 32) } else { look_up_v6(search, 128) }
+    }
+    if search.found < rank::EXEMPT && search.classes & !class::EXACT != 0 {
+        let view = state::view(state);
+        if search.packet.is_v6 == 0 { walk_v4(at, view) } else { walk_v6(at, view) }
+    }
+    // SAFETY: as above.
+    let search = unsafe { &*at };
+    let sample = if search.sampled_hits != 0 { SAMPLE_WANTED } else { 0 };
+    outcome(search) as u32 | sample
+}
+
+#[inline(always)]
+fn begin(ctx: &XdpContext, state: &mut FirewallState, search: *mut Search) {
+    // SAFETY: the slot belongs to this CPU, and nothing else refers to it now.
+    let search = unsafe { &mut *search };
     search.now = state::now(state);
     search.sampled_hits = 0;
     search.found = rank::NOTHING;
@@ -146,10 +202,6 @@ fn search(ctx: &XdpContext) -> u32 {
             search.port = 0;
         }
     }
-    if search.packet.is_v6 == 0 { search_v4(state) } else { search_v6(state) }
-    let Some(slot) = slot::get() else { return XdpCounter::NotListed as u32 };
-    let sample = if slot.search.sampled_hits != 0 { SAMPLE_WANTED } else { 0 };
-    outcome(&slot.search) as u32 | sample
 }
 
 fn sample_of(search: &Search) -> samples::Entry {
@@ -202,46 +254,29 @@ fn connection(ctx: &XdpContext, search: &mut Search) {
 }
 
 #[inline(always)]
-fn search_v4(state: &FirewallState) {
-    exact(look_up_v4, 32);
-    let lengths = &state::view(state).v4_lengths;
-    walk(class::LONG, 0, &lengths[0], step_v4);
-    walk(class::MIDDLE, 1, &lengths[1], step_v4);
-    walk(class::SHORT, 5, &lengths[5], step_v4);
+fn walk_v4(search: *mut Search, view: &FilterView) {
+    walk(search, class::LONG, 0, &view.v4_lengths[0], step_v4);
+    walk(search, class::SHORT, 2, &view.v4_lengths[2], step_v4);
 }
 
 #[inline(always)]
-fn search_v6(state: &FirewallState) {
-    exact(look_up_v6, 128);
-    let lengths = &state::view(state).v6_lengths;
-    walk(class::LONG, 0, &lengths[0], step_v6);
-    walk(class::MIDDLE, 1, &lengths[1], step_v6);
-    walk(class::SITE, 2, &lengths[2], step_v6);
-    walk(class::REGION, 3, &lengths[3], step_v6);
-    walk(class::PROVIDER, 4, &lengths[4], step_v6);
-    walk(class::SHORT, 5, &lengths[5], step_v6);
-}
-
-#[inline(always)]
-fn exact(look_up: impl Fn(&mut Search, u32), length: u32) {
-    let Some(slot) = slot::get() else { return };
-    let search = &mut slot.search;
-    if search.classes & class::EXACT != 0 && search.found < rank::EXEMPT {
-        look_up(search, length);
-    }
+fn walk_v6(search: *mut Search, view: &FilterView) {
+    walk(search, class::LONG, 0, &view.v6_lengths[0], step_v6);
+    walk(search, class::MIDDLE, 1, &view.v6_lengths[1], step_v6);
+    walk(search, class::SHORT, 2, &view.v6_lengths[2], step_v6);
 }
 
 type Step = unsafe extern "C" fn(u64, *mut c_void) -> i64;
 
 /// Looks up every length in use of one class, if the filter named it (`bpf_loop`, kernel 5.17 and later: the verifier walks the step once).
 #[inline(always)]
-fn walk(class: u32, place: u32, lengths: &Lengths, step: Step) {
-    let Some(slot) = slot::get() else { return };
-    let search = &mut slot.search;
-    if search.classes & class == 0 || search.found >= rank::EXEMPT {
+fn walk(search: *mut Search, class: u32, place: u32, lengths: &Lengths, step: Step) {
+    // SAFETY: the slot belongs to this CPU, and nothing else refers to it until the loop begins.
+    let before = unsafe { &mut *search };
+    if before.classes & class == 0 || before.found >= rank::EXEMPT {
         return;
     }
-    search.class = place;
+    before.class = place;
     // SAFETY: the step is a function of this program with the signature that the helper calls; it is given no context.
     unsafe {
         bpf_loop(lengths.count, step as *const () as *mut c_void, core::ptr::null_mut(), 0);
@@ -250,7 +285,7 @@ fn walk(class: u32, place: u32, lengths: &Lengths, step: Step) {
 
 /// The length at a place of the class that is being walked.
 #[inline(always)]
-fn length_at(search: &Search, at: u64, of: impl Fn(&FilterView) -> &[Lengths; 6]) -> Option<u32> {
+fn length_at(search: &Search, at: u64, of: impl Fn(&FilterView) -> &[Lengths; 3]) -> Option<u32> {
     let state = state::current()?;
     let view = if search.view == 0 { &state.views[0] } else { &state.views[1] };
     let lengths = of(view).get(search.class as usize)?;
@@ -259,7 +294,8 @@ fn length_at(search: &Search, at: u64, of: impl Fn(&FilterView) -> &[Lengths; 6]
 
 unsafe extern "C" fn step_v4(at: u64, _context: *mut c_void) -> i64 {
     let Some(slot) = slot::get() else { return 1 };
-    let search = &mut slot.search;
+    // SAFETY: the slot belongs to this CPU, and whoever started the loop holds no reference meanwhile.
+    let search = unsafe { &mut (*slot).search };
     let Some(length) = length_at(search, at, |view| &view.v4_lengths) else { return 1 };
     look_up_v4(search, length);
     i64::from(search.found >= rank::EXEMPT)
@@ -267,7 +303,8 @@ unsafe extern "C" fn step_v4(at: u64, _context: *mut c_void) -> i64 {
 
 unsafe extern "C" fn step_v6(at: u64, _context: *mut c_void) -> i64 {
     let Some(slot) = slot::get() else { return 1 };
-    let search = &mut slot.search;
+    // SAFETY: the slot belongs to this CPU, and whoever started the loop holds no reference meanwhile.
+    let search = unsafe { &mut (*slot).search };
     let Some(length) = length_at(search, at, |view| &view.v6_lengths) else { return 1 };
     look_up_v6(search, length);
     i64::from(search.found >= rank::EXEMPT)
@@ -336,8 +373,9 @@ fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32) {
     }
 }
 
-/// Nanoseconds between two samples of one entry.
-const SAMPLE_EVERY_NS: u64 = 1_000_000_000;
+/// Time is cut into pieces of 2^30 ns, a little over a second: an entry gives one sample in each. A shift, since the machine's
+/// division takes longer than all the rest here.
+const SAMPLE_SHIFT: u32 = 30;
 
 #[inline(always)]
 fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
@@ -346,18 +384,14 @@ fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
         let hits = &raw mut (*entry).hits;
         let last_hit = &raw mut (*entry).last_hit_ns;
         let before = last_hit.read_volatile();
-        if before == search.now {
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hits, 1);
-            return;
-        }
-        // The first packet of a second is the sample; of CPUs that see it at once, the one that changes the second.
-        if before / SAMPLE_EVERY_NS != search.now / SAMPLE_EVERY_NS {
+        if before >> SAMPLE_SHIFT != search.now >> SAMPLE_SHIFT {
+            // Of the CPUs that see this at once, the one that changes it tells of its packet.
             let seen = atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(last_hit, search.now);
-            if seen / SAMPLE_EVERY_NS != search.now / SAMPLE_EVERY_NS {
+            if seen >> SAMPLE_SHIFT != search.now >> SAMPLE_SHIFT {
                 search.sampled_hits = hits.read_volatile() + 1;
                 search.sampled_reason = (*entry).reason;
             }
-        } else {
+        } else if before != search.now {
             last_hit.write_volatile(search.now);
         }
         atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hits, 1);

@@ -4,6 +4,8 @@
 use aya_ebpf::programs::XdpContext;
 use sensor_common::{counter::XdpCounter, record::mapped};
 
+use crate::abuse;
+
 /// An IP packet, outermost or inside a tunnel. Plain numbers, so that it can be kept in memory and read back.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -56,16 +58,61 @@ const MOBILITY: u8 = 135;
 /// Extension headers that are followed.
 const MAX_EXTENSIONS: u32 = 6;
 
+/// Place of the flags in a TCP header (RFC 9293 section 3.1).
+pub(crate) const TCP_FLAGS_AT: usize = 13;
+
+/// An IPv4 packet without VLAN tag, options or fragmentation that carries an ordinary TCP segment: all of that is known from one
+/// look at fixed places.
+#[inline(always)]
+pub(crate) fn plain_v4(ctx: &XdpContext) -> Option<Packet> {
+    const FLAGS_AT: usize = ETHERNET_LEN + 20 + TCP_FLAGS_AT;
+    let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
+    let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV4
+        && header.byte::<ETHERNET_LEN>() == 0x45
+        && header.byte::<{ ETHERNET_LEN + 9 }>() == TCP
+        && header.half::<{ ETHERNET_LEN + 6 }>() & IPV4_FRAGMENT_OFFSET == 0
+        && abuse::usual(header.byte::<FLAGS_AT>());
+    plain.then(|| Packet {
+        high: 0,
+        low: u64::from(header.word::<{ ETHERNET_LEN + 12 }>()),
+        network: ETHERNET_LEN as u32,
+        next: ETHERNET_LEN as u32 + 20,
+        protocol: u32::from(TCP),
+        is_v6: 0,
+        fragment: 0,
+    })
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub(crate) fn plain_v6(ctx: &XdpContext) -> Option<Packet> {
+    const FLAGS_AT: usize = ETHERNET_LEN + 40 + TCP_FLAGS_AT;
+    let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
+    let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV6
+        && header.byte::<ETHERNET_LEN>() >> 4 == 6
+        && header.byte::<{ ETHERNET_LEN + 6 }>() == TCP
+        && abuse::usual(header.byte::<FLAGS_AT>());
+    plain.then(|| Packet {
+        high: header.double::<{ ETHERNET_LEN + 8 }>(),
+        low: header.double::<{ ETHERNET_LEN + 16 }>(),
+        network: ETHERNET_LEN as u32,
+        next: ETHERNET_LEN as u32 + 40,
+        protocol: u32::from(TCP),
+        is_v6: 1,
+        fragment: 0,
+    })
+}
+
 /// Ether type and offset of the network header, behind VLAN tags.
 #[inline(always)]
 pub(crate) fn network_header(ctx: &XdpContext) -> Option<(u16, usize)> {
-    let mut ether_type = u16::from_be_bytes(read(ctx, ETHER_TYPE_AT)?);
+    let mut ether_type = header::<ETHERNET_LEN>(ctx, 0)?.half::<ETHER_TYPE_AT>();
     let mut network = ETHERNET_LEN;
     for _ in 0..MAX_VLAN_TAGS {
         if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
             break;
         }
-        ether_type = u16::from_be_bytes(read(ctx, network + 2)?);
+        ether_type = header::<VLAN_TAG_LEN>(ctx, network)?.half::<2>();
         network += VLAN_TAG_LEN;
     }
     Some((ether_type, network))
@@ -84,48 +131,83 @@ pub(crate) fn parse(ctx: &XdpContext, ether_type: u16, network: usize) -> Result
 /// RFC 791 section 3.1: the addresses stand at a fixed place, before any options; the header must be whole all the same.
 #[inline(always)]
 fn ipv4(ctx: &XdpContext, network: usize) -> Option<Packet> {
-    let header: [u8; 20] = read(ctx, network)?;
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_len < 20 {
+    let header = header::<20>(ctx, network)?;
+    let version_len = header.byte::<0>();
+    let header_len = usize::from(version_len & 0x0f) * 4;
+    if version_len >> 4 != 4 || header_len < 20 {
         return None;
     }
     Some(Packet {
         high: 0,
-        low: u64::from(u32::from_be_bytes([header[12], header[13], header[14], header[15]])),
+        low: u64::from(header.word::<12>()),
         network: network as u32,
         next: (network + header_len) as u32,
-        protocol: u32::from(header[9]),
+        protocol: u32::from(header.byte::<9>()),
         is_v6: 0,
-        fragment: u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT_OFFSET,
+        fragment: header.half::<6>() & IPV4_FRAGMENT_OFFSET,
     })
 }
 
 /// RFC 8200 section 3.
 #[inline(always)]
 fn ipv6(ctx: &XdpContext, network: usize) -> Option<Packet> {
-    let header: [u8; 40] = read(ctx, network)?;
-    if header[0] >> 4 != 6 {
+    let header = header::<40>(ctx, network)?;
+    if header.byte::<0>() >> 4 != 6 {
         return None;
     }
-    let [_, _, _, _, _, _, protocol, _, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = header;
     Some(Packet {
-        high: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        low: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+        high: header.double::<8>(),
+        low: header.double::<16>(),
         network: network as u32,
         next: network as u32 + 40,
-        protocol: u32::from(protocol),
+        protocol: u32::from(header.byte::<6>()),
         is_v6: 1,
         fragment: 0,
     })
 }
 
-impl Packet {
-    /// Offset of the TCP header, if it follows the IP header at once: nearly every packet's does.
-    #[inline(always)]
-    pub(crate) fn plain_tcp(&self) -> Option<usize> {
-        (self.protocol == u32::from(TCP) && self.fragment == 0).then_some(self.next as usize)
-    }
+/// Bytes of the packet that lie before its end: `N` of them from an address in it.
+struct Header<const N: usize>(usize);
 
+/// The `N` bytes at an offset; `None` beyond the packet's end.
+#[inline(always)]
+fn header<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<Header<N>> {
+    let at = ctx.data() + offset;
+    (at + N <= ctx.data_end()).then_some(Header(at))
+}
+
+/// Loads by whole words. Written in Rust, they would be put together from bytes, because the compiler does not know that
+/// every machine with BPF programs of this kind loads words at any address.
+macro_rules! load {
+    ($name:ident, $type:ty, $instruction:literal, $doc:literal) => {
+        #[doc = $doc]
+        #[inline(always)]
+        fn $name<const AT: usize>(&self) -> $type {
+            const { assert!(AT + size_of::<$type>() <= N, "within the header") };
+            let mut value: u64;
+            // SAFETY: `AT` and what follows lie within the `N` bytes that were checked against the packet's end.
+            unsafe {
+                core::arch::asm!(
+                    concat!("{value} = *(", $instruction, " *)({at} + {offset})"),
+                    value = out(reg) value,
+                    at = in(reg) self.0,
+                    offset = const AT,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
+            }
+            <$type>::from_be(value as $type)
+        }
+    };
+}
+
+impl<const N: usize> Header<N> {
+    load!(byte, u8, "u8", "A byte.");
+    load!(half, u16, "u16", "Two bytes, as a number in network order.");
+    load!(word, u32, "u32", "Four bytes, as a number in network order.");
+    load!(double, u64, "u64", "Eight bytes, as a number in network order.");
+}
+
+impl Packet {
     /// Where the transport header is; the mark to count if there is none that can be found.
     #[inline(always)]
     pub(crate) fn transport(&self, ctx: &XdpContext) -> Result<Transport, Option<XdpCounter>> {
@@ -209,7 +291,7 @@ pub(crate) fn ports(ctx: &XdpContext, transport: Transport) -> (u16, u16) {
 }
 
 /// Furthest that a header is looked for: the verifier wants a bound on offsets that packets compute.
-const FURTHEST: usize = 0x0fff;
+pub(crate) const FURTHEST: usize = 0x0fff;
 
 /// Reads bytes of the packet; `None` beyond its end.
 #[inline(always)]

@@ -19,11 +19,8 @@ pub(crate) struct Slot {
     pub(crate) unusual: Packet,
 }
 
-/// This CPU's memory. Each call gives it anew, and what was stored before is read back from it.
+/// This CPU's memory.
 #[inline(always)]
-pub(crate) fn get() -> Option<&'static mut Slot> {
-    let slot = SLOT.get_ptr_mut(0)?;
-    // SAFETY: the slot belongs to this CPU, and a packet is done with it before the next begins. Functions that call one another take it
-    // one after the other, and none uses a reference after such a call.
-    Some(unsafe { &mut *slot })
+pub(crate) fn get() -> Option<*mut Slot> {
+    SLOT.get_ptr_mut(0)
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    helpers::{bpf_ktime_get_boot_ns, generated::bpf_ktime_get_coarse_ns},
+    helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64},
     macros::map,
     maps::Array,
 };
@@ -14,9 +14,6 @@ static FIREWALL_STATE: Array<FirewallState> = Array::with_max_entries(1, BPF_F_M
 /// Words of both builds of the prefilters. The agent makes this map in the size that the lists need.
 #[map]
 static FILTER: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-/// How long the difference between the two clocks is taken to be the same; only a suspended host changes it.
-const OFFSET_HOLDS_NS: u64 = 1_000_000_000;
 
 /// The state; `None` never happens, but the verifier wants to be shown.
 #[inline(always)]
@@ -39,17 +36,17 @@ pub(crate) fn word(at: u32) -> u64 {
     FILTER.get(at).copied().unwrap_or(u64::MAX)
 }
 
-/// Boot clock in nanoseconds, as coarse as the kernel's tick. The boot clock itself costs several times the look-up that it is
-/// for, so the coarse monotonic clock is read, and its distance from the boot clock once a second.
+/// Boot clock in nanoseconds, as coarse as the kernel's tick. Reading the boot clock costs more than the look-up that it is for; the
+/// tick counter is one load (the verifier replaces the helper, kernel 5.6 and later), and what the two differ by is found once a second.
 #[inline(always)]
 pub(crate) fn now(state: &mut FirewallState) -> u64 {
-    // SAFETY: the helper has no preconditions (kernel 5.11 and later).
-    let coarse = unsafe { bpf_ktime_get_coarse_ns() };
-    if coarse.wrapping_sub(state.boot_offset_at_ns) > OFFSET_HOLDS_NS {
+    // SAFETY: the helper has no preconditions.
+    let ticks = unsafe { bpf_jiffies64() };
+    if ticks.wrapping_sub(state.boot_offset_at) >= state.offset_holds {
         // SAFETY: the helper has no preconditions (kernel 5.8 and later).
         let boot = unsafe { bpf_ktime_get_boot_ns() };
-        state.boot_offset_ns = boot.wrapping_sub(coarse);
-        state.boot_offset_at_ns = coarse;
+        state.boot_offset_ns = boot.wrapping_sub(ticks.wrapping_mul(state.tick_ns));
+        state.boot_offset_at = ticks;
     }
-    coarse.wrapping_add(state.boot_offset_ns)
+    ticks.wrapping_mul(state.tick_ns).wrapping_add(state.boot_offset_ns)
 }

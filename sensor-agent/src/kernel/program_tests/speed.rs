@@ -12,17 +12,19 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::bench::{SourceSet, source_v4, source_v6};
 
 use super::packets::{Tcp, block, tcp};
-use super::{Scratch, map_of, runnable};
+use super::{Hash, Scratch, map_of, runnable};
 use crate::kernel::lists::{Lists, NewBlock, Origin, Scope};
 use crate::kernel::resize;
 use crate::kernel::wire::Wire;
 
 /// Addresses of each family in the four lists that are measured; the second figure is prefixes.
 const LISTS: [(u64, u64); 4] = [(0, 0), (1_000, 0), (100_000, 10_000), (1_000_000, 100_000)];
+/// Where the prefixes lie: no source of the sequence does.
+const NETS_V4: u32 = 0xe000_0000;
 /// Where the addresses that are in no list begin in the sequence.
 const UNLISTED: u64 = 1 << 31;
-const ROUNDS: usize = 15;
-const REPEAT: u32 = 200_000;
+const ROUNDS: usize = 24;
+const REPEAT: u32 = 300_000;
 
 struct Row {
     name: &'static str,
@@ -34,16 +36,37 @@ struct Row {
 fn speed() {
     assert!(runnable());
     let object = std::fs::read(std::env::var("SENSOR_BENCH_OBJECT").unwrap()).unwrap();
-    println!("nanoseconds a packet over an empty program (median of {ROUNDS} rounds of {REPEAT} packets)");
-    for (addresses, prefixes) in LISTS {
+    println!("nanoseconds a packet over an empty program (mean of the middle half of {ROUNDS} rounds of {REPEAT} packets)");
+    let only = std::env::var("SENSOR_BENCH_LIST").ok().and_then(|list| list.parse::<u64>().ok());
+    for (addresses, prefixes) in LISTS.into_iter().filter(|list| only.is_none_or(|only| only == list.0)) {
         let scratch = Scratch::new("speed");
         let room = u32::try_from((addresses + prefixes).max(1024)).unwrap();
-        let mut object = resize::load_firewall(&object, &scratch.pins, room).unwrap();
+        let mut object = load(&object, &scratch, room);
+        fill_plain(&mut object, addresses);
         let mut lists = scratch.lists();
         let took = fill(&mut lists, addresses, prefixes);
         let loaded = if took.is_zero() { String::new() } else { format!(", loaded in {took:.2?}") };
         println!("\n{addresses} addresses and {prefixes} prefixes of each family, exemptions{loaded}");
         measure(&mut object, addresses);
+    }
+}
+
+fn load(object: &[u8], scratch: &Scratch, room: u32) -> Ebpf {
+    drop(resize::load_firewall(object, &scratch.pins, room).unwrap());
+    // What is pinned keeps its size; the plain hash is not.
+    crate::kernel::sensor::load_sized(
+        object,
+        &scratch.pins,
+        &crate::kernel::sensor::FIREWALL_MAPS,
+        &[("PLAIN", room)],
+    )
+    .unwrap()
+}
+
+fn fill_plain(object: &mut Ebpf, addresses: u64) {
+    let mut plain: Hash<'_, [u8; 4], u64> = map_of(object, "PLAIN");
+    for index in 0..addresses {
+        plain.insert(source_v4(index).to_be_bytes(), 0, 0).unwrap();
     }
 }
 
@@ -57,7 +80,7 @@ fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
     // Lengths as routing tables and block lists have them: most are /24, some shorter, some longer. They lie where no source of the rows does.
     let v4_nets = (0..prefixes).map(|index| {
         let length = [24, 24, 24, 24, 24, 24, 22, 23, 20, 28][(index % 10) as usize];
-        IpNet::from(Ipv4Net::new(Ipv4Addr::from(source_v4((3 << 30) + index)), length).unwrap().trunc())
+        IpNet::from(Ipv4Net::new(Ipv4Addr::from(NETS_V4 | source_v4((3 << 30) + index)), length).unwrap().trunc())
     });
     let v6_nets = (0..prefixes).map(|index| {
         let length = [48, 48, 48, 64, 64, 56, 44, 32, 40, 36][(index % 10) as usize];
@@ -80,13 +103,11 @@ fn address_v6(index: u64) -> Ipv6Addr {
 }
 
 fn measure(object: &mut Ebpf, listed: u64) {
-    let programs =
-        ["sensor_bench_empty", "sensor_bench_sources", "sensor_bench_firewall"].map(str::to_owned);
-    for name in &programs {
+    for name in PROGRAMS {
         let xdp: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();
         xdp.load().unwrap();
     }
-    let within = |first: u64, mask: u64| SourceSet { first, mask, is_v6: 0 };
+    let within = |first: u64, mask: u64| SourceSet { first, mask, is_v6: 0, v4_bits: 0 };
     let mut rows = vec![
         Row { name: "not listed, one source", set: within(UNLISTED, 0) },
         Row { name: "not listed, 4,096 sources", set: within(UNLISTED, 4095) },
@@ -96,36 +117,45 @@ fn measure(object: &mut Ebpf, listed: u64) {
         let all = (listed + 1).next_power_of_two() / 2 - 1;
         rows.push(Row { name: "blocked, one source", set: within(0, 0) });
         rows.push(Row { name: "blocked, every listed source", set: within(0, all) });
-        rows.push(Row { name: "blocked prefix, one source", set: within(3 << 30, 0) });
+        let v4_bits = u64::from(NETS_V4);
+        rows.push(Row { name: "blocked prefix, one source", set: SourceSet { v4_bits, ..within(3 << 30, 0) } });
     }
-    println!("{:<32} {:>10} {:>10}   {:>10}", "", "IPv4", "IPv6", "(sources)");
-    for row in rows {
-        let v4 = over_empty(object, &row.set, "192.0.2.1", "192.0.2.2");
-        let v6 = over_empty(object, &SourceSet { is_v6: 1, ..row.set }, "2001:db8::1", "2001:db8::2");
-        println!("{:<32} {:>10.1} {:>10.1}   {:>10.1}", row.name, v4.0, v6.0, v4.1);
+    println!("{:<32} {:>8} {:>8} {:>12} {:>12}", "", "IPv4", "IPv6", "plain hash", "the sources");
+    let mut moved = super::Moved::new(sensor_common::counter::XdpCounter::COUNT);
+    let only = std::env::var("SENSOR_BENCH_ROW").ok();
+    for row in rows.into_iter().filter(|row| only.as_ref().is_none_or(|only| row.name == only)) {
+        let [sources, hash, v4] = over_empty(object, &row.set, "192.0.2.1", "192.0.2.2");
+        let [_, _, v6] = over_empty(object, &SourceSet { is_v6: 1, ..row.set }, "2001:db8::1", "2001:db8::2");
+        println!("{:<32} {v4:>8.1} {v6:>8.1} {hash:>12.1} {sources:>12.1}", row.name);
+        println!("{:?}", moved.since(object, sensor_common::map::XDP_COUNTERS, |index| sensor_common::counter::XdpCounter::ALL[index].name()));
     }
 }
 
-/// Nanoseconds over an empty program of the firewall and of the source of addresses, interleaved.
-fn over_empty(object: &mut Ebpf, set: &SourceSet, from: &str, to: &str) -> (f64, f64) {
+/// The floor, the source of addresses, a hash of IPv4 addresses, and the firewall.
+const PROGRAMS: [&str; 4] =
+    ["sensor_bench_empty", "sensor_bench_sources", "sensor_bench_hash", "sensor_bench_firewall"];
+
+/// Nanoseconds over an empty program of the other programs, interleaved.
+fn over_empty(object: &mut Ebpf, set: &SourceSet, from: &str, to: &str) -> [f64; 3] {
     let mut sources: Array<_, Wire<SourceSet>> = map_of(object, "SOURCES");
     sources.set(0, Wire(*set), 0).unwrap();
     let packet = tcp(from, to, Tcp { payload: b"GET / HTTP/1.1\r\n\r\n", ..Tcp::default() });
-    let mut taken = [const { Vec::new() }; 3];
+    let mut taken = PROGRAMS.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for (times, name) in
-            taken.iter_mut().zip(["sensor_bench_empty", "sensor_bench_sources", "sensor_bench_firewall"])
-        {
+        for (times, name) in taken.iter_mut().zip(PROGRAMS) {
             let xdp: &Xdp = object.program(name).unwrap().try_into().unwrap();
             let options = TestRunOptions { data_in: Some(&packet), repeat: REPEAT, ..Default::default() };
             times.push(xdp.test_run(options).unwrap().duration.as_nanos() as f64);
         }
     }
-    let [empty, sources, firewall] = taken.map(median);
-    (firewall - empty, sources - empty)
+    let [empty, sources, hash, firewall] = taken.map(middle);
+    [sources - empty, hash - empty, firewall - empty]
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// Mean of the middle half.
+fn middle(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let quarter = times.len() / 4;
+    let half = &times[quarter..times.len() - quarter];
+    half.iter().sum::<f64>() / half.len() as f64
 }
