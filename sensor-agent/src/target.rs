@@ -66,7 +66,9 @@ pub(crate) fn check_scope(target: IpNet, scope: Scope) -> Result<(), String> {
     let single = target.prefix_len() == target.max_prefix_len();
     if !single || target.addr().is_ipv4() != destination.is_ipv4() {
         let shown = show(target);
-        return Err(format!("a connection joins two addresses of one family, got `{shown}` and `{destination}`"));
+        return Err(format!(
+            "a connection joins two addresses of one family, got `{shown}` and `{destination}`"
+        ));
     }
     Ok(())
 }

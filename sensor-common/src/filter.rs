@@ -314,7 +314,8 @@ mod tests {
         for _ in 0..4096 * 4 {
             mark_v4(&filter, &mut words, random(), 32);
         }
-        let found = (0..100_000).filter(|_| filter.probe_v4(random(), |at| words[at as usize]) & class::EXACT != 0);
+        let found =
+            (0..100_000).filter(|_| filter.probe_v4(random(), |at| words[at as usize]) & class::EXACT != 0);
         let found = found.count();
         assert!(found < 2_000, "{found} of 100,000");
     }

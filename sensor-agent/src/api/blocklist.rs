@@ -83,14 +83,16 @@ pub(super) async fn list(
     let cursor = wanted.cursor.as_deref().map(target::parse_entry).transpose().map_err(Problem::value)?;
     let page = on_book(&api, move |book| -> anyhow::Result<Page> {
         let all = book.blocked()?;
-        let start = cursor.map_or(0, |cursor| {
-            all.partition_point(|entry| (entry.target, entry.scope) <= cursor)
-        });
+        let start =
+            cursor.map_or(0, |cursor| all.partition_point(|entry| (entry.target, entry.scope) <= cursor));
         let shown = &all[start..all.len().min(start + limit)];
         let more = start + shown.len() < all.len();
         Ok(Page {
             entries: shown.iter().map(BlockView::from).collect(),
-            next_cursor: shown.last().filter(|_| more).map(|last| target::show_entry(last.target, last.scope)),
+            next_cursor: shown
+                .last()
+                .filter(|_| more)
+                .map(|last| target::show_entry(last.target, last.scope)),
             total: all.len(),
             exemptions: book.exemptions()?.iter().map(ExemptionView::from).collect(),
             automatic_suspended: book.suspended()?,

@@ -121,7 +121,7 @@ mod tests {
                 origin: Origin::Import,
                 reason,
             })
-                .unwrap();
+            .unwrap();
         }
         let text = write(&book.blocked().unwrap());
         let (good, bad) = read(&text);

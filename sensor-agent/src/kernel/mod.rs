@@ -1,6 +1,7 @@
 //! Everything that names the kernel: loading, attaching, pins, maps, rings, counters. No other module names a type of
 //! the eBPF library.
 
+pub(crate) mod abuse;
 pub(crate) mod attach;
 mod batch;
 pub(crate) mod choice;
@@ -16,6 +17,7 @@ mod prefix_map;
 pub(crate) mod preflight;
 mod resize;
 pub(crate) mod rings;
+pub(crate) mod samples;
 pub(crate) mod sensor;
 mod shared_memory;
 mod table;

@@ -210,7 +210,8 @@ impl Prefilter {
     /// Marks a target whose entry has been made in a build that was under way meanwhile.
     pub(super) fn settle(&self, kind: Kind, target: IpNet, mark: Mark) {
         fence(Ordering::SeqCst);
-        let building = self.setting(|state| unsafe { &raw mut (*state).building }).load(Ordering::SeqCst) != 0;
+        let building =
+            self.setting(|state| unsafe { &raw mut (*state).building }).load(Ordering::SeqCst) != 0;
         if building || self.generation().load(Ordering::SeqCst) != mark.generation {
             self.mark_in(0, kind, target);
             self.mark_in(1, kind, target);
@@ -313,7 +314,11 @@ impl Prefilter {
         }
         // SAFETY: only the address of a field is taken.
         let classes = unsafe {
-            if target.addr().is_ipv4() { &raw mut (*filter).v4_classes } else { &raw mut (*filter).v6_classes }
+            if target.addr().is_ipv4() {
+                &raw mut (*filter).v4_classes
+            } else {
+                &raw mut (*filter).v6_classes
+            }
         };
         // SAFETY: an aligned field of the state, which lives as long as `self`.
         unsafe { word32(classes) }.fetch_or(class, Ordering::SeqCst);

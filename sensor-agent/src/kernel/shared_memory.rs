@@ -41,8 +41,8 @@ impl<T: Words> SharedMemory<T> {
     /// If there is none, or its values are of another size.
     pub(super) fn open(pins: &Pins, name: &str) -> Result<Self> {
         let path = pins.map(name);
-        let data = MapData::from_pin(&path)
-            .with_context(|| format!("cannot open the map `{}`", path.display()))?;
+        let data =
+            MapData::from_pin(&path).with_context(|| format!("cannot open the map `{}`", path.display()))?;
         let info = data.info()?;
         ensure!(
             info.value_size() as usize == size_of::<T>(),
@@ -52,14 +52,16 @@ impl<T: Words> SharedMemory<T> {
         let count = info.max_entries() as usize;
         let bytes = count * size_of::<T>();
         // SAFETY: a new shared mapping at an address of the kernel's choice; the kernel checks length and rights.
-        let start = unsafe { nix::sys::mman::mmap(
-            None,
-            bytes.try_into().context("an empty map")?,
-            nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE,
-            nix::sys::mman::MapFlags::MAP_SHARED,
-            data.fd().as_fd(),
-            0,
-        ) }
+        let start = unsafe {
+            nix::sys::mman::mmap(
+                None,
+                bytes.try_into().context("an empty map")?,
+                nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE,
+                nix::sys::mman::MapFlags::MAP_SHARED,
+                data.fd().as_fd(),
+                0,
+            )
+        }
         .map_err(io::Error::from)
         .with_context(|| format!("cannot map `{}` into memory", path.display()))?;
         Ok(Self { start: start.cast(), count, bytes, _values: PhantomData })

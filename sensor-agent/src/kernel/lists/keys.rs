@@ -46,18 +46,12 @@ pub(super) fn key(target: IpNet, scope: Scope) -> Key {
         }
     };
     match target.trunc() {
-        IpNet::V4(net) => Key::V4(BlockKey4 {
-            address: net.addr().octets(),
-            port,
-            length: net.prefix_len(),
-            reserved: 0,
-        }),
-        IpNet::V6(net) => Key::V6(BlockKey6 {
-            address: net.addr().octets(),
-            port,
-            length: net.prefix_len(),
-            reserved: 0,
-        }),
+        IpNet::V4(net) => {
+            Key::V4(BlockKey4 { address: net.addr().octets(), port, length: net.prefix_len(), reserved: 0 })
+        }
+        IpNet::V6(net) => {
+            Key::V6(BlockKey6 { address: net.addr().octets(), port, length: net.prefix_len(), reserved: 0 })
+        }
     }
 }
 
@@ -101,7 +95,8 @@ mod tests {
 
     #[test]
     fn keys_lead_back_to_what_they_were_made_of() {
-        let connection = Scope::Connection { source_port: 4000, destination: "192.0.2.1:80".parse().unwrap() };
+        let connection =
+            Scope::Connection { source_port: 4000, destination: "192.0.2.1:80".parse().unwrap() };
         for (target, scope) in [
             ("203.0.113.7/32", Scope::Host),
             ("198.51.100.0/23", Scope::Port(22)),

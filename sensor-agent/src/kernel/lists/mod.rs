@@ -233,10 +233,11 @@ impl Lists {
                 Key::Tuple(_) => {}
             }
         }
-        let written = self
-            .v4
-            .insert_all(&v4.0, &v4.1)
-            .and_then(|()| self.v6.insert_all(&v6.0, &v6.1).map_err(|stopped| Stopped { done: v4.0.len() + stopped.done, ..stopped }));
+        let written = self.v4.insert_all(&v4.0, &v4.1).and_then(|()| {
+            self.v6
+                .insert_all(&v6.0, &v6.1)
+                .map_err(|stopped| Stopped { done: v4.0.len() + stopped.done, ..stopped })
+        });
         for (target, mark) in marks {
             self.filter.settle(Kind::Block, target, mark);
         }
@@ -381,7 +382,9 @@ impl Lists {
     /// the firewall looks ([`sensor_common::settings::tunnel`]).
     pub(crate) fn configure(&self, syn_limit: u32, tunnels: u32) {
         // SAFETY: only addresses of fields are taken.
-        self.filter.setting(|state| unsafe { &raw mut (*state).syn_limit }).store(syn_limit, Ordering::SeqCst);
+        self.filter
+            .setting(|state| unsafe { &raw mut (*state).syn_limit })
+            .store(syn_limit, Ordering::SeqCst);
         // SAFETY: as above.
         self.filter.setting(|state| unsafe { &raw mut (*state).tunnels }).store(tunnels, Ordering::SeqCst);
     }
@@ -443,7 +446,8 @@ impl Lists {
         for target in targets {
             let _ = self.filter.mark(Kind::Block, target);
         }
-        let split = |entries: Vec<(BlockKey4, BlockEntry)>| entries.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+        let split =
+            |entries: Vec<(BlockKey4, BlockEntry)>| entries.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
         let (keys, entries) = split(v4);
         self.v4.insert_all(&keys, &entries).map_err(|stopped| self.stopped(&stopped))?;
         let (keys, entries): (Vec<_>, Vec<_>) = v6.into_iter().unzip();
@@ -584,7 +588,11 @@ fn unix_seconds() -> u32 {
 
 /// A target as people write it: an address without its full prefix length.
 pub(crate) fn shown(target: IpNet) -> String {
-    if target.prefix_len() == target.max_prefix_len() { target.addr().to_string() } else { target.to_string() }
+    if target.prefix_len() == target.max_prefix_len() {
+        target.addr().to_string()
+    } else {
+        target.to_string()
+    }
 }
 
 fn live(entry: &BlockEntry, now: u64) -> bool {

@@ -36,7 +36,9 @@ struct Row {
 fn speed() {
     assert!(runnable());
     let object = std::fs::read(std::env::var("SENSOR_BENCH_OBJECT").unwrap()).unwrap();
-    println!("nanoseconds a packet over an empty program (mean of the middle half of {ROUNDS} rounds of {REPEAT} packets)");
+    println!(
+        "nanoseconds a packet over an empty program (mean of the middle half of {ROUNDS} rounds of {REPEAT} packets)"
+    );
     let only = std::env::var("SENSOR_BENCH_LIST").ok().and_then(|list| list.parse::<u64>().ok());
     for (addresses, prefixes) in LISTS.into_iter().filter(|list| only.is_none_or(|only| only == list.0)) {
         let scratch = Scratch::new("speed");
@@ -80,7 +82,9 @@ fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
     // Lengths as routing tables and block lists have them: most are /24, some shorter, some longer. They lie where no source of the rows does.
     let v4_nets = (0..prefixes).map(|index| {
         let length = [24, 24, 24, 24, 24, 24, 22, 23, 20, 28][(index % 10) as usize];
-        IpNet::from(Ipv4Net::new(Ipv4Addr::from(NETS_V4 | source_v4((3 << 30) + index)), length).unwrap().trunc())
+        IpNet::from(
+            Ipv4Net::new(Ipv4Addr::from(NETS_V4 | source_v4((3 << 30) + index)), length).unwrap().trunc(),
+        )
     });
     let v6_nets = (0..prefixes).map(|index| {
         let length = [48, 48, 48, 64, 64, 56, 44, 32, 40, 36][(index % 10) as usize];
@@ -90,7 +94,11 @@ fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
         .chain(v6)
         .chain(v4_nets)
         .chain(v6_nets)
-        .map(|target| NewBlock { target, scope: Scope::Host, ..block("192.0.2.9/32", Some(Duration::from_secs(3600))) })
+        .map(|target| NewBlock {
+            target,
+            scope: Scope::Host,
+            ..block("192.0.2.9/32", Some(Duration::from_secs(3600)))
+        })
         .collect();
     let start = Instant::now();
     lists.block_many(&new).unwrap();
@@ -118,7 +126,10 @@ fn measure(object: &mut Ebpf, listed: u64) {
         rows.push(Row { name: "blocked, one source", set: within(0, 0) });
         rows.push(Row { name: "blocked, every listed source", set: within(0, all) });
         let v4_bits = u64::from(NETS_V4);
-        rows.push(Row { name: "blocked prefix, one source", set: SourceSet { v4_bits, ..within(3 << 30, 0) } });
+        rows.push(Row {
+            name: "blocked prefix, one source",
+            set: SourceSet { v4_bits, ..within(3 << 30, 0) },
+        });
     }
     println!("{:<32} {:>8} {:>8} {:>12} {:>12}", "", "IPv4", "IPv6", "plain hash", "the sources");
     let mut moved = super::Moved::new(sensor_common::counter::XdpCounter::COUNT);
@@ -127,7 +138,12 @@ fn measure(object: &mut Ebpf, listed: u64) {
         let [sources, hash, v4] = over_empty(object, &row.set, "192.0.2.1", "192.0.2.2");
         let [_, _, v6] = over_empty(object, &SourceSet { is_v6: 1, ..row.set }, "2001:db8::1", "2001:db8::2");
         println!("{:<32} {v4:>8.1} {v6:>8.1} {hash:>12.1} {sources:>12.1}", row.name);
-        println!("{:?}", moved.since(object, sensor_common::map::XDP_COUNTERS, |index| sensor_common::counter::XdpCounter::ALL[index].name()));
+        println!(
+            "{:?}",
+            moved.since(object, sensor_common::map::XDP_COUNTERS, |index| {
+                sensor_common::counter::XdpCounter::ALL[index].name()
+            })
+        );
     }
 }
 
