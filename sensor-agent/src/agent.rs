@@ -21,6 +21,7 @@ use crate::pipeline::{Inputs, Pipeline};
 use crate::shared::{Shared, Status};
 use crate::store::Store;
 use crate::tend::Tend;
+use crate::watch::Watch;
 
 /// The agent.
 pub(crate) struct Agent {
@@ -48,11 +49,13 @@ impl Agent {
         let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
         let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
             .context("the capture cannot be started")?;
+        let watch = Watch::open(&config.capture.pin_dir, output.events(), config.response.report_syn_per_sec);
+        let watch = watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();
         match Book::open(&config.capture.pin_dir) {
             Ok(book) => shared.set_book(book),
             Err(error) => tracing::error!("the API has no block list: {error:#}"),
         }
-        Ok(Self { file, config, shared, output, pipeline, inputs, tend: Tend::default(), _lock: lock })
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend: Tend::with_watch(watch), _lock: lock })
     }
 
     /// The configuration in force.
@@ -77,6 +80,9 @@ impl Agent {
             tracing::warn!("some changes count after a restart only: see the head of the configuration file");
         }
         self.shared.set_mode(taken_up.mode());
+        if let Some(watch) = self.tend.watch() {
+            watch.set_report_from(taken_up.response.report_syn_per_sec);
+        }
         self.config = taken_up;
         Ok(())
     }

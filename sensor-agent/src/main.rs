@@ -20,6 +20,7 @@ mod shared;
 mod store;
 mod target;
 mod tend;
+mod watch;
 
 use std::process::ExitCode;
 

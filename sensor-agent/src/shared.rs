@@ -14,6 +14,7 @@ use crate::alert::{Figures, Live};
 use crate::blocklist::Book;
 use crate::pipeline::Latency;
 use crate::store::Store;
+use crate::watch::Recent;
 
 /// One counter of a kernel program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     mode: Mutex<Mode>,
     stats: Mutex<Published>,
     checks: Mutex<BTreeMap<String, Check>>,
+    recent: Mutex<Recent>,
     stopping: watch::Sender<bool>,
 }
 
@@ -120,6 +122,7 @@ impl Shared {
             mode: Mutex::new(Mode::Observe),
             stats: Mutex::default(),
             checks: Mutex::default(),
+            recent: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -137,6 +140,11 @@ impl Shared {
     /// Gives the API the lists.
     pub(crate) fn set_book(&self, book: Book) {
         *lock(&self.book) = Some(book);
+    }
+
+    /// Runs `work` on the latest events about packets.
+    pub(crate) fn with_recent<T>(&self, work: impl FnOnce(&mut Recent) -> T) -> T {
+        work(&mut lock(&self.recent))
     }
 
     /// Runs `work` on the lists, or returns `None` if there are none.

@@ -7,6 +7,7 @@ use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
+use crate::watch::Watch;
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
@@ -14,17 +15,31 @@ const PROTECT_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// When each chore was done last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tend {
     followed: Option<Instant>,
     protected: Option<Instant>,
     swept: Option<Instant>,
+    watch: Option<Watch>,
 }
 
 impl Tend {
+    /// Chores that include watching what the kernel tells of packets.
+    pub(crate) fn with_watch(watch: Option<Watch>) -> Self {
+        Self { watch, ..Self::default() }
+    }
+
+    /// The watcher, if its maps could be opened.
+    pub(crate) fn watch(&mut self) -> Option<&mut Watch> {
+        self.watch.as_mut()
+    }
+
     /// Does what is due.
     pub(crate) fn tend(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
         publish(pipeline, shared);
+        if let Some(watch) = &mut self.watch {
+            watch.look(shared);
+        }
         if due(&mut self.followed, FOLLOW_EVERY) {
             follow(pipeline, shared);
         }
@@ -59,7 +74,14 @@ fn publish(pipeline: &Pipeline, shared: &Shared) {
     shared.set_check("engines", status, detail);
     match pipeline.snapshot() {
         Ok(snapshot) => {
-            let stats = stats(&snapshot);
+            let mut stats = stats(&snapshot);
+            stats.pipeline.extend(shared.with_recent(|recent| {
+                [
+                    ("drop_samples", "Samples of blocked packets taken", recent.drops_seen),
+                    ("abuse_reports", "Sources reported for floods of connection attempts", recent.abuse_seen),
+                    ("packet_events_lost", "Events about packets that found no room", recent.events_lost),
+                ]
+            }));
             let lost = snapshot.workers.iter().map(|worker| worker.reports_lost).sum();
             shared.figures.set_queue_lost(lost);
             shared.publish_stats(stats);

@@ -8,5 +8,6 @@ mod file;
 mod interfaces;
 mod output;
 mod rollup;
+pub(crate) mod traffic;
 
 pub(crate) use output::{Figures, Live, Output, Setup};

@@ -26,6 +26,8 @@ use crate::store::{Row, Store};
 const BATCH: usize = 256;
 /// Longest wait for a report before windows, retries and signals are looked after.
 const TICK: Duration = Duration::from_millis(200);
+/// Events about packets that may wait for the file.
+const EVENT_QUEUE: usize = 4096;
 /// Alerts kept in memory while a disk does not take them.
 const MAX_UNWRITTEN: usize = 10_000;
 /// Alerts that a live listener may lag behind before it is cut off and must resume from the store.
@@ -86,6 +88,10 @@ figures! {
     unfiled,
     /// Alerts that the alert file never took.
     file_lost,
+    /// Events about packets in the alert file.
+    events_filed,
+    /// Events about packets that the alert file did not take.
+    events_lost,
 }
 
 impl Figures {
@@ -134,6 +140,7 @@ fn set<T>(value: &Mutex<T>, new: T) {
 #[derive(Debug)]
 pub(crate) struct Output {
     reports: SyncSender<Delivered>,
+    events: SyncSender<String>,
     figures: Arc<Figures>,
     live: Live,
     stop: Arc<AtomicBool>,
@@ -145,21 +152,27 @@ impl Output {
     /// Starts the thread.
     pub(crate) fn start(setup: Setup) -> anyhow::Result<Self> {
         let (sender, receiver) = sync_channel(setup.queue);
+        let (events, lines) = sync_channel(EVENT_QUEUE);
         let figures = Arc::new(Figures::default());
         let (live, _) = broadcast::channel(LIVE_LAG);
         let (stop, reopen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let writer = Writer::new(setup, figures.clone(), live.clone())?;
+        let writer = Writer::new(setup, lines, figures.clone(), live.clone())?;
         let (stopped, reopened) = (stop.clone(), reopen.clone());
         let thread = std::thread::Builder::new()
             .name("alerts".to_owned())
             .spawn(move || writer.run(&receiver, &stopped, &reopened))
             .context("the alert thread cannot be started")?;
-        Ok(Self { reports: sender, figures, live, stop, reopen, thread: Some(thread) })
+        Ok(Self { reports: sender, events, figures, live, stop, reopen, thread: Some(thread) })
     }
 
     /// Where engines leave their reports.
     pub(crate) fn reports(&self) -> SyncSender<Delivered> {
         self.reports.clone()
+    }
+
+    /// Where lines about packets are left for the alert file; they are no alerts, and are in no store.
+    pub(crate) fn events(&self) -> SyncSender<String> {
+        self.events.clone()
     }
 
     /// Where live listeners subscribe.
@@ -198,12 +211,18 @@ struct Writer {
     unstored: Backlog<Arc<Row>>,
     unfiled: Backlog<Arc<Row>>,
     unannounced: VecDeque<Arc<Row>>,
+    events: Receiver<String>,
     figures: Arc<Figures>,
     live: Live,
 }
 
 impl Writer {
-    fn new(setup: Setup, figures: Arc<Figures>, live: Live) -> anyhow::Result<Self> {
+    fn new(
+        setup: Setup,
+        events: Receiver<String>,
+        figures: Arc<Figures>,
+        live: Live,
+    ) -> anyhow::Result<Self> {
         let alerts = &setup.alerts;
         let file =
             alerts.file.as_ref().map(|path| LineFile::new(path, alerts.max_file_bytes, alerts.keep_files));
@@ -217,6 +236,7 @@ impl Writer {
             unstored: Backlog::new(MAX_UNWRITTEN),
             unfiled: Backlog::new(MAX_UNWRITTEN),
             unannounced: VecDeque::new(),
+            events,
             figures,
             live,
         })
@@ -287,6 +307,7 @@ impl Writer {
     fn write(&mut self) {
         self.write_store();
         self.write_file();
+        self.write_events();
         for row in self.unannounced.drain(..) {
             // Fails when nobody listens, which is no failure.
             let _ = self.live.send(row);
@@ -306,6 +327,20 @@ impl Writer {
             None => {}
         }
         self.figures.unstored.store(self.unstored.len() as u64, Relaxed);
+    }
+
+    /// Events about packets are samples: one that the disk does not take is counted and gone.
+    fn write_events(&mut self) {
+        let lines = self.events.try_iter().take(BATCH);
+        let Some(file) = &mut self.file else {
+            lines.for_each(drop);
+            return;
+        };
+        for line in lines {
+            let counter =
+                if file.write(&line).is_ok() { &self.figures.events_filed } else { &self.figures.events_lost };
+            counter.fetch_add(1, Relaxed);
+        }
     }
 
     fn write_file(&mut self) {

@@ -12,6 +12,7 @@ mod page;
 mod problem;
 mod stream;
 pub(crate) mod token;
+mod traffic;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +80,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/security/alerts", get(alerts::list))
         .route("/api/security/alerts/stream", get(stream::stream))
         .route("/api/security/blocklist", get(blocklist::list).post(blocklist::add).delete(blocklist::remove))
+        .route("/api/security/drops", get(traffic::drops))
         .route("/metrics", get(metrics::metrics))
         .route_layer(middleware::from_fn_with_state(api.clone(), guard::token))
         .route("/", get(page::index))
