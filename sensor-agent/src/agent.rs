@@ -50,12 +50,22 @@ impl Agent {
         let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
             .context("the capture cannot be started")?;
         let watch = Watch::open(&config.capture.pin_dir, output.events(), config.response.report_syn_per_sec);
-        let watch = watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();
+        let watch =
+            watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();
         match Book::open(&config.capture.pin_dir) {
             Ok(book) => shared.set_book(book),
             Err(error) => tracing::error!("the API has no block list: {error:#}"),
         }
-        Ok(Self { file, config, shared, output, pipeline, inputs, tend: Tend::with_watch(watch), _lock: lock })
+        Ok(Self {
+            file,
+            config,
+            shared,
+            output,
+            pipeline,
+            inputs,
+            tend: Tend::with_watch(watch),
+            _lock: lock,
+        })
     }
 
     /// The configuration in force.

@@ -7,8 +7,8 @@ use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
-use crate::watch::Watch;
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
+use crate::watch::Watch;
 
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 const PROTECT_EVERY: Duration = Duration::from_secs(10);
@@ -78,7 +78,11 @@ fn publish(pipeline: &Pipeline, shared: &Shared) {
             stats.pipeline.extend(shared.with_recent(|recent| {
                 [
                     ("drop_samples", "Samples of blocked packets taken", recent.drops_seen),
-                    ("abuse_reports", "Sources reported for floods of connection attempts", recent.abuse_seen),
+                    (
+                        "abuse_reports",
+                        "Sources reported for floods of connection attempts",
+                        recent.abuse_seen,
+                    ),
                     ("packet_events_lost", "Events about packets that found no room", recent.events_lost),
                 ]
             }));

@@ -2,6 +2,7 @@
 
 mod block_latency;
 mod tap;
+mod xdp;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub(crate) struct Options {
 enum What {
     /// Time from an attack's last segment at the tap to the block in force.
     BlockLatency(block_latency::Options),
+    /// What a packet costs in the XDP program, with up to a million addresses listed.
+    Xdp(xdp::Options),
     /// What the sensor costs nginx: requests per second, latency, processor time.
     Tap(tap::Options),
 }
@@ -43,6 +46,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     match &options.what {
         What::BlockLatency(options) => block_latency::run(&binary, options),
         What::Tap(options) => tap::run(&binary, options),
+        What::Xdp(options) => xdp::run(options),
     }
 }
 

@@ -337,8 +337,11 @@ impl Writer {
             return;
         };
         for line in lines {
-            let counter =
-                if file.write(&line).is_ok() { &self.figures.events_filed } else { &self.figures.events_lost };
+            let counter = if file.write(&line).is_ok() {
+                &self.figures.events_filed
+            } else {
+                &self.figures.events_lost
+            };
             counter.fetch_add(1, Relaxed);
         }
     }

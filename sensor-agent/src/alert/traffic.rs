@@ -151,7 +151,8 @@ mod tests {
             hits: 7,
             reason: 1,
         };
-        let event = DropEvent::new(&sample, "scanner".to_owned(), Some("eth0".to_owned()), WallClock::at_offset(0));
+        let event =
+            DropEvent::new(&sample, "scanner".to_owned(), Some("eth0".to_owned()), WallClock::at_offset(0));
         assert_eq!(
             line(&event),
             r#"{"timestamp":"1970-01-01T00:00:01.000000+0000","event_type":"drop","in_iface":"eth0","src_ip":"203.0.113.7","src_port":40000,"dest_ip":"192.0.2.1","dest_port":80,"proto":"TCP","drop":{"action":"drop","reason":"scanner","entry":"prefix","hits":7}}"#

@@ -24,7 +24,7 @@ impl Pins {
 
     /// A directory beside this one, for maps that are to take the place of those here.
     pub(crate) fn beside(&self) -> Self {
-        Self { folder: self.folder.with_extension("next") }
+        Self { folder: self.folder.with_file_name(format!("v{LAYOUT_VERSION}-next")) }
     }
 
     /// Makes the directory (mode 0700) if it is missing.
@@ -66,7 +66,7 @@ impl Pins {
 
     /// Pin of the link that attaches `hook` to an interface.
     pub(crate) fn link(&self, hook: &str, interface: &str) -> PathBuf {
-        self.folder.join(format!("link-{hook}-{interface}"))
+        self.folder.join(format!("link-{hook}-{}", escape(interface)))
     }
 
     /// Interfaces that have a pinned link of `hook`.
@@ -74,7 +74,7 @@ impl Pins {
         let prefix = format!("link-{hook}-");
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned)).collect()
+        names.filter_map(|name| name.strip_prefix(&prefix).map(unescape)).collect()
     }
 
     /// Removes every pin: links detach and maps go once nobody holds them open.
@@ -85,5 +85,27 @@ impl Pins {
             Ok(entries) => entries.flatten().try_for_each(|entry| fs::remove_file(entry.path()))?,
         }
         fs::remove_dir(&self.folder)
+    }
+}
+
+/// The BPF file system takes no names with dots, which those of VLAN interfaces have.
+fn escape(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2e")
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2e", ".").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_interfaces_have_no_dots_and_lead_back_to_them() {
+        for interface in ["eth0", "eth0.100", "a%2e.b", "%"] {
+            assert!(!escape(interface).contains('.'));
+            assert_eq!(unescape(&escape(interface)), interface);
+        }
     }
 }

@@ -153,6 +153,80 @@ fn automatic_blocks_never_replace_an_operators_and_are_lifted_together() {
     assert_eq!(lists.blocked().unwrap().len(), 1);
 }
 
+#[test]
+fn no_packet_of_a_blocked_source_passes_while_the_lists_change() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("changes");
+    let mut object = scratch.firewall();
+    let xdp: &mut aya::programs::Xdp =
+        object.program_mut(sensor_common::program::FIREWALL).unwrap().try_into().unwrap();
+    xdp.load().unwrap();
+    let mut lists = scratch.lists();
+    let blocked = ["203.0.113.7/32", "198.51.100.0/22", "2001:db8::7/128", "2001:db8:9::/48"];
+    blocked.iter().for_each(|target| lists.block(&packets::block(target, None)).unwrap());
+    let sources = ["203.0.113.7", "198.51.102.9", "2001:db8::7", "2001:db8:9:1::1"];
+    let packets = sources.map(|source| {
+        let to = if source.contains(':') { "2001:db8:ffff::1" } else { "192.0.2.1" };
+        packets::tcp(source, to, packets::Tcp::default())
+    });
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let runs = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0u32..40 {
+                let many: Vec<_> = (0..600u32)
+                    .map(|n| packets::block(&format!("10.{}.{}.{}/32", round, n / 250, n % 250), None))
+                    .collect();
+                lists.block_many(&many).unwrap();
+                lists.rebuild(&[]).unwrap();
+                let gone: Vec<_> = many.iter().map(|new| (new.target, super::lists::Scope::Host)).collect();
+                lists.unblock_many(&gone).unwrap();
+                lists.sweep().unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let mut runs = 0;
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            for (packet, source) in packets.iter().zip(sources) {
+                let options = aya::programs::TestRunOptions { data_in: Some(packet), ..Default::default() };
+                let verdict = aya::programs::TestRun::test_run(&*xdp, options).unwrap().return_value;
+                assert_eq!(verdict, 1, "{source} passed");
+                runs += 1;
+            }
+        }
+        runs
+    });
+    assert!(runs > 100, "{runs}");
+}
+
+#[test]
+fn lists_change_their_size_with_all_they_hold() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("resized");
+    drop(scratch.firewall());
+    let mut lists = scratch.lists();
+    for target in ["203.0.113.7/32", "198.51.100.0/22", "2001:db8:9::/48"] {
+        lists.block(&packets::block(target, None)).unwrap();
+    }
+    lists.exempt("203.0.113.0/24".parse().unwrap(), super::lists::Origin::Operator).unwrap();
+    lists.suspend_automatic(true).unwrap();
+    let before: Vec<_> =
+        lists.blocked().unwrap().into_iter().map(|entry| (entry.target, entry.reason)).collect();
+    for size in [4 * SMALL, SMALL / 2] {
+        let larger = super::resize::load_firewall(super::object::firewall().unwrap(), &scratch.pins, size);
+        let _object = larger.unwrap();
+        let lists = scratch.lists();
+        let after: Vec<_> =
+            lists.blocked().unwrap().into_iter().map(|entry| (entry.target, entry.reason)).collect();
+        assert_eq!((lists.capacity(), &after), (size, &before));
+        assert!(lists.automatic_suspended().unwrap());
+        assert_eq!(lists.exemptions().unwrap().len(), 1);
+    }
+}
+
 type Hash<'a, K, V> = HashMap<&'a mut MapData, K, V>;
 
 /// Instructions that the verifier may walk through for one program: the limit of every kernel is a million, and older verifiers

@@ -50,6 +50,9 @@ fn speed() {
         let loaded = if took.is_zero() { String::new() } else { format!(", loaded in {took:.2?}") };
         println!("\n{addresses} addresses and {prefixes} prefixes of each family, exemptions{loaded}");
         measure(&mut object, addresses);
+        if addresses > 0 {
+            changes(&mut lists);
+        }
     }
 }
 
@@ -105,6 +108,27 @@ fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
     if new.is_empty() { Duration::ZERO } else { start.elapsed() }
 }
 
+/// What changing a list of this size costs, from user space.
+fn changes(lists: &mut Lists) {
+    let extra: Vec<_> =
+        (0..100).map(|index| block(&Ipv4Addr::from(source_v4(UNLISTED + index)).to_string(), None)).collect();
+    let start = Instant::now();
+    extra.iter().for_each(|new| lists.block(new).unwrap());
+    let added = start.elapsed() / 100;
+    let start = Instant::now();
+    extra.iter().for_each(|new| assert!(lists.unblock(new.target, Scope::Host).unwrap()));
+    let removed = start.elapsed() / 100;
+    let start = Instant::now();
+    let listed = lists.blocked().unwrap().len();
+    let list = start.elapsed();
+    let start = Instant::now();
+    lists.rebuild(&[]).unwrap();
+    let rebuilt = start.elapsed();
+    println!(
+        "add one {added:.1?}, remove one {removed:.1?}, list {listed} in {list:.2?}, new filter in {rebuilt:.2?}"
+    );
+}
+
 fn address_v6(index: u64) -> Ipv6Addr {
     let (high, low) = source_v6(index);
     Ipv6Addr::from(u128::from(high) << 64 | u128::from(low))
@@ -132,18 +156,10 @@ fn measure(object: &mut Ebpf, listed: u64) {
         });
     }
     println!("{:<32} {:>8} {:>8} {:>12} {:>12}", "", "IPv4", "IPv6", "plain hash", "the sources");
-    let mut moved = super::Moved::new(sensor_common::counter::XdpCounter::COUNT);
-    let only = std::env::var("SENSOR_BENCH_ROW").ok();
-    for row in rows.into_iter().filter(|row| only.as_ref().is_none_or(|only| row.name == only)) {
+    for row in rows {
         let [sources, hash, v4] = over_empty(object, &row.set, "192.0.2.1", "192.0.2.2");
         let [_, _, v6] = over_empty(object, &SourceSet { is_v6: 1, ..row.set }, "2001:db8::1", "2001:db8::2");
         println!("{:<32} {v4:>8.1} {v6:>8.1} {hash:>12.1} {sources:>12.1}", row.name);
-        println!(
-            "{:?}",
-            moved.since(object, sensor_common::map::XDP_COUNTERS, |index| {
-                sensor_common::counter::XdpCounter::ALL[index].name()
-            })
-        );
     }
 }
 
