@@ -15,6 +15,8 @@ pub struct SourceSet {
     pub is_v6: u64,
     /// Bits that every IPv4 address has set.
     pub v4_bits: u64,
+    /// Index of the interface that a flood is sent out of.
+    pub interface: u64,
 }
 
 /// An IPv4 address below 224.0.0.0, scattered (multiplication by an odd number and a shift are both invertible).

@@ -58,6 +58,8 @@ pub mod map {
 pub mod program {
     /// The XDP firewall.
     pub const FIREWALL: &str = "sensor_firewall";
+    /// The same for drivers whose packets come in several buffers (a large MTU).
+    pub const FIREWALL_FRAGS: &str = "sensor_firewall_frags";
     /// The tap for packets that arrive.
     pub const TAP_INGRESS: &str = "sensor_tap_in";
     /// The tap for packets that leave.

@@ -1,6 +1,7 @@
 //! Measurements of whole paths: real packets, real nginx, the release build.
 
 mod block_latency;
+mod flood;
 mod tap;
 mod xdp;
 
@@ -26,6 +27,8 @@ pub(crate) struct Options {
 enum What {
     /// Time from an attack's last segment at the tap to the block in force.
     BlockLatency(block_latency::Options),
+    /// Packets of a flood dropped for a second of processor time, beside nftables.
+    Flood,
     /// What a packet costs in the XDP program, with up to a million addresses listed.
     Xdp(xdp::Options),
     /// What the sensor costs nginx: requests per second, latency, processor time.
@@ -45,6 +48,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     machine();
     match &options.what {
         What::BlockLatency(options) => block_latency::run(&binary, options),
+        What::Flood => flood::run(),
         What::Tap(options) => tap::run(&binary, options),
         What::Xdp(options) => xdp::run(options),
     }

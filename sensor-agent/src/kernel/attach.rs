@@ -115,34 +115,37 @@ fn attach_xdp(
         let _ = fs::remove_file(&pin);
         return Ok(("off", None));
     }
-    let program: &mut Xdp = programs
-        .firewall
-        .program_mut(program::FIREWALL)
-        .context("no XDP program in the object")?
-        .try_into()?;
-    if adopt_xdp(program, &pin) {
+    if adopt_xdp(programs.firewall, &pin) {
         return Ok(("adopted", None));
     }
-    let (link, mode, why) = fresh_xdp(program, interface, choice)?;
+    let (link, mode, why) = fresh_xdp(programs.firewall, interface, choice)?;
     link.pin(&pin).with_context(|| format!("cannot pin the XDP link at `{}`", pin.display()))?;
     made.pins.push(pin);
     Ok((mode, why))
 }
 
-/// Replaces the program of a pinned link. False if there is none, or its interface is gone.
-fn adopt_xdp(program: &mut Xdp, pin: &Path) -> bool {
-    let Ok(pinned) = PinnedLink::from_pin(pin) else { return false };
-    let adopted = XdpLink::try_from(FdLink::from(pinned))
-        .map_err(|error| anyhow!(error))
-        .and_then(|link| Ok(program.attach_to_link(link)?));
-    if adopted.is_err() {
+/// Replaces the program of a pinned link by its like. False if there is none, or its interface is gone.
+fn adopt_xdp(firewall: &mut Ebpf, pin: &Path) -> bool {
+    if !pin.exists() {
+        return false;
+    }
+    let adopted = [program::FIREWALL, program::FIREWALL_FRAGS].into_iter().any(|name| {
+        let Ok(pinned) = PinnedLink::from_pin(pin) else { return false };
+        let Ok(link) = XdpLink::try_from(FdLink::from(pinned)) else { return false };
+        xdp_program(firewall, name).is_ok_and(|program| program.attach_to_link(link).is_ok())
+    });
+    if !adopted {
         let _ = fs::remove_file(pin);
     }
-    adopted.is_ok()
+    adopted
+}
+
+fn xdp_program<'a>(firewall: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    Ok(firewall.program_mut(name).context("no XDP program in the object")?.try_into()?)
 }
 
 fn fresh_xdp(
-    program: &mut Xdp,
+    firewall: &mut Ebpf,
     interface: &str,
     choice: XdpChoice,
 ) -> Result<(FdLink, &'static str, Option<String>)> {
@@ -150,17 +153,27 @@ fn fresh_xdp(
     let why = match (choice, better) {
         (XdpChoice::Generic, _) => Some("configured".to_owned()),
         (XdpChoice::Native, _) => {
-            return Ok((xdp_link(program, interface, XdpMode::Driver)?, "native", None));
+            return Ok((native_link(firewall, interface)?, "native", None));
         }
         (_, Some(driver)) => {
             Some(format!("driver `{driver}`: native mode would take its segmentation offload away"))
         }
-        (_, None) => match xdp_link(program, interface, XdpMode::Driver) {
+        (_, None) => match native_link(firewall, interface) {
             Ok(link) => return Ok((link, "native", None)),
             Err(error) => Some(format!("native mode refused: {error:#}")),
         },
     };
+    let program = xdp_program(firewall, program::FIREWALL)?;
     Ok((xdp_link(program, interface, XdpMode::Skb)?, "generic", why))
+}
+
+/// In the driver: as packets in one buffer, or else in several, which a large MTU needs.
+fn native_link(firewall: &mut Ebpf, interface: &str) -> Result<FdLink> {
+    let first = xdp_link(xdp_program(firewall, program::FIREWALL)?, interface, XdpMode::Driver);
+    first.or_else(|error| {
+        let frags = xdp_program(firewall, program::FIREWALL_FRAGS)?;
+        xdp_link(frags, interface, XdpMode::Driver).map_err(|_| error)
+    })
 }
 
 fn xdp_link(program: &mut Xdp, interface: &str, mode: XdpMode) -> Result<FdLink> {

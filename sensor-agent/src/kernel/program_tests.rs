@@ -4,6 +4,7 @@
 //! They need root and the compiled objects, which `cargo xtask test` provides; without either they say so and pass.
 
 mod firewall;
+mod flood;
 mod model;
 mod packets;
 mod speed;

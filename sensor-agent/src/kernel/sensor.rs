@@ -294,10 +294,17 @@ pub(super) fn load_sized(
 }
 
 fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
-    let xdp: &mut Xdp =
-        firewall.program_mut(program::FIREWALL).context("no XDP program in the object")?.try_into()?;
-    xdp.load().map_err(|error| explain_program(error, program::FIREWALL))?;
-    say_loaded(program::FIREWALL, xdp.info());
+    for name in [program::FIREWALL, program::FIREWALL_FRAGS] {
+        let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
+        match xdp.load() {
+            Ok(()) => say_loaded(name, xdp.info()),
+            // Before 5.18 there are no packets in several buffers, and no such programs.
+            Err(error) if name == program::FIREWALL_FRAGS => {
+                tracing::info!("devices with a large MTU get the generic mode: {error}");
+            }
+            Err(error) => return Err(explain_program(error, name)),
+        }
+    }
     for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
         let tap: &mut SchedClassifier = tap
             .program_mut(name)

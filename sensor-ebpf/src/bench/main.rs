@@ -26,11 +26,15 @@ mod tunnel;
 
 use aya_ebpf::{
     bindings::xdp_action,
+    helpers::bpf_redirect,
     macros::{map, xdp},
     maps::{Array, HashMap, PerCpuArray},
     programs::XdpContext,
 };
-use sensor_common::bench::{SourceSet, source_v4, source_v6};
+use sensor_common::{
+    bench::{SourceSet, source_v4, source_v6},
+    counter::XdpCounter,
+};
 
 /// Which addresses to write.
 #[map]
@@ -46,12 +50,6 @@ static NEXT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[xdp]
 pub fn sensor_bench_empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
-}
-
-/// The same for a program that drops.
-#[xdp]
-pub fn sensor_bench_drop(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_DROP
 }
 
 /// The cost of writing addresses.
@@ -72,6 +70,30 @@ pub fn sensor_bench_hash(ctx: XdpContext) -> u32 {
     // SAFETY: within the packet, checked above; bytes have no alignment.
     let key = unsafe { *(at as *const [u8; 4]) };
     if PLAIN.get_ptr(key).is_some() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// Sends the packet out of an interface, each with the next source: a flood, when the kernel runs it on live frames.
+#[xdp]
+pub fn sensor_bench_flood(ctx: XdpContext) -> u32 {
+    write_source(&ctx);
+    let Some(set) = SOURCES.get(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the helper checks the index.
+    unsafe { bpf_redirect(set.interface as u32, 0) as u32 }
+}
+
+/// The floor of a defence: every packet is counted and dropped.
+#[xdp]
+pub fn sensor_bench_drop_all(_ctx: XdpContext) -> u32 {
+    counters::add(XdpCounter::DroppedAddress);
+    xdp_action::XDP_DROP
+}
+
+/// The firewall on packets as they come.
+#[xdp]
+pub fn sensor_bench_deployed(ctx: XdpContext) -> u32 {
+    let outcome = firewall::decide(&ctx);
+    counters::add_index(outcome);
+    firewall::action(outcome)
 }
 
 /// The firewall on changing sources.

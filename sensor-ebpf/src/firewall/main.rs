@@ -20,10 +20,22 @@ mod tunnel;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 
-/// Entry point. Packets in several buffers are taken too: all headers are in the first.
-#[xdp(frags)]
+/// Entry point.
+#[xdp]
 pub fn sensor_firewall(ctx: XdpContext) -> u32 {
-    let outcome = firewall::decide(&ctx);
+    run(&ctx)
+}
+
+/// Entry point for devices whose packets come in several buffers: all headers are in the first. Such a program in generic mode makes
+/// some kernels (6.12) lose the place of the Ethernet header for the programs behind it, so it is for drivers only.
+#[xdp(frags)]
+pub fn sensor_firewall_frags(ctx: XdpContext) -> u32 {
+    run(&ctx)
+}
+
+#[inline(always)]
+fn run(ctx: &XdpContext) -> u32 {
+    let outcome = firewall::decide(ctx);
     counters::add_index(outcome);
     firewall::action(outcome)
 }

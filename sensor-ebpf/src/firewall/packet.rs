@@ -4,7 +4,7 @@
 use aya_ebpf::programs::XdpContext;
 use sensor_common::{counter::XdpCounter, record::mapped};
 
-use crate::abuse;
+use crate::{abuse, tunnel};
 
 /// An IP packet, outermost or inside a tunnel. Plain numbers, so that it can be kept in memory and read back.
 #[repr(C)]
@@ -61,23 +61,26 @@ const MAX_EXTENSIONS: u32 = 6;
 /// Place of the flags in a TCP header (RFC 9293 section 3.1).
 pub(crate) const TCP_FLAGS_AT: usize = 13;
 
-/// An IPv4 packet without VLAN tag, options or fragmentation that carries an ordinary TCP segment: all of that is known from one
-/// look at fixed places.
+/// An IPv4 packet without VLAN tag, options or fragmentation that carries an ordinary TCP segment or UDP datagram: all of that is known from
+/// one look at fixed places.
 #[inline(always)]
 pub(crate) fn plain_v4(ctx: &XdpContext) -> Option<Packet> {
     const FLAGS_AT: usize = ETHERNET_LEN + 20 + TCP_FLAGS_AT;
     let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
     let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV4
         && header.byte::<ETHERNET_LEN>() == 0x45
-        && header.byte::<{ ETHERNET_LEN + 9 }>() == TCP
         && header.half::<{ ETHERNET_LEN + 6 }>() & IPV4_FRAGMENT_OFFSET == 0
-        && abuse::usual(header.byte::<FLAGS_AT>());
+        && match header.byte::<{ ETHERNET_LEN + 9 }>() {
+            TCP => abuse::usual(header.byte::<FLAGS_AT>()),
+            UDP => !tunnel::is_port(header.half::<{ ETHERNET_LEN + 20 + 2 }>()),
+            _ => false,
+        };
     plain.then(|| Packet {
         high: 0,
         low: u64::from(header.word::<{ ETHERNET_LEN + 12 }>()),
         network: ETHERNET_LEN as u32,
         next: ETHERNET_LEN as u32 + 20,
-        protocol: u32::from(TCP),
+        protocol: u32::from(header.byte::<{ ETHERNET_LEN + 9 }>()),
         is_v6: 0,
         fragment: 0,
     })
@@ -90,14 +93,17 @@ pub(crate) fn plain_v6(ctx: &XdpContext) -> Option<Packet> {
     let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
     let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV6
         && header.byte::<ETHERNET_LEN>() >> 4 == 6
-        && header.byte::<{ ETHERNET_LEN + 6 }>() == TCP
-        && abuse::usual(header.byte::<FLAGS_AT>());
+        && match header.byte::<{ ETHERNET_LEN + 6 }>() {
+            TCP => abuse::usual(header.byte::<FLAGS_AT>()),
+            UDP => !tunnel::is_port(header.half::<{ ETHERNET_LEN + 40 + 2 }>()),
+            _ => false,
+        };
     plain.then(|| Packet {
         high: header.double::<{ ETHERNET_LEN + 8 }>(),
         low: header.double::<{ ETHERNET_LEN + 16 }>(),
         network: ETHERNET_LEN as u32,
         next: ETHERNET_LEN as u32 + 40,
-        protocol: u32::from(TCP),
+        protocol: u32::from(header.byte::<{ ETHERNET_LEN + 6 }>()),
         is_v6: 1,
         fragment: 0,
     })

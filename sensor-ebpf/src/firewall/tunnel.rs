@@ -14,6 +14,12 @@ const GENEVE_PORT: u16 = 6081;
 const ETHERNET: u16 = 0x6558;
 const ETHERNET_LEN: usize = 14;
 
+/// Whether a UDP datagram to this port is a tunnel's.
+#[inline(always)]
+pub(crate) fn is_port(port: u16) -> bool {
+    port == VXLAN_PORT || port == GENEVE_PORT
+}
+
 /// A packet inside a packet.
 pub(crate) struct Inner {
     /// Bit of its kind ([`tunnel`]).

@@ -1,7 +1,11 @@
 #!/bin/busybox sh
 # One host, one client: attach, detect, block, survive kill -9, adopt.
 export PATH=/bin:/sbin
-fail() { echo "FAILED: $*"; tail -n 30 /t/log; exit 1; }
+fail() { echo "FAILED: $*"; tail -n 30 /t/log; agent status; agent block list; figures; exit 1; }
+figures() {
+    nsenter --net=/run/netns/app busybox wget -q -O - --header "Authorization: Bearer $(cat /t/api.token)" \
+        http://127.0.0.1:9470/metrics | grep -v '^#' | grep -v ' 0$'
+}
 
 /sbin/ip netns add app && /sbin/ip netns add client || fail "no network namespaces"
 /sbin/ip link add client1 netns app type veth peer name eth0 netns client || fail "no veth"

@@ -110,8 +110,9 @@ fn fill(lists: &mut Lists, addresses: u64, prefixes: u64) -> Duration {
 
 /// What changing a list of this size costs, from user space.
 fn changes(lists: &mut Lists) {
-    let extra: Vec<_> =
-        (0..100).map(|index| block(&Ipv4Addr::from(source_v4(UNLISTED + index)).to_string(), None)).collect();
+    let extra: Vec<_> = (0..100)
+        .map(|index| block(&format!("{}/32", Ipv4Addr::from(source_v4(UNLISTED + index))), None))
+        .collect();
     let start = Instant::now();
     extra.iter().for_each(|new| lists.block(new).unwrap());
     let added = start.elapsed() / 100;
@@ -139,7 +140,7 @@ fn measure(object: &mut Ebpf, listed: u64) {
         let xdp: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();
         xdp.load().unwrap();
     }
-    let within = |first: u64, mask: u64| SourceSet { first, mask, is_v6: 0, v4_bits: 0 };
+    let within = |first: u64, mask: u64| SourceSet { first, mask, ..SourceSet::default() };
     let mut rows = vec![
         Row { name: "not listed, one source", set: within(UNLISTED, 0) },
         Row { name: "not listed, 4,096 sources", set: within(UNLISTED, 4095) },
