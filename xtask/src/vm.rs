@@ -1,6 +1,8 @@
 //! The real binary on other kernels: Debian's 6.1 and 6.12 in small virtual machines under plain emulation (no KVM needed). Each boots
 //! into a memory disk with busybox, the agent and one script that attaches, attacks, kills and restarts.
 
+mod verified;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -33,17 +35,19 @@ const TIME_OUT: Duration = Duration::from_secs(300);
 const INIT: &str = include_str!("vm/init.sh");
 const SCRIPT: &str = include_str!("vm/test.sh");
 
-/// Boots every kernel with this agent.
-pub(crate) fn test(agent: &Path) -> Result<()> {
+/// Boots every kernel with this agent, and compares what their verifiers walked through with what stands in the tree, or writes it there.
+pub(crate) fn test(agent: &Path, record: bool) -> Result<()> {
     packages::ensure(&PROGRAMS, 60)?;
     let folder = paths::target().join("vm");
     fs::create_dir_all(&folder)?;
+    let mut counts = verified::Counts::new();
     for pattern in KERNELS {
         let kernel = Kernel::get(&folder, pattern)?;
         let disk = kernel.pack(&folder, agent)?;
-        kernel.boot(&disk)?;
+        let printed = kernel.boot(&disk)?;
+        counts.insert(kernel.series(), verified::read(&printed));
     }
-    Ok(())
+    if record { verified::record(&counts) } else { verified::compare(&counts) }
 }
 
 /// An unpacked kernel package.
@@ -54,7 +58,7 @@ struct Kernel {
 
 impl Kernel {
     fn get(folder: &Path, pattern: &str) -> Result<Self> {
-        let name = newest(pattern)?;
+        let name = newest(pattern).or_else(|error| fetched(folder, pattern).ok_or(error))?;
         let root = folder.join(&name);
         if !root.join("boot").exists() {
             let mut fetch = Command::new("apt-get");
@@ -67,6 +71,12 @@ impl Kernel {
             fs::remove_file(package)?;
         }
         Ok(Self { name, root })
+    }
+
+    /// Its series, such as `6.1`.
+    fn series(&self) -> String {
+        let numbers = numbers(&self.name);
+        numbers.iter().take(2).map(u32::to_string).collect::<Vec<_>>().join(".")
     }
 
     /// Packs a memory disk; returns its path.
@@ -122,7 +132,8 @@ impl Kernel {
         Ok(fs::write(disk.join("lib/modules/order"), order)?)
     }
 
-    fn boot(&self, disk: &Path) -> Result<()> {
+    /// Runs the machine; returns what it printed.
+    fn boot(&self, disk: &Path) -> Result<String> {
         step::headline(&format!("{} (usually 40 s)", self.name));
         let kernel =
             find(&self.root.join("boot"), &|file| file.starts_with("vmlinuz-")).context("no kernel image")?;
@@ -155,29 +166,47 @@ impl Kernel {
         let _ = machine.kill();
         let _ = machine.wait();
         match outcome {
-            Some(0) => Ok(()),
-            Some(code) => {
+            (Some(0), printed) => Ok(printed),
+            (Some(code), _) => {
                 bail!("{}: the script in the machine failed ({code}); its output is above", self.name)
             }
-            None => bail!("{}: the machine crashed, hung or ran out of time; its output is above", self.name),
+            (None, _) => {
+                bail!("{}: the machine crashed, hung or ran out of time; its output is above", self.name)
+            }
         }
     }
 }
 
-/// Shows what the machine prints, up to the line with its result.
-fn follow(output: impl BufRead) -> Option<i32> {
+/// Shows what the machine prints, up to the line with its result; returns both.
+fn follow(output: impl BufRead) -> (Option<i32>, String) {
     let until = Instant::now() + TIME_OUT;
+    let mut printed = String::new();
     for line in output.lines().map_while(Result::ok) {
         let line = line.trim_end();
         if let Some(code) = line.strip_prefix("VM-RESULT ") {
-            return code.trim().parse().ok();
+            return (code.trim().parse().ok(), printed);
         }
         step::say(line);
+        printed.push_str(line);
+        printed.push('\n');
         if Instant::now() > until {
-            return None;
+            break;
         }
     }
-    None
+    (None, printed)
+}
+
+/// A kernel that was fetched before, when the package lists have none.
+fn fetched(folder: &Path, pattern: &str) -> Option<String> {
+    let wanted = numbers(pattern);
+    let names =
+        fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names
+        .filter(|name| name.starts_with("linux-image-") && !name.ends_with(".gz"))
+        .filter(|name| numbers(name).get(..2) == wanted.get(..2))
+        .collect();
+    names.sort_by_key(|name| numbers(name));
+    names.pop()
 }
 
 /// The newest package whose name matches.
@@ -250,8 +279,9 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_result_has_failed() {
-        assert_eq!(follow("a\nVM-RESULT 0\r\n".as_bytes()), Some(0));
-        assert_eq!(follow("a\nVM-RESULT 7\n".as_bytes()), Some(7));
-        assert_eq!(follow("Kernel panic\n".as_bytes()), None);
+        let result = |printed: &str| follow(printed.as_bytes()).0;
+        assert_eq!(result("a\nVM-RESULT 0\r\n"), Some(0));
+        assert_eq!(result("a\nVM-RESULT 7\n"), Some(7));
+        assert_eq!(result("Kernel panic\n"), None);
     }
 }
