@@ -124,6 +124,7 @@ fn plan(config: &Config) -> Plan {
         xdp: capture.xdp_mode,
         tap: capture.tap_mode,
         ports: capture.ports.clone(),
+        own_port: config.api.listen.map(|listen| listen.port()).filter(|port| *port != 0),
         sample: capture.sample,
         rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },
         ring_bytes: capture.ring_bytes,

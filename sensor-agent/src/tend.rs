@@ -142,6 +142,11 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
                 sum(|worker| worker.blocks_not_needed),
             ),
             ("blocks_failed", "Blocks that the kernel refused", sum(|worker| worker.blocks_failed)),
+            (
+                "bodies_skipped",
+                "Rests of bodies that the tap was told to leave out",
+                sum(|worker| worker.skips),
+            ),
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
         ],
         latency,

@@ -103,6 +103,12 @@ counters! {
         NoPayload = "no_payload",
         /// Segments of flows that are not HTTP.
         OtherFlow = "other_flow",
+        /// Segments of flows that are TLS from their first byte on.
+        Tls = "tls",
+        /// Segments of the sensor's own connections.
+        Own = "own",
+        /// Segments of bodies of which the agent wants no more.
+        Skipped = "skipped",
         /// Segments of HTTP flows outside the sample.
         NotSampled = "not_sampled",
         /// Segments while no agent has set up a ring.

@@ -32,6 +32,33 @@ pub struct FlowState {
     pub undecided: u8,
     /// Zero.
     pub reserved: u8,
+    /// Sequence number of the lower endpoint before which nothing is wanted, valid with [`state::SKIP_LOW`].
+    pub low_skip: u32,
+    /// The same of the greater endpoint, valid with [`state::SKIP_HIGH`].
+    pub high_skip: u32,
+}
+
+impl FlowKey {
+    /// The key of a segment's connection, and whether its sender is the lower endpoint. Endpoints are ordered by port, then by address
+    /// as two words of the host's byte order.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(source: ([u8; 16], u16), destination: ([u8; 16], u16)) -> (Self, bool) {
+        let source_is_low = if source.1 == destination.1 {
+            words(&source.0) < words(&destination.0)
+        } else {
+            source.1 < destination.1
+        };
+        let (low, high) = if source_is_low { (source, destination) } else { (destination, source) };
+        let key = Self { low_address: low.0, high_address: high.0, low_port: low.1, high_port: high.1 };
+        (key, source_is_low)
+    }
+}
+
+#[inline(always)]
+fn words(address: &[u8; 16]) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]))
 }
 
 /// What a flow carries.
@@ -42,6 +69,10 @@ pub mod class {
     pub const HTTP: u8 = 1;
     /// Something else. Looked at again at each packet that starts like an HTTP message.
     pub const OTHER: u8 = 2;
+    /// TLS from the first byte on: nothing in it can be read.
+    pub const TLS: u8 = 3;
+    /// The sensor's own connections.
+    pub const OWN: u8 = 4;
 }
 
 /// Bits of [`FlowState::state`].
@@ -54,6 +85,18 @@ pub mod state {
     pub const LOW_OPENED: u8 = 4;
     /// The SYN-ACK agreed on timestamps (RFC 7323 section 3.2); valid with [`SYN_SEEN`].
     pub const TIMESTAMPS: u8 = 8;
+    /// The agent wants nothing of the lower endpoint before `low_skip`.
+    pub const SKIP_LOW: u8 = 16;
+    /// The same of the greater endpoint.
+    pub const SKIP_HIGH: u8 = 32;
+}
+
+/// Values of the map of ports.
+pub mod port {
+    /// Connections of this port are HTTP.
+    pub const HTTP: u8 = 1;
+    /// Connections of this port are the sensor's own.
+    pub const OWN: u8 = 2;
 }
 
 /// Records of one flow that are sent before it must have been recognised.

@@ -52,6 +52,8 @@ pub mod map {
     pub const PORTS: &str = "PORTS";
     /// Ring buffers, chosen by flow hash.
     pub const RINGS: &str = "RINGS";
+    /// Which rings' readers sleep (array, mapped by the agent).
+    pub const SLEEPERS: &str = "SLEEPERS";
 }
 
 /// Names of the kernel programs.

@@ -95,6 +95,4 @@ pub struct TapSettings {
     pub sample_threshold: u32,
     /// Rings in use, at least 1: `rings <= limit::RINGS`. Zero (a tap without an agent yet) records nothing.
     pub rings: u32,
-    /// Nanoseconds between two wake-ups of one ring's reader on one CPU.
-    pub wake_interval_ns: u64,
 }

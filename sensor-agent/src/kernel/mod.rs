@@ -8,6 +8,7 @@ pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod device;
+pub(crate) mod flows;
 pub(crate) mod host;
 pub(crate) mod lists;
 pub(crate) mod object;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,10 +13,14 @@ use nix::sys::time::TimeSpec;
 use sensor_common::map;
 
 use super::pins::Pins;
+use super::shared_memory::{SharedMemory, word64};
 
 /// The reading end of one ring.
 pub(crate) struct Ring {
     records: RingBuf<MapData>,
+    index: u32,
+    /// One word a ring: whether its reader sleeps.
+    sleepers: SharedMemory<u64>,
 }
 
 /// Adopts or makes `count` rings of `bytes` each and puts them where the tap looks for them.
@@ -26,7 +31,8 @@ pub(crate) fn install(pins: &Pins, outer: Map, count: u32, bytes: u32) -> Result
         .map(|index| {
             let records = adopt(pins, index, bytes).map_or_else(|| make(pins, index, bytes), Ok)?;
             outer.set(index, &records, 0).with_context(|| format!("cannot install ring {index}"))?;
-            Ok(Ring { records })
+            let sleepers = SharedMemory::open(pins, map::SLEEPERS)?;
+            Ok(Ring { records, index, sleepers })
         })
         .collect()
 }
@@ -64,8 +70,25 @@ impl Ring {
         taken
     }
 
+    /// Looks again after a while, or as soon as somebody else wakes the reader; the tap does not.
+    pub(crate) fn pause(&self, at_most: Duration) -> io::Result<()> {
+        self.wait(at_most)
+    }
+
+    /// Waits until the tap wakes the reader for a record, or the time is over.
+    pub(crate) fn sleep(&self, at_most: Duration) -> io::Result<()> {
+        // SAFETY: a word of the map, which lives as long as `self`.
+        let asleep = unsafe { word64(self.sleepers.at(self.index as usize)) };
+        // Whoever reserves a record from here on sees the word; a record that was reserved before is seen by the wait, which
+        // begins by looking at the ring.
+        asleep.store(1, Ordering::SeqCst);
+        let waited = self.wait(at_most);
+        asleep.store(0, Ordering::SeqCst);
+        waited
+    }
+
     /// Waits until the ring has a record or the time is over. Signals end the wait early.
-    pub(crate) fn wait(&self, at_most: Duration) -> io::Result<()> {
+    fn wait(&self, at_most: Duration) -> io::Result<()> {
         let mut polled = [PollFd::new(self.records.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut polled, Some(TimeSpec::from_duration(at_most)), None) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),

@@ -1,5 +1,6 @@
 //! The kernel side as a whole: loaded, set up, attached, and followed as interfaces come and go.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -7,6 +8,7 @@ use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use ipnet::IpNet;
+use sensor_common::flow::port;
 use sensor_common::settings::TapSettings;
 use sensor_common::{map, program};
 
@@ -31,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) tap: TapChoice,
     /// Ports whose connections are HTTP whatever their first bytes say.
     pub(crate) ports: Vec<u16>,
+    /// Port of the agent's own API: its connections are left out.
+    pub(crate) own_port: Option<u16>,
     /// Share of flows to record, 0 to 1.
     pub(crate) sample: f64,
     /// Number of rings.
@@ -47,9 +51,6 @@ pub(crate) struct Plan {
     pub(crate) tunnels: u32,
 }
 
-/// Nanoseconds between two wake-ups of a ring's reader by one CPU; the reader looks by itself for longer than that.
-pub(crate) const WAKE_INTERVAL_NS: u64 = 1_000_000;
-
 pub(super) const FIREWALL_MAPS: [&str; 11] = [
     map::BLOCK4,
     map::BLOCK6,
@@ -63,8 +64,8 @@ pub(super) const FIREWALL_MAPS: [&str; 11] = [
     map::DROPS,
     map::ABUSE,
 ];
-pub(super) const TAP_MAPS: [&str; 5] =
-    [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS];
+pub(super) const TAP_MAPS: [&str; 6] =
+    [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS, map::SLEEPERS];
 
 /// The running kernel side. Dropping it leaves everything in place: pins keep it.
 pub(crate) struct Sensor {
@@ -247,7 +248,6 @@ impl Sensor {
             hash_key: self.hash_key,
             sample_threshold: threshold(self.plan.sample),
             rings: self.plan.rings,
-            wake_interval_ns: WAKE_INTERVAL_NS,
         };
         let mut map: Array<MapData, Wire<TapSettings>> =
             open_map(&self.pins, map::TAP_SETTINGS)?.try_into()?;
@@ -256,12 +256,15 @@ impl Sensor {
 
     fn write_ports(&self) -> Result<()> {
         let mut map: HashMap<MapData, u16, u8> = open_map(&self.pins, map::PORTS)?.try_into()?;
+        let roles = self.plan.ports.iter().map(|wanted| (*wanted, port::HTTP));
+        let roles: BTreeMap<u16, u8> =
+            roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
         let present: Vec<u16> = map.keys().collect::<Result<_, _>>()?;
-        for port in present.iter().filter(|port| !self.plan.ports.contains(port)) {
-            map.remove(port)?;
+        for gone in present.iter().filter(|port| !roles.contains_key(port)) {
+            map.remove(gone)?;
         }
-        for port in &self.plan.ports {
-            map.insert(port, 1, 0).with_context(|| format!("cannot set the role of port {port}"))?;
+        for (port, role) in roles {
+            map.insert(port, role, 0).with_context(|| format!("cannot set the role of port {port}"))?;
         }
         Ok(())
     }

@@ -56,6 +56,17 @@ impl<K: Plain, V: Plain> Table<K, V> {
         self.map.insert(Wire(key), Wire(value), 0)
     }
 
+    /// Replaces an entry; false if there is none any more.
+    pub(super) fn replace(&mut self, key: K, value: V) -> Result<bool> {
+        /// BPF_EXIST of bpf(2).
+        const EXISTING: u64 = 2;
+        match self.map.insert(Wire(key), Wire(value), EXISTING) {
+            Ok(()) => Ok(true),
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Removes an entry; false if there was none.
     pub(super) fn remove(&mut self, key: K) -> Result<bool> {
         match self.map.remove(&Wire(key)) {

@@ -19,6 +19,7 @@ use sensor_engine::rule::RuleSet;
 
 use crate::kernel::clock::boot_nanos;
 use crate::kernel::counters::{Counters, KernelCounts};
+use crate::kernel::flows::FlowTable;
 use crate::kernel::lists::Lists;
 use crate::kernel::sensor::{Plan, Sensor};
 
@@ -101,10 +102,10 @@ impl Pipeline {
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::with_capacity(rings.len());
         for (index, ring) in rings.into_iter().enumerate() {
-            let lists = Lists::open(&plan.pin_dir)?;
+            let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
             let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
             let shared = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
-            let worker = Worker::new(ring, lists, settings.clone(), shared, reports.clone(), started_ns);
+            let worker = Worker::new(ring, maps, settings.clone(), shared, reports.clone(), started_ns);
             let named = thread::Builder::new().name(format!("engine-{index}"));
             let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;
             workers.push(Running { thread, stats });

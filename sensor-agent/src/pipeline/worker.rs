@@ -1,8 +1,8 @@
 //! One ring's thread.
 //!
-//! The kernel wakes it at once for the first record after a quiet time, then at most every
-//! [`WAKE_INTERVAL_NS`](crate::kernel::sensor::WAKE_INTERVAL_NS); so after work it looks again in short steps for longer
-//! than that interval, and only then sleeps long.
+//! Waking a thread costs the application's processor more than all that the tap does for a packet. So after work the thread looks again by
+//! itself, in short steps; only when nothing has come for several of them does it say that it sleeps, and then the tap wakes it
+//! for the next record.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use sensor_engine::engine::{Block, Command, Engine, Report, Settings, Stats};
+use sensor_engine::engine::{Block, Command, Engine, Report, Settings, Skip, Stats};
 use sensor_engine::time::Timestamp;
 
 use super::{Delivered, Enforcement, Inputs, Latency};
 use crate::kernel::clock::boot_nanos;
+use crate::kernel::flows::FlowTable;
 use crate::kernel::lists::{Applied, Lists};
 use crate::kernel::rings::Ring;
 
 /// Records taken between two looks at anything else.
 const BATCH: usize = 1024;
-/// Wait after work, and how often in a row: longer in all than the kernel's wake-up interval.
+/// Wait after work, and how often in a row before the thread sleeps.
 const SHORT_WAIT: Duration = Duration::from_micros(500);
-const SHORT_WAITS: u32 = 4;
+const SHORT_WAITS: u32 = 8;
 /// Wait when nothing comes: how late a stop or an idle timeout may be noticed.
 const LONG_WAIT: Duration = Duration::from_millis(50);
 /// How often counters are published.
@@ -48,6 +49,8 @@ pub(crate) struct WorkerStats {
     pub(crate) blocks_failed: u64,
     /// Reports that did not fit into the queue.
     pub(crate) reports_lost: u64,
+    /// Rests of bodies that the tap was told to leave out.
+    pub(crate) skips: u64,
     /// Times that the engine panicked and was replaced; the flows it knew are picked up again.
     pub(crate) panics: u64,
     /// Tap to entry in force.
@@ -71,7 +74,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         ring: Ring,
-        lists: Lists,
+        (lists, flows): (Lists, FlowTable),
         settings: Settings,
         (inputs, published, stop): Shared,
         reports: SyncSender<Delivered>,
@@ -82,7 +85,7 @@ impl Worker {
         let engine = engine(&settings, &in_use);
         let stats = WorkerStats::default();
         let carrier =
-            Carrier { lists, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
+            Carrier { lists, flows, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
         Self {
             ring,
             carrier,
@@ -131,8 +134,9 @@ impl Worker {
     }
 
     fn idle(&mut self, quiet: u32) {
-        let wait = if quiet < SHORT_WAITS { SHORT_WAIT } else { LONG_WAIT };
-        if let Err(error) = self.ring.wait(wait) {
+        let waited =
+            if quiet < SHORT_WAITS { self.ring.pause(SHORT_WAIT) } else { self.ring.sleep(LONG_WAIT) };
+        if let Err(error) = waited {
             tracing::error!(%error, "cannot wait for the ring");
             std::thread::sleep(LONG_WAIT);
         }
@@ -176,6 +180,7 @@ fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
 /// Carries out commands and remembers what became of the block that the next report speaks of.
 struct Carrier {
     lists: Lists,
+    flows: FlowTable,
     reports: SyncSender<Delivered>,
     stats: WorkerStats,
     enforcement: Option<Enforcement>,
@@ -199,6 +204,7 @@ impl Carrier {
             match command {
                 Command::Block(block) => self.block(&block, record),
                 Command::Report(report) => self.report(report),
+                Command::Skip(skip) => self.skip(&skip),
             }
         }
     }
@@ -222,6 +228,15 @@ impl Carrier {
             Enforcement::Failed => self.stats.blocks_failed += 1,
         }
         self.enforcement = Some(enforcement);
+    }
+
+    /// A skip that the kernel does not take costs copies, and nothing else.
+    fn skip(&mut self, skip: &Skip) {
+        match self.flows.skip(skip.source, skip.destination, skip.until) {
+            Ok(true) => self.stats.skips += 1,
+            Ok(false) => {}
+            Err(error) => tracing::debug!("the rest of a body is copied: {error:#}"),
+        }
     }
 
     /// Nanoseconds since the record passed the tap.

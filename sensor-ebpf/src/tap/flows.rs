@@ -9,7 +9,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use sensor_common::{
-    flow::{FlowKey, FlowState, UNDECIDED_RECORDS, class, state},
+    flow::{FlowKey, FlowState, UNDECIDED_RECORDS, class, port, state},
     limit,
     record::{INGRESS, RecordHeader, mark, tcp},
 };
@@ -44,8 +44,7 @@ pub(crate) fn remember_handshake(header: &RecordHeader) {
         high_initial,
         class: initial_class(header),
         state: state::SYN_SEEN | opened | timestamps,
-        undecided: 0,
-        reserved: 0,
+        ..FlowState::default()
     };
     // A full LRU map evicts; any other failure leaves the flow to be picked up at its first payload.
     let _ = FLOWS.insert(key_of(header), new, 0);
@@ -75,11 +74,17 @@ pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet) -> u8 {
     let flow = unsafe { &mut *flow };
     note_handshake(ctx, header, flow);
     describe(header, flow);
-    if flow.class != class::HTTP {
+    if flow.class == class::HTTP {
+        return if is_unwanted(header, flow) { UNWANTED } else { class::HTTP };
+    }
+    if flow.class != class::OWN {
         flow.class = decide(header, flow, message::start(ctx, payload_offset, payload_len));
     }
     flow.class
 }
+
+/// Beside the classes: a segment of an HTTP flow of which the agent wants no more.
+pub(crate) const UNWANTED: u8 = u8::MAX;
 
 /// A connection whose handshake the tap did not see.
 #[inline(always)]
@@ -93,7 +98,11 @@ fn pick_up(
     let mut flow = FlowState { class: initial_class(header), ..FlowState::default() };
     if flow.class != class::HTTP {
         let start = message::start(ctx, payload_offset, payload_len);
-        flow.class = if start == Start::Message { class::HTTP } else { class::OTHER };
+        flow.class = match start {
+            _ if flow.class == class::OWN => class::OWN,
+            Start::Message => class::HTTP,
+            Start::Tls | Start::Prefix | Start::No => class::OTHER,
+        };
     }
     if flow.class == class::HTTP {
         note_handshake(ctx, header, &mut flow);
@@ -111,9 +120,10 @@ fn decide(header: &RecordHeader, flow: &mut FlowState, start: Start) -> u8 {
     match start {
         Start::Message => class::HTTP,
         Start::Prefix if begins_stream => class::HTTP,
-        Start::Prefix | Start::No if flow.class == class::OTHER || begins_stream => class::OTHER,
-        Start::Prefix | Start::No if flow.undecided >= UNDECIDED_RECORDS => class::OTHER,
-        Start::Prefix | Start::No => {
+        Start::Tls if begins_stream => class::TLS,
+        _ if flow.class == class::OTHER || flow.class == class::TLS => flow.class,
+        _ if begins_stream || flow.undecided >= UNDECIDED_RECORDS => class::OTHER,
+        _ => {
             flow.undecided += 1;
             class::UNDECIDED
         }
@@ -168,42 +178,44 @@ fn acknowledges_acceptor(header: &RecordHeader, flow: &FlowState) -> bool {
 #[inline(always)]
 fn initial_class(header: &RecordHeader) -> u8 {
     // SAFETY: the values are never written through this map's references.
-    let configured =
-        unsafe { PORTS.get(header.source_port).is_some() || PORTS.get(header.destination_port).is_some() };
-    if configured { class::HTTP } else { class::UNDECIDED }
-}
-
-/// Endpoints are ordered by port, then address.
-#[inline(always)]
-fn source_is_low(header: &RecordHeader) -> bool {
-    if header.source_port != header.destination_port {
-        return header.source_port < header.destination_port;
+    let role = unsafe { PORTS.get(header.source_port).or_else(|| PORTS.get(header.destination_port)) };
+    match role.copied() {
+        Some(port::HTTP) => class::HTTP,
+        Some(port::OWN) => class::OWN,
+        _ => class::UNDECIDED,
     }
-    let (source, destination) = (words(&header.source), words(&header.destination));
-    if source.0 != destination.0 { source.0 < destination.0 } else { source.1 < destination.1 }
 }
 
-#[inline(always)]
-fn words(address: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]))
-}
-
+/// Key of the segment's flow.
 #[inline(always)]
 fn key_of(header: &RecordHeader) -> FlowKey {
-    if source_is_low(header) {
-        FlowKey {
-            low_address: header.source,
-            high_address: header.destination,
-            low_port: header.source_port,
-            high_port: header.destination_port,
-        }
-    } else {
-        FlowKey {
-            low_address: header.destination,
-            high_address: header.source,
-            low_port: header.destination_port,
-            high_port: header.source_port,
-        }
-    }
+    FlowKey::of((header.source, header.source_port), (header.destination, header.destination_port)).0
 }
+
+#[inline(always)]
+fn source_is_low(header: &RecordHeader) -> bool {
+    FlowKey::of((header.source, header.source_port), (header.destination, header.destination_port)).1
+}
+
+/// Whether the agent wants nothing of the segment. The border is behind it once a segment has passed it: sequence numbers go round, and
+/// it must not come up again.
+#[inline(always)]
+fn is_unwanted(header: &RecordHeader, flow: &mut FlowState) -> bool {
+    let (bit, until) = if source_is_low(header) {
+        (state::SKIP_LOW, flow.low_skip)
+    } else {
+        (state::SKIP_HIGH, flow.high_skip)
+    };
+    if flow.state & bit == 0 {
+        return false;
+    }
+    let left = until.wrapping_sub(header.sequence);
+    if left == 0 || left > FURTHEST_SKIP {
+        flow.state &= !bit;
+        return false;
+    }
+    header.payload_len <= left && header.tcp_flags & (tcp::FIN | tcp::RST | tcp::URG) == 0
+}
+
+/// Further ahead than the agent ever wants to skip: such a border is behind.
+const FURTHEST_SKIP: u32 = 1 << 30;

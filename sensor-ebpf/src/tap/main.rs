@@ -48,11 +48,9 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
         Err(reason) => return reason,
     };
     let flags = packet.flags();
-    if packet.payload_len() != 0 || flags & tcp::SYN != 0 {
-        options::read(ctx, packet);
-    }
     if flags & (tcp::SYN | tcp::RST) == tcp::SYN {
         if flags & tcp::ACK != 0 {
+            options::read(ctx, packet);
             flows::remember_handshake(&packet.header);
         }
         return TapCounter::NoPayload;
@@ -69,10 +67,16 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
 /// A segment with payload: recorded if its flow is HTTP, or may turn out to be.
 #[inline(always)]
 fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
-    if flows::classify(ctx, packet) == class::OTHER {
-        return TapCounter::OtherFlow;
+    match flows::classify(ctx, packet) {
+        class::OTHER => TapCounter::OtherFlow,
+        class::TLS => TapCounter::Tls,
+        class::OWN => TapCounter::Own,
+        flows::UNWANTED => TapCounter::Skipped,
+        _ => {
+            options::read(ctx, packet);
+            ring::record(ctx, packet)
+        }
     }
-    ring::record(ctx, packet)
 }
 
 /// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.

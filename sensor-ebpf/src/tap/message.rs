@@ -14,11 +14,15 @@ pub(crate) enum Start {
     Message,
     /// Too few bytes to tell, but so far they fit.
     Prefix,
+    /// A TLS handshake record (RFC 8446 section 5.1).
+    Tls,
     /// Something else.
     No,
 }
 
 const WINDOW: usize = 8;
+/// Content type and major version of a TLS record with a handshake message.
+const TLS_HANDSHAKE: u64 = 0x1603;
 
 /// Looks at the first bytes of a payload of `len > 0` bytes.
 #[inline(always)]
@@ -29,6 +33,8 @@ pub(crate) fn start(ctx: &TcContext, offset: u32, len: u32) -> Start {
         Start::Message
     } else if found & PREFIX != 0 {
         Start::Prefix
+    } else if first.window >> 48 == TLS_HANDSHAKE {
+        Start::Tls
     } else {
         Start::No
     }

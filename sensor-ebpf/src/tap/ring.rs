@@ -1,17 +1,17 @@
 //! Writes records: exact size, one copy, to the ring that the flow's hash names.
 //!
 //! A record's size is known only at run time, so it is reserved as a dynptr (kernel 5.19 and later) and filled in powers of
-//! two, whose lengths the verifier sees as constants. Waking the reader costs more than the copy, so that it happens at
-//! most once per [`TapSettings::wake_interval_ns`]; after a wake-up the reader looks again by itself for longer than that.
+//! two, whose lengths the verifier sees as constants. Waking the reader costs more than the copy, so that it is woken only when
+//! it says that it sleeps; while it is awake it looks by itself.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_dynptr},
+    bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_dynptr},
     btf_maps::{self, ArrayOfMaps},
     helpers::generated as helper,
     macros::{btf_map, map},
-    maps::PerCpuArray,
+    maps::Array,
     programs::TcContext,
 };
 use sensor_common::{
@@ -19,7 +19,6 @@ use sensor_common::{
     flow,
     limit::{self, RECORD_PAYLOAD},
     record::{HEADER_LEN, RecordHeader},
-    settings::TapSettings,
 };
 
 use crate::{counters, packet::Packet, settings};
@@ -31,9 +30,9 @@ const TEMPLATE_RING: usize = 1 << 16;
 static RINGS: ArrayOfMaps<btf_maps::RingBuf<[u8; 8], TEMPLATE_RING>, { limit::RINGS as usize }> =
     ArrayOfMaps::new();
 
-/// When this CPU last woke the reader of each ring.
+/// For each ring not 0 while its reader sleeps. The reader says so, and whoever wakes it takes it back.
 #[map]
-static LAST_WAKE: PerCpuArray<u64> = PerCpuArray::with_max_entries(limit::RINGS, 0);
+static SLEEPERS: Array<u64> = Array::with_max_entries(limit::RINGS, BPF_F_MMAPABLE);
 
 const HEADER: u32 = HEADER_LEN as u32;
 
@@ -57,9 +56,7 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     let Some(ring) = RINGS.get(index) else { return TapCounter::NoRing };
     let truncated = payload_len > RECORD_PAYLOAD;
     header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
-    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || {
-        wake_flag(settings, index, header.time_ns)
-    });
+    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));
     if truncated && outcome == TapCounter::Recorded {
         counters::add(TapCounter::Truncated);
     }
@@ -147,15 +144,17 @@ impl Copy<'_> {
     }
 }
 
+/// Read once the record is reserved: a reader that falls asleep meanwhile sees the reservation.
 #[inline(always)]
-fn wake_flag(settings: &TapSettings, ring: u32, now: u64) -> u64 {
-    let Some(last) = LAST_WAKE.get_ptr_mut(ring) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
-    // SAFETY: the slot belongs to this CPU, and TC programs are not preempted by one another.
-    let last = unsafe { &mut *last };
-    if now.wrapping_sub(*last) < settings.wake_interval_ns {
-        return u64::from(BPF_RB_NO_WAKEUP);
+fn wake_flag(ring: u32) -> u64 {
+    let Some(sleeps) = SLEEPERS.get_ptr_mut(ring) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
+    // SAFETY: a word of the map, which other CPUs and the reader write as a whole; two CPUs may both wake the reader.
+    unsafe {
+        if ptr::read_volatile(sleeps) == 0 {
+            return u64::from(BPF_RB_NO_WAKEUP);
+        }
+        ptr::write_volatile(sleeps, 0);
     }
-    *last = now;
     counters::add(TapCounter::Wakeups);
     u64::from(BPF_RB_FORCE_WAKEUP)
 }

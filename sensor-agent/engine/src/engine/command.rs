@@ -13,6 +13,19 @@ pub enum Command {
     Block(Block),
     /// Record and publish a report.
     Report(Box<Report>),
+    /// Bytes of a connection that nobody wants: the capture may leave them out.
+    Skip(Skip),
+}
+
+/// The rest of a body that is not inspected. What follows it is wanted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The sender.
+    pub source: SocketAddr,
+    /// The receiver.
+    pub destination: SocketAddr,
+    /// Sequence number of the sender before which nothing is wanted.
+    pub until: u32,
 }
 
 /// A block decision.

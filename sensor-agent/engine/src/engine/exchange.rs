@@ -112,6 +112,11 @@ impl Exchange {
         open + asking + upgraded + self.asked.capacity() + self.deferred.capacity() * size_of::<Finding>()
     }
 
+    /// Sender and receiver of what comes from `from`.
+    pub(super) fn endpoints(&self, from: Side) -> (SocketAddr, SocketAddr) {
+        (self.key.address(from), self.key.address(from.other()))
+    }
+
     pub(super) fn client_address(&self) -> SocketAddr {
         self.key.address(self.client.unwrap_or(Side::Low))
     }

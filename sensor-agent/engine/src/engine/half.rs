@@ -4,6 +4,7 @@
 //! fill it then. So the state before the guess is parked, and taken back if the hole is filled after all.
 
 use super::acceptance::is_newer;
+use super::command::{Command, Skip};
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::Inspector;
@@ -18,6 +19,10 @@ use crate::time::Timestamp;
 
 /// A first segment this far from the stream's start belongs to a connection that was forgotten.
 const FAR: i64 = 256 * 1024;
+
+/// Fewest bytes that are worth a word to the capture, and most that are left out at once: sequence numbers must not go half around.
+const MIN_SKIP: u64 = 64 * 1024;
+const MAX_SKIP: u64 = 1 << 29;
 
 /// How often the readings of one history are inspected before its end: each new contradiction may ask for it.
 const MAX_INSPECTIONS: u32 = 4;
@@ -48,6 +53,8 @@ pub(super) struct Half {
     disputes: Disputes,
     /// Whether somebody looks after the hole.
     pub(super) watched: bool,
+    /// Offset before which nothing is wanted.
+    skipped: i64,
 }
 
 /// What was done about the readings of the stream's history.
@@ -82,6 +89,7 @@ impl Half {
             reader: Reader::new(initial.is_some(), settings.max_head_bytes),
             parked: None,
             watched: false,
+            skipped: 0,
         }
     }
 
@@ -106,6 +114,24 @@ impl Half {
         if self.reader.is_between_messages() && self.stream.is_settled() {
             self.inspect_readings(false, tools);
         }
+        self.skip_unwanted(tools);
+    }
+
+    /// Tells the capture to leave out the rest of a large body that is not inspected. The stream takes it for acknowledged, so that
+    /// the hole is none to wait for; what comes in all the same is read as before.
+    fn skip_unwanted(&mut self, tools: &mut Tools<'_>) {
+        let request_done = tools.exchange.open.as_ref().is_some_and(|open| open.inspected);
+        let ahead = self.reader.unwanted(request_done).min(MAX_SKIP);
+        let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
+        if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
+            return;
+        }
+        self.skipped = until;
+        let sequence = self.stream.sequence_ahead(ahead as u32);
+        let (source, destination) = tools.exchange.endpoints(tools.from);
+        tools.worker.counters.skips += 1;
+        tools.worker.commands.push_back(Command::Skip(Skip { source, destination, until: sequence }));
+        self.run(tools, |stream, out| stream.acknowledge(sequence, out));
     }
 
     /// Notes the timestamp of a segment that brings something new, if the receiver does (RFC 7323 section 4.3).

@@ -285,6 +285,7 @@ impl Script {
                         block.reason
                     )
                 }
+                Command::Skip(skip) => format!("SKIP {} {}", skip.source, skip.until),
                 Command::Report(report) => {
                     let fields: Vec<_> = report.findings.iter().map(|finding| &*finding.field).collect();
                     format!("REPORT {} {}", report.transaction, fields.join(","))

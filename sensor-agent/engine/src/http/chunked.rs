@@ -54,6 +54,11 @@ pub(super) struct Chunked {
 const MAX_EXTENSION: usize = 256;
 
 impl Chunked {
+    /// Bytes to come of the chunk in hand.
+    pub(super) fn left_of_data(&self) -> u64 {
+        if self.place == Place::Data { self.remaining } else { 0 }
+    }
+
     /// Reads the next thing from `input`.
     pub(super) fn step<'a>(&mut self, mut input: &'a [u8], anomalies: &mut Anomalies) -> Step<'a> {
         loop {

@@ -89,7 +89,26 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
     }
 }
 
+/// Bytes of a body without an end that are passed over at a time.
+const ENDLESS_STEP: u64 = 8 << 20;
+
 impl Reader {
+    /// Bytes ahead that certainly belong to a body nobody inspects: a response's, or a request's behind the limit (`request_done`). What
+    /// other readings of the framing may end earlier is never among them.
+    #[must_use]
+    pub fn unwanted(&self, request_done: bool) -> u64 {
+        let State::Body(body) = self.state else { return 0 };
+        if self.readings.is_some() || body.kind == Kind::Request && !request_done {
+            return 0;
+        }
+        match body.rest {
+            Rest::Length(left) => left,
+            Rest::Chunked(chunked, None) => chunked.left_of_data(),
+            Rest::Chunked(_, Some(_)) => 0,
+            Rest::UntilClose => ENDLESS_STEP,
+        }
+    }
+
     /// Passes over the rest of a head; `seen` is 1 behind a line end.
     pub(super) fn long_head<'a>(
         &mut self,

@@ -159,6 +159,12 @@ impl Stream {
         }
     }
 
+    /// Sequence number at an offset ahead of the next byte.
+    #[must_use]
+    pub fn sequence_ahead(&self, bytes: u32) -> u32 {
+        self.next_sequence.wrapping_add(bytes)
+    }
+
     /// Gives up on the hole before the queue, if there is one.
     pub fn skip_hole(&mut self, out: &mut dyn FnMut(Chunk<'_>)) {
         let Some(end) = self.hole_end() else { return };

@@ -49,7 +49,7 @@ impl Bench {
     fn settings(&mut self, sample_threshold: u32, rings: u32) {
         let mut settings: Array<&mut MapData, Wire<TapSettings>> =
             map_of(&mut self.object, map::TAP_SETTINGS);
-        let value = TapSettings { hash_key: 1, sample_threshold, rings, wake_interval_ns: 250_000 };
+        let value = TapSettings { hash_key: 1, sample_threshold, rings };
         settings.set(0, Wire(value), 0).unwrap();
     }
 

@@ -1,0 +1,46 @@
+//! The tap's flow table, as far as the agent changes it: it says from where on a connection is wanted again.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use sensor_common::flow::{FlowKey, FlowState, state};
+use sensor_common::map;
+use sensor_common::record::mapped;
+
+use super::pins::Pins;
+use super::table::Table;
+
+/// The pinned flow table.
+pub(crate) struct FlowTable {
+    table: Table<FlowKey, FlowState>,
+}
+
+impl FlowTable {
+    /// Opens the pinned table.
+    pub(crate) fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { table: Table::open(pins, map::FLOWS)? })
+    }
+
+    /// Tells the tap that nothing of `source` is wanted before the sequence number `until`; false if it does not know the flow.
+    ///
+    /// The entry is read, changed and written back while the tap may change it too. What can be lost that way is a record's worth of what the tap
+    /// finds again with the next segment: all that decides about the flow stood in it before its body began.
+    pub(crate) fn skip(&mut self, source: SocketAddr, destination: SocketAddr, until: u32) -> Result<bool> {
+        let (key, source_is_low) = FlowKey::of(endpoint(source), endpoint(destination));
+        let Some(mut flow) = self.table.get(key)? else { return Ok(false) };
+        if source_is_low {
+            (flow.low_skip, flow.state) = (until, flow.state | state::SKIP_LOW);
+        } else {
+            (flow.high_skip, flow.state) = (until, flow.state | state::SKIP_HIGH);
+        }
+        self.table.replace(key, flow)
+    }
+}
+
+fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
+    let bytes = match address.ip() {
+        IpAddr::V4(v4) => mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    (bytes, address.port())
+}
