@@ -89,9 +89,6 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
     }
 }
 
-/// Bytes of a body without an end that are passed over at a time.
-const ENDLESS_STEP: u64 = 8 << 20;
-
 impl Reader {
     /// Bytes ahead that certainly belong to a body nobody inspects: a response's, or a request's behind the limit (`request_done`). What
     /// other readings of the framing may end earlier is never among them.
@@ -104,8 +101,8 @@ impl Reader {
         match body.rest {
             Rest::Length(left) => left,
             Rest::Chunked(chunked, None) => chunked.left_of_data(),
-            Rest::Chunked(_, Some(_)) => 0,
-            Rest::UntilClose => ENDLESS_STEP,
+            // Only the end of the connection ends the other: it must not be passed over.
+            Rest::Chunked(_, Some(_)) | Rest::UntilClose => 0,
         }
     }
 
