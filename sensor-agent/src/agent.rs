@@ -17,11 +17,12 @@ use crate::config::Config;
 use crate::detection;
 
 use crate::kernel::sensor::Plan;
+use crate::kernel::{cgroup, rings};
 use crate::pipeline::{Inputs, Pipeline};
 use crate::shared::{Shared, Status};
 use crate::store::Store;
 use crate::tend::Tend;
-use crate::watch::Watch;
+use crate::watch::{Rates, Watch};
 
 /// The agent.
 pub(crate) struct Agent {
@@ -49,23 +50,16 @@ impl Agent {
         let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
         let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
             .context("the capture cannot be started")?;
-        let watch = Watch::open(&config.capture.pin_dir, output.events(), config.response.report_syn_per_sec);
+        let watch = Watch::open(&config.capture.pin_dir, output.events(), Rates::of(&config.response));
         let watch =
             watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();
         match Book::open(&config.capture.pin_dir) {
             Ok(book) => shared.set_book(book),
             Err(error) => tracing::error!("the API has no block list: {error:#}"),
         }
-        Ok(Self {
-            file,
-            config,
-            shared,
-            output,
-            pipeline,
-            inputs,
-            tend: Tend::with_watch(watch),
-            _lock: lock,
-        })
+        let mut tend = Tend::with_watch(watch);
+        tend.set_sampling(config.capture.sample, config.capture.least_sample);
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend, _lock: lock })
     }
 
     /// The configuration in force.
@@ -84,14 +78,15 @@ impl Agent {
         let config = Config::load(self.file.as_deref())?;
         let rules = load_rules(&config)?;
         let taken_up = self.config.with_reloadable(&config);
-        self.pipeline.sensor().reconfigure(&plan(&taken_up))?;
+        self.pipeline.reconfigure(&plan(&taken_up))?;
+        self.tend.set_sampling(taken_up.capture.sample, taken_up.capture.least_sample);
         self.inputs.store(Arc::new(inputs(&taken_up, rules)));
         if taken_up != config {
             tracing::warn!("some changes count after a restart only: see the head of the configuration file");
         }
         self.shared.set_mode(taken_up.mode());
         if let Some(watch) = self.tend.watch() {
-            watch.set_report_from(taken_up.response.report_syn_per_sec);
+            watch.set_rates(Rates::of(&taken_up.response));
         }
         self.config = taken_up;
         Ok(())
@@ -100,6 +95,11 @@ impl Agent {
     /// What must be done from time to time; to be called about once a second.
     pub(crate) fn tend(&mut self) {
         self.tend.tend(&mut self.pipeline, &self.shared);
+    }
+
+    /// Brings what is attached in line with the interfaces that there are now.
+    pub(crate) fn follow(&mut self) {
+        self.tend.follow(&mut self.pipeline, &self.shared);
     }
 
     /// Ends the threads and writes what is waiting. Blocks stay in force until they expire.
@@ -118,6 +118,7 @@ fn plan(config: &Config) -> Plan {
     let capture = &config.capture;
     let cpus =
         std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+    let rings = if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings };
     Plan {
         pin_dir: capture.pin_dir.clone(),
         interfaces: capture.interfaces.clone(),
@@ -126,13 +127,26 @@ fn plan(config: &Config) -> Plan {
         ports: capture.ports.clone(),
         own_port: config.api.listen.map(|listen| listen.port()).filter(|port| *port != 0),
         sample: capture.sample,
-        rings: if capture.rings == 0 { cpus.min(sensor_common::limit::RINGS) } else { capture.rings },
-        ring_bytes: capture.ring_bytes,
+        rings,
+        ring_bytes: if capture.ring_bytes == 0 {
+            rings::bytes_for(memory(), rings)
+        } else {
+            capture.ring_bytes
+        },
         exempt: config.response.exempt.clone(),
         max_blocked: config.limits.max_blocked,
         syn_limit: if config.response.enforce { config.response.max_syn_per_sec } else { 0 },
-        tunnels: 0,
+        drop_odd_flags: config.response.enforce && config.response.drop_impossible_flags,
+        tunnels: capture.tunnels,
+        own_cgroup: cgroup::own(),
     }
+}
+
+/// Bytes of memory of the host; 0 if it does not say.
+fn memory() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    let ask = |what| sysconf(what).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+    ask(SysconfVar::_PHYS_PAGES) * ask(SysconfVar::PAGE_SIZE)
 }
 
 fn load_rules(config: &Config) -> anyhow::Result<Arc<RuleSet>> {

@@ -16,6 +16,7 @@ mod pipeline;
 mod printable;
 mod replay;
 mod request;
+mod sampling;
 mod shared;
 mod store;
 mod target;

@@ -40,6 +40,10 @@ pub(crate) struct StatsSnapshot {
     pub(crate) kernel: Vec<KernelCounter>,
     /// Counters of each engine.
     pub(crate) engines: Vec<Stats>,
+    /// What each ring lost: its number, why, how many records.
+    pub(crate) rings: Vec<(u32, &'static str, u64)>,
+    /// Share of the connections that is inspected, 0 to 1.
+    pub(crate) sample: f64,
     /// Records that reached an engine.
     pub(crate) delivered: u64,
     /// Further figures of the threads: name, help, value.

@@ -7,10 +7,13 @@ use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
+use crate::sampling::Sampling;
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 use crate::watch::Watch;
 
-const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// Changes of interfaces are told at once; this is for what was attached and is no longer in place.
+const FOLLOW_EVERY: Duration = Duration::from_secs(4);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const PROTECT_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -21,6 +24,8 @@ pub(crate) struct Tend {
     protected: Option<Instant>,
     swept: Option<Instant>,
     watch: Option<Watch>,
+    sampling: Option<Sampling>,
+    sampled: Option<Instant>,
 }
 
 impl Tend {
@@ -34,9 +39,22 @@ impl Tend {
         self.watch.as_mut()
     }
 
+    /// Between which shares of the connections are inspected.
+    pub(crate) fn set_sampling(&mut self, most: f64, least: f64) {
+        match &mut self.sampling {
+            Some(sampling) => sampling.configure(most, least),
+            None => self.sampling = Some(Sampling::new(most, least)),
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn tend(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
         publish(pipeline, shared);
+        if due(&mut self.sampled, SAMPLE_EVERY)
+            && let Some(sampling) = &mut self.sampling
+        {
+            sample(sampling, pipeline, shared);
+        }
         if let Some(watch) = &mut self.watch {
             watch.look(shared);
         }
@@ -54,6 +72,14 @@ impl Tend {
     }
 }
 
+impl Tend {
+    /// Follows the interfaces now.
+    pub(crate) fn follow(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
+        self.followed = Some(Instant::now());
+        follow(pipeline, shared);
+    }
+}
+
 fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     let due = last.is_none_or(|last| last.elapsed() >= every);
     if due {
@@ -62,7 +88,28 @@ fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     due
 }
 
-fn publish(pipeline: &Pipeline, shared: &Shared) {
+/// Inspects less while records are lost, and more again after.
+fn sample(sampling: &mut Sampling, pipeline: &mut Pipeline, shared: &Shared) {
+    let changed = sampling.second(shared.stats().lost());
+    if let Some(share) = changed {
+        tracing::warn!(
+            share,
+            "the share of the connections that are inspected has changed: see `capture.least_sample`"
+        );
+        if let Err(error) = pipeline.sensor().set_sample(share) {
+            tracing::error!("the share of the connections cannot be changed: {error:#}");
+        }
+    }
+    let percent = sampling.share() * 100.0;
+    let (status, detail) = if sampling.is_lowered() {
+        (Status::Degraded, format!("{percent:.1} % of the connections are inspected: the rings overflowed"))
+    } else {
+        (Status::Ok, format!("{percent:.1} % of the connections are inspected, as configured"))
+    };
+    shared.set_check("sampling", status, detail);
+}
+
+fn publish(pipeline: &mut Pipeline, shared: &Shared) {
     let dead = pipeline.dead_workers();
     let (status, detail) = match dead {
         0 => (Status::Ok, "every engine thread runs".to_owned()),
@@ -75,6 +122,9 @@ fn publish(pipeline: &Pipeline, shared: &Shared) {
     match pipeline.snapshot() {
         Ok(snapshot) => {
             let mut stats = stats(&snapshot);
+            stats.sample = pipeline.sensor().sample();
+            let restored = pipeline.sensor().restored();
+            stats.pipeline.push(("hooks_restored", "Hooks found empty and attached again", restored));
             stats.pipeline.extend(shared.with_recent(|recent| {
                 [
                     ("drop_samples", "Samples of blocked packets taken", recent.drops_seen),
@@ -133,6 +183,13 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
         kernel: kernel(&snapshot.kernel),
         engines: workers.iter().map(|worker| worker.engine.clone()).collect(),
         delivered: sum(|worker| worker.delivered),
+        rings: snapshot
+            .kernel
+            .rings
+            .iter()
+            .map(|lost| (lost.ring, lost.reason.name(), lost.records))
+            .collect(),
+        sample: 1.0,
         pipeline: vec![
             ("records_adopted", "Records that an earlier agent had left", sum(|worker| worker.adopted)),
             ("blocks_in_force", "Block entries written", sum(|worker| worker.blocks_in_force)),
@@ -146,6 +203,11 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
                 "bodies_skipped",
                 "Rests of bodies that the tap was told to leave out",
                 sum(|worker| worker.skips),
+            ),
+            (
+                "watch_failed",
+                "Sources that the tap could not be told to watch",
+                sum(|worker| worker.watch_failed),
             ),
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
         ],
@@ -175,7 +237,10 @@ fn kernel(counts: &KernelCounts) -> Vec<KernelCounter> {
 
 #[cfg(test)]
 mod tests {
+    use sensor_common::counter::RingLoss;
+
     use super::*;
+    use crate::kernel::counters::RingLost;
 
     #[test]
     fn figures_of_all_threads_are_added_up_and_losses_known() {
@@ -183,10 +248,12 @@ mod tests {
         let kernel = KernelCounts {
             xdp: XdpCounter::ALL.iter().map(|counter| (*counter, 1)).collect(),
             tap: TapCounter::ALL.iter().map(|counter| (*counter, 2)).collect(),
+            rings: vec![RingLost { ring: 1, reason: RingLoss::Full, records: 2 }],
         };
         let stats = stats(&Snapshot { kernel, workers: vec![worker.clone(), worker] });
         assert_eq!((stats.delivered, stats.pipeline[1].2), (6, 2));
         assert_eq!(stats.lost(), 4, "a full ring and a failed copy");
+        assert_eq!(stats.rings, [(1, "ring_full", 2)]);
         assert!(stats.kernel.iter().any(|counter| !counter.outcome));
     }
 

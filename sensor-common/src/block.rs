@@ -58,7 +58,7 @@ pub struct BlockEntry {
     pub hits: u64,
     /// Boot clock in nanoseconds of the last match, a few milliseconds coarse; 0 before the first. Written by the kernel.
     pub last_hit_ns: u64,
-    /// [`SHADOW`], [`AUTOMATIC`].
+    /// [`SHADOW`], [`AUTOMATIC`], [`STRAYS`].
     pub flags: u32,
     /// Who made it ([`origin`]).
     pub origin: u32,
@@ -74,6 +74,8 @@ pub const NEVER: u64 = 0;
 pub const SHADOW: u32 = 1;
 /// Flag: the sensor made this entry; the panic switch suspends it.
 pub const AUTOMATIC: u32 = 2;
+/// Flag: only segments without a connection are dropped; what opens one, belongs to one or is not TCP passes.
+pub const STRAYS: u32 = 4;
 
 /// Bytes kept of a reason.
 pub const REASON_LEN: usize = 112;

@@ -46,6 +46,8 @@ counters! {
         Shadow = "shadow",
         /// Packets of automatically blocked sources while the panic switch is on, passed.
         Suspended = "suspended",
+        /// Packets of sources of which only stray segments are dropped, and that are none, passed.
+        Connected = "connected",
         /// Packets dropped because their address is blocked.
         DroppedAddress = "dropped_address",
         /// Packets dropped because their prefix is blocked.
@@ -54,6 +56,10 @@ counters! {
         DroppedConnection = "dropped_connection",
         /// Connection attempts dropped because their source makes too many.
         DroppedRate = "dropped_rate",
+        /// Segments dropped because no stack sends such flags.
+        DroppedFlags = "dropped_flags",
+        /// Segments dropped because their source floods the host with segments without a connection.
+        DroppedStray = "dropped_stray",
         /// Packets of which the prefilter said "perhaps" and no list had anything (not an outcome).
         FilterFalse = "filter_false",
         /// IP fragments without the transport header: entries for ports and connections do not count for them (not an outcome).
@@ -86,8 +92,7 @@ impl XdpCounter {
 }
 
 counters! {
-    /// Counters of the tap. Each packet moves exactly one of them, but for [`TapCounter::Truncated`], which marks recorded
-    /// packets whose payload was cut, and [`TapCounter::Wakeups`].
+    /// Counters of the tap. Each packet moves exactly one *outcome*; the others mark what was seen on the way.
     TapCounter {
         /// Packets that are neither IPv4 nor IPv6.
         NotIp = "not_ip",
@@ -99,6 +104,14 @@ counters! {
         Unparsed = "unparsed",
         /// Packets of other protocols than TCP.
         NotTcp = "not_tcp",
+        /// Packets inside GRE that are not looked into.
+        TunnelGre = "tunnel_gre",
+        /// Packets inside VXLAN that are not looked into.
+        TunnelVxlan = "tunnel_vxlan",
+        /// Packets inside Geneve that are not looked into.
+        TunnelGeneve = "tunnel_geneve",
+        /// Packets inside IP that are not looked into.
+        TunnelIpip = "tunnel_ipip",
         /// TCP segments without payload that end nothing (handshakes, acknowledgements).
         NoPayload = "no_payload",
         /// Segments of flows that are not HTTP.
@@ -121,6 +134,16 @@ counters! {
         Recorded = "recorded",
         /// Recorded segments whose payload was cut to the record limit.
         Truncated = "truncated",
+        /// Packets that were looked for, and looked at, inside a tunnel.
+        Tunnelled = "tunnelled",
+        /// Recorded segments outside the sample, of sources that are watched.
+        Watched = "watched",
+        /// Recorded segments of WebSocket connections.
+        WebSocket = "websocket",
+        /// Resets that answered segments without a connection.
+        Stray = "stray",
+        /// Resets that answered connection attempts to closed ports.
+        Refused = "refused",
         /// Times that a ring's reader was woken.
         Wakeups = "wakeups",
     }
@@ -130,7 +153,17 @@ impl TapCounter {
     /// Whether the counter is an outcome: the outcomes add up to the packets seen.
     #[must_use]
     pub const fn is_outcome(self) -> bool {
-        !matches!(self, Self::Truncated | Self::Wakeups)
+        (self as u32) < Self::Truncated as u32
+    }
+}
+
+counters! {
+    /// Why a ring lost a record: the sum over all rings is the tap's counter of that name.
+    RingLoss {
+        /// Records lost because the ring was full.
+        Full = "ring_full",
+        /// Records lost because their bytes could not be read.
+        CopyFailed = "copy_failed",
     }
 }
 

@@ -40,12 +40,16 @@ pub const CONNECTION: u8 = u8::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Abuse {
-    /// Second of the boot clock that `syns_now` counts.
+    /// Second of the boot clock that `syns_now` and `strays_now` count.
     pub second: u32,
     /// Connection attempts in that second.
     pub syns_now: u32,
     /// Most connection attempts in any second.
     pub syns_peak: u32,
+    /// Segments without a connection in that second.
+    pub strays_now: u32,
+    /// Most segments without a connection in any second.
+    pub strays_peak: u32,
     /// Zero.
     pub reserved: u32,
     /// Connection attempts.
@@ -54,6 +58,20 @@ pub struct Abuse {
     pub odd_flags: u64,
     /// Segments that belong to no connection of the host: it answered them with a reset.
     pub strays: u64,
+    /// Connection attempts to ports where nobody listens: the host answered them with a reset.
+    pub refused: u64,
     /// Connection attempts that were dropped for their number.
     pub policed: u64,
+}
+
+impl Abuse {
+    /// Begins to count anew if another second has begun.
+    #[inline(always)]
+    pub fn enter(&mut self, second: u32) {
+        if self.second != second {
+            self.second = second;
+            self.syns_now = 0;
+            self.strays_now = 0;
+        }
+    }
 }

@@ -26,12 +26,10 @@ pub struct FlowState {
     pub high_initial: u32,
     /// What the flow carries ([`class`]).
     pub class: u8,
-    /// [`state`] bits.
-    pub state: u8,
     /// Records sent while the class was undecided.
     pub undecided: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// [`state`] bits.
+    pub state: u16,
     /// Sequence number of the lower endpoint before which nothing is wanted, valid with [`state::SKIP_LOW`].
     pub low_skip: u32,
     /// The same of the greater endpoint, valid with [`state::SKIP_HIGH`].
@@ -44,14 +42,19 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub fn of(source: ([u8; 16], u16), destination: ([u8; 16], u16)) -> (Self, bool) {
-        let source_is_low = if source.1 == destination.1 {
-            words(&source.0) < words(&destination.0)
-        } else {
-            source.1 < destination.1
-        };
+        let source_is_low = Self::is_low((&source.0, source.1), (&destination.0, destination.1));
         let (low, high) = if source_is_low { (source, destination) } else { (destination, source) };
         let key = Self { low_address: low.0, high_address: high.0, low_port: low.1, high_port: high.1 };
         (key, source_is_low)
+    }
+}
+
+impl FlowKey {
+    /// Whether `endpoint` is the lower one.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_low(endpoint: (&[u8; 16], u16), other: (&[u8; 16], u16)) -> bool {
+        if endpoint.1 == other.1 { words(endpoint.0) < words(other.0) } else { endpoint.1 < other.1 }
     }
 }
 
@@ -73,22 +76,28 @@ pub mod class {
     pub const TLS: u8 = 3;
     /// The sensor's own connections.
     pub const OWN: u8 = 4;
+    /// WebSocket after an upgrade: the agent says so.
+    pub const WEBSOCKET: u8 = 5;
 }
 
 /// Bits of [`FlowState::state`].
 pub mod state {
     /// The SYN-ACK was seen: both initial sequence numbers are known.
-    pub const SYN_SEEN: u8 = 1;
+    pub const SYN_SEEN: u16 = 1;
     /// The side that opened the connection has completed the handshake.
-    pub const HANDSHAKE: u8 = 2;
-    /// The lower endpoint opened the connection; valid with [`SYN_SEEN`].
-    pub const LOW_OPENED: u8 = 4;
+    pub const HANDSHAKE: u16 = 1 << 1;
+    /// The lower endpoint opened the connection; valid with [`OPENER_KNOWN`].
+    pub const LOW_OPENED: u16 = 1 << 2;
     /// The SYN-ACK agreed on timestamps (RFC 7323 section 3.2); valid with [`SYN_SEEN`].
-    pub const TIMESTAMPS: u8 = 8;
+    pub const TIMESTAMPS: u16 = 1 << 3;
     /// The agent wants nothing of the lower endpoint before `low_skip`.
-    pub const SKIP_LOW: u8 = 16;
+    pub const SKIP_LOW: u16 = 1 << 4;
     /// The same of the greater endpoint.
-    pub const SKIP_HIGH: u8 = 32;
+    pub const SKIP_HIGH: u16 = 1 << 5;
+    /// Who opened the connection is known: by the SYN-ACK, or because the other end listens on this host.
+    pub const OPENER_KNOWN: u16 = 1 << 6;
+    /// Whether the connection is the agent's own has been looked at.
+    pub const OWNER_KNOWN: u16 = 1 << 7;
 }
 
 /// Values of the map of ports.

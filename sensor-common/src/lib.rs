@@ -14,6 +14,7 @@ pub mod filter;
 pub mod flow;
 pub mod record;
 pub mod settings;
+pub mod tunnel;
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never opens maps of another layout.
 pub const LAYOUT_VERSION: u32 = 3;
@@ -54,6 +55,10 @@ pub mod map {
     pub const RINGS: &str = "RINGS";
     /// Which rings' readers sleep (array, mapped by the agent).
     pub const SLEEPERS: &str = "SLEEPERS";
+    /// Records that each ring lost, by reason ([`counter::RingLoss`]).
+    pub const RING_LOSS: &str = "RING_LOSS";
+    /// Sources whose connections are recorded even outside the sample (LRU hash).
+    pub const WATCHED: &str = "WATCHED";
 }
 
 /// Names of the kernel programs.
@@ -88,6 +93,8 @@ pub mod limit {
     pub const TAP_FLOWS: u32 = 1 << 16;
     /// Ports with a configured role.
     pub const PORTS: u32 = 1024;
+    /// Watched sources (LRU).
+    pub const WATCHED: u32 = 1 << 14;
     /// Most rings, and so most engine threads.
     pub const RINGS: u32 = 64;
     /// Most payload bytes in one record: two merged 64 KiB segments on a loopback device.

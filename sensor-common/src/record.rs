@@ -70,6 +70,10 @@ pub mod mark {
     pub const TIMESTAMPS_AGREED: u8 = 8;
     /// The segment has an MD5 signature option (RFC 2385), which no receiver takes that did not ask for it.
     pub const MD5_SIGNATURE: u8 = 16;
+    /// The sender opened the connection: it is the client.
+    pub const FROM_OPENER: u8 = 32;
+    /// The receiver opened the connection.
+    pub const TO_OPENER: u8 = 64;
 }
 
 /// TCP flag bits (RFC 9293 section 3.1).

@@ -25,6 +25,10 @@ pub struct FirewallState {
     pub tuples_in_use: u32,
     /// Changes with every build of the prefilters that is put to use. Only user space reads and writes it.
     pub generation: u32,
+    /// Not 0 if segments with flags that no stack sends are dropped.
+    pub drop_odd_flags: u32,
+    /// Zero.
+    pub reserved: u32,
     /// What the boot clock is ahead of the kernel's ticks times their length, nanoseconds. Written by the kernel.
     pub boot_offset_ns: u64,
     /// Ticks when that was found. Written by the kernel.
@@ -95,4 +99,10 @@ pub struct TapSettings {
     pub sample_threshold: u32,
     /// Rings in use, at least 1: `rings <= limit::RINGS`. Zero (a tap without an agent yet) records nothing.
     pub rings: u32,
+    /// Control group (version 2) of the agent, whose connections are left out; 0 if it has none of its own.
+    pub own_cgroup: u64,
+    /// Tunnels ([`tunnel`]) whose inner packets are recorded as if they stood alone.
+    pub tunnels: u32,
+    /// Zero.
+    pub reserved: u32,
 }

@@ -57,6 +57,8 @@ struct Anomaly {
     attempts_dropped: u64,
     impossible_flags: u64,
     stray_segments: u64,
+    most_strays_in_a_second: u32,
+    refused_attempts: u64,
 }
 
 impl DropEvent {
@@ -98,13 +100,15 @@ impl AbuseEvent {
             src_ip: abuser.source.to_string(),
             anomaly: Anomaly {
                 r#type: "packet",
-                event: "connection_flood",
+                event: if counts.strays_peak > counts.syns_peak { "stray_flood" } else { "connection_flood" },
                 unverified_source: true,
                 connection_attempts: counts.syns,
                 most_attempts_in_a_second: counts.syns_peak,
                 attempts_dropped: counts.policed,
                 impossible_flags: counts.odd_flags,
                 stray_segments: counts.strays,
+                most_strays_in_a_second: counts.strays_peak,
+                refused_attempts: counts.refused,
             },
         }
     }

@@ -63,6 +63,7 @@ impl Collector for Snapshot {
         self.health(&mut encoder)?;
         self.kernel(&mut encoder, "xdp")?;
         self.kernel(&mut encoder, "tap")?;
+        self.rings(&mut encoder)?;
         self.engines(&mut encoder)?;
         for (name, help, value) in &self.stats.pipeline {
             counter(&mut encoder, name, help, *value)?;
@@ -103,6 +104,19 @@ impl Snapshot {
         }
         for extra in self.stats.kernel.iter().filter(|c| c.program == program && !c.outcome) {
             counter(encoder, &format!("{program}_{}", extra.name), extra.help, extra.value)?;
+        }
+        Ok(())
+    }
+
+    fn rings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Share of the connections that is inspected";
+        let sample = encoder.encode_descriptor("sample_share", help, None, MetricType::Gauge)?;
+        ConstGauge::new(self.stats.sample).encode(sample)?;
+        let help = "Records that each ring lost, by reason";
+        let mut family = encoder.encode_descriptor("ring_lost", help, None, MetricType::Counter)?;
+        for (ring, reason, records) in &self.stats.rings {
+            let labels = [("ring", ring.to_string()), ("reason", (*reason).to_owned())];
+            ConstCounter::new(*records).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

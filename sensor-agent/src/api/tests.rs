@@ -301,6 +301,8 @@ fn figures() -> StatsSnapshot {
             },
         ],
         delivered: 88,
+        rings: vec![(0, "ring_full", 10)],
+        sample: 0.5,
         pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
         latency: Default::default(),
     }

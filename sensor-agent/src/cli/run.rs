@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -17,13 +18,14 @@ use crate::agent::{self, Agent};
 use crate::api::token::Token;
 use crate::api::{self, Api};
 use crate::detection;
+use crate::kernel::links::Changes;
 use crate::shared::{Shared, Status};
 
 /// Threads for the API and the signals; detection has its own.
 const API_THREADS: usize = 2;
 /// Longest time for unfinished answers at the end; the threads drain their rings for at most three seconds more.
 const STOP_API: Duration = Duration::from_secs(1);
-/// Pause between two rounds of chores: how late figures are, and an interface that appears is noticed.
+/// Pause between two rounds of chores: how late figures are.
 const CHORES_EVERY: Duration = Duration::from_millis(250);
 /// Pause between two words to the service manager, unless its watchdog wants them sooner.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -86,6 +88,9 @@ fn log(filter: &str) -> anyhow::Result<()> {
 async fn serve(common: &Common) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let mut agent = Agent::start(common.config.clone())?;
+    let changes = watch_changes();
+    // What the API tells is there before anybody asks.
+    tokio::task::block_in_place(|| agent.tend());
     let api = start_api(&agent).await;
     notify(&[NotifyState::Ready]);
     tracing::info!(mode = ?agent.shared().mode(), "running");
@@ -97,6 +102,7 @@ async fn serve(common: &Common) -> anyhow::Result<()> {
         tokio::select! {
             _ = chores.tick() => tokio::task::block_in_place(|| agent.tend()),
             _ = ticks.tick() => tell(agent.shared()),
+            () = changed(changes.as_ref()) => tokio::task::block_in_place(|| agent.follow()),
             _ = signals.reload.recv() => reload(&mut agent),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
@@ -110,6 +116,25 @@ async fn serve(common: &Common) -> anyhow::Result<()> {
         let _ = tokio::time::timeout(STOP_API, api).await;
     }
     tokio::task::spawn_blocking(move || agent.stop()).await.context("the agent did not stop cleanly")
+}
+
+/// Without the kernel's word, interfaces are looked at from time to time only.
+fn watch_changes() -> Option<AsyncFd<Changes>> {
+    let listening = Changes::listen();
+    listening.inspect_err(|error| tracing::warn!("changes of interfaces are noticed late: {error}")).ok()
+}
+
+/// Returns when interfaces or addresses have changed.
+async fn changed(changes: Option<&AsyncFd<Changes>>) {
+    let Some(changes) = changes else { return std::future::pending().await };
+    loop {
+        let Ok(mut ready) = changes.readable().await else { return std::future::pending().await };
+        let any = changes.get_ref().drain();
+        ready.clear_ready();
+        if any {
+            return;
+        }
+    }
 }
 
 struct Signals {

@@ -68,9 +68,13 @@ pub(crate) struct Capture {
     pub(crate) ports: Vec<u16>,
     /// Share of the flows that are seen, 0 to 1.
     pub(crate) sample: f64,
+    /// Least share of the flows that are seen while rings overflow.
+    pub(crate) least_sample: f64,
+    /// Tunnels into which the kernel programs look ([`sensor_common::settings::tunnel`]).
+    pub(crate) tunnels: u32,
     /// Ring buffers and engine threads; 0 means one per CPU.
     pub(crate) rings: u32,
-    /// Bytes of each ring; a power of two.
+    /// Bytes of each ring, a power of two; 0 means as many as the memory suggests.
     pub(crate) ring_bytes: u32,
     /// Directory of the pinned maps and links.
     pub(crate) pin_dir: PathBuf,
@@ -102,6 +106,12 @@ pub(crate) struct Response {
     pub(crate) report_syn_per_sec: u32,
     /// Connection attempts a second of one source from which more are dropped; 0 drops none.
     pub(crate) max_syn_per_sec: u32,
+    /// Segments without a connection a second of one source from which it is reported.
+    pub(crate) report_stray_per_sec: u32,
+    /// Segments without a connection a second of one source from which only its connections get through; 0 drops none.
+    pub(crate) max_stray_per_sec: u32,
+    /// Whether segments with flags that no stack sends are dropped.
+    pub(crate) drop_impossible_flags: bool,
 }
 
 /// `[alerts]`.
@@ -177,8 +187,10 @@ impl Default for Config {
                 tap_mode: TapChoice::Auto,
                 ports: vec![80, 8080],
                 sample: 1.0,
+                least_sample: 0.05,
+                tunnels: 0,
                 rings: 0,
-                ring_bytes: 8 << 20,
+                ring_bytes: 0,
                 pin_dir: "/sys/fs/bpf/sensor".into(),
             },
             detection: Detection { rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()] },
@@ -191,6 +203,9 @@ impl Default for Config {
                 exempt: Vec::new(),
                 report_syn_per_sec: 200,
                 max_syn_per_sec: 0,
+                report_stray_per_sec: 200,
+                max_stray_per_sec: 0,
+                drop_impossible_flags: false,
             },
             alerts: Alerts {
                 file: Some("/var/log/sensor/eve.json".into()),
@@ -257,6 +272,10 @@ impl Config {
     pub(crate) fn with_reloadable(&self, new: &Self) -> Self {
         let mut config = self.clone();
         config.capture.sample = new.capture.sample;
+        config.capture.least_sample = new.capture.least_sample;
+        config.capture.ring_bytes = new.capture.ring_bytes;
+        config.capture.ports.clone_from(&new.capture.ports);
+        config.capture.tunnels = new.capture.tunnels;
         config.detection = new.detection.clone();
         config.response = new.response.clone();
         config

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sensor_common::settings::tunnel;
 use sensor_engine::finding::Severity;
 
 use super::reader::{Document, Problem, Section};
@@ -67,6 +68,11 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
         tap_mode: section.read("tap_mode", default.tap_mode, parsed("one of `auto`, `tcx`, `clsact`")),
         ports: section.read("ports", default.ports, list(|value| narrow(integer(1, 65_535)(value)))),
         sample: section.read("sample", default.sample, fraction),
+        least_sample: section.read("least_sample", default.least_sample, fraction),
+        tunnels: section
+            .read("tunnels", Vec::new(), list(with(tunnel)))
+            .into_iter()
+            .fold(0, |all, kind| all | kind),
         rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),
         ring_bytes: section.read("ring_bytes", default.ring_bytes, ring_bytes),
         pin_dir: section.read("pin_dir", default.pin_dir, path),
@@ -90,6 +96,9 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
         exempt: section.read("exempt", default.exempt, list(with(exemption))),
         report_syn_per_sec: section.read("report_syn_per_sec", default.report_syn_per_sec, rate),
         max_syn_per_sec: section.read("max_syn_per_sec", default.max_syn_per_sec, rate),
+        report_stray_per_sec: section.read("report_stray_per_sec", default.report_stray_per_sec, rate),
+        max_stray_per_sec: section.read("max_stray_per_sec", default.max_stray_per_sec, rate),
+        drop_impossible_flags: section.read("drop_impossible_flags", default.drop_impossible_flags, flag),
     }
 }
 
@@ -150,9 +159,25 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
     }
 }
 
-/// Ring sizes that the kernel takes: whole pages, a power of two.
-fn ring_bytes(value: &toml::Spanned<toml::de::DeValue<'_>>) -> super::reader::Parsed<u32> {
+/// Ring sizes that the kernel takes: whole pages, a power of two; or 0.
+fn ring_bytes(value: &super::value::Value<'_>) -> super::reader::Parsed<u32> {
+    if integer(0, 0)(value).is_ok() {
+        return Ok(0);
+    }
     power_of_two(64 << 10, 1 << 30)(value).and_then(|bytes| narrow(Ok(bytes)))
+}
+
+fn tunnel(text: &str) -> Result<u32, String> {
+    match text {
+        "gre" => Ok(tunnel::GRE),
+        "vxlan" => Ok(tunnel::VXLAN),
+        "geneve" => Ok(tunnel::GENEVE),
+        "ipip" => Ok(tunnel::IPIP),
+        _ => {
+            let shown = crate::printable::short(text, 40);
+            Err(format!("`{shown}` is no known tunnel, expected one of `gre`, `vxlan`, `geneve`, `ipip`"))
+        }
+    }
 }
 
 /// What must hold between keys.

@@ -18,6 +18,8 @@ use sensor_common::program;
 
 use super::choice::{TapChoice, XdpChoice};
 use super::device;
+use super::hook;
+use super::links::{self, Link};
 use super::pins::Pins;
 
 /// What is attached to one interface.
@@ -27,7 +29,7 @@ pub(crate) struct Attachment {
     pub(crate) interface: String,
     /// Its index then; an interface that was made anew has another.
     pub(crate) index: u32,
-    /// `native`, `generic`, `adopted` or `off`.
+    /// `native`, `generic`, `off`, or `adopted` if the kernel does not say how.
     pub(crate) xdp: &'static str,
     /// Why XDP is not native, where it could be asked.
     pub(crate) why: Option<String>,
@@ -42,6 +44,14 @@ const HOOK_OUT: &str = "out";
 /// Place of our filters in a clsact qdisc: fixed, so that a second agent finds them instead of adding more.
 const CLSACT_PRIORITY: u16 = 50;
 const CLSACT_HANDLE: TcHandle = TcHandle::new(0, 1);
+const CLSACT_PLACE: TcAttachOptions =
+    TcAttachOptions::Netlink(NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None });
+
+/// Programs of the tap, where they are pinned and attached.
+const TAPS: [(&str, &str, TcAttachType); 2] = [
+    (program::TAP_INGRESS, HOOK_IN, TcAttachType::Ingress),
+    (program::TAP_EGRESS, HOOK_OUT, TcAttachType::Egress),
+];
 
 /// Drivers on which native XDP costs the peer its segmentation offload, which is dearer than generic mode.
 const GENERIC_IS_BETTER: [&str; 2] = ["veth", "tun"];
@@ -92,10 +102,7 @@ fn attach_all(
 ) -> Result<Attachment> {
     let (xdp, why) = attach_xdp(programs, pins, interface, xdp, made)?;
     let mut by = "";
-    for (name, hook, direction) in [
-        (program::TAP_INGRESS, HOOK_IN, TcAttachType::Ingress),
-        (program::TAP_EGRESS, HOOK_OUT, TcAttachType::Egress),
-    ] {
+    for (name, hook, direction) in TAPS {
         let program = classifier(programs.tap, name)?;
         by = attach_tap(program, &pins.link(hook, interface), interface, direction, tap, made)?;
     }
@@ -116,9 +123,14 @@ fn attach_xdp(
         return Ok(("off", None));
     }
     if adopt_xdp(programs.firewall, &pin) {
-        return Ok(("adopted", None));
+        return Ok((mode_of(interface).unwrap_or("adopted"), None));
     }
-    let (link, mode, why) = fresh_xdp(programs.firewall, interface, choice)?;
+    let (link, mode, why) = match fresh_xdp(programs.firewall, interface, choice) {
+        Ok(attached) => attached,
+        // The tap works without; that nothing is dropped there is said for as long as it lasts.
+        Err(error) if error.is::<InUse>() => return Ok(("off", Some(format!("{error:#}")))),
+        Err(error) => return Err(error),
+    };
     link.pin(&pin).with_context(|| format!("cannot pin the XDP link at `{}`", pin.display()))?;
     made.pins.push(pin);
     Ok((mode, why))
@@ -160,7 +172,10 @@ fn fresh_xdp(
         }
         (_, None) => match native_link(firewall, interface) {
             Ok(link) => return Ok((link, "native", None)),
-            Err(error) => Some(format!("native mode refused: {error:#}")),
+            Err(error) if error.is::<InUse>() => return Err(error),
+            Err(error) => {
+                Some(format!("native mode refused: {error:#}{}", device::why_not_native(interface)))
+            }
         },
     };
     let program = xdp_program(firewall, program::FIREWALL)?;
@@ -184,10 +199,25 @@ fn xdp_link(program: &mut Xdp, interface: &str, mode: XdpMode) -> Result<FdLink>
 
 fn explain_xdp(error: ProgramError) -> anyhow::Error {
     match errno(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => anyhow!(error)
-            .context("another XDP program is attached there: see `ip link show`; it is not replaced unasked"),
+        Some(libc::EBUSY | libc::EEXIST) => anyhow!(error).context(InUse),
         _ => anyhow!(error),
     }
+}
+
+/// Somebody else's XDP program is in place.
+#[derive(Debug)]
+struct InUse;
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("another XDP program is attached there: see `ip link show`; it is not replaced unasked")
+    }
+}
+
+/// How XDP is attached, as the kernel says.
+fn mode_of(interface: &str) -> Option<&'static str> {
+    let links = links::links().ok()?;
+    Some(links.into_iter().find(|link| link.name == interface)?.xdp?.mode)
 }
 
 fn attach_tap(
@@ -248,8 +278,7 @@ fn lacks_tcx(error: &anyhow::Error) -> bool {
 fn attach_clsact(program: &mut SchedClassifier, interface: &str, direction: TcAttachType) -> Result<()> {
     // Refused if the qdisc is there already, which is as good.
     let _ = qdisc_add_clsact(interface);
-    let options = NlOptions { priority: CLSACT_PRIORITY, handle: CLSACT_HANDLE, classid: None };
-    let id = match program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)) {
+    let id = match program.attach_with_options(interface, direction, CLSACT_PLACE) {
         Ok(id) => id,
         Err(_) => {
             let left =
@@ -260,6 +289,84 @@ fn attach_clsact(program: &mut SchedClassifier, interface: &str, direction: TcAt
     // A netlink attachment has no descriptor to pin: dropping the link would detach it, forgetting it leaves it in place.
     std::mem::forget(program.take_link(id)?);
     Ok(())
+}
+
+/// Moves the pins of an interface to its new name.
+pub(super) fn rename(pins: &Pins, from: &str, to: &str) {
+    for hook in [HOOK_XDP, HOOK_IN, HOOK_OUT] {
+        // A hook without a link has no pin.
+        let _ = fs::rename(pins.link(hook, from), pins.link(hook, to));
+    }
+}
+
+/// Puts back what is no longer in place, and returns how many hooks that were. XDP is tried where another program was in its place.
+pub(super) fn restore(
+    programs: &mut Programs<'_>,
+    pins: &Pins,
+    attachment: &mut Attachment,
+    link: &Link,
+    choice: XdpChoice,
+) -> Result<u64> {
+    let mut restored = 0;
+    if choice != XdpChoice::Off && !is_ours(programs.firewall, link) {
+        let was_off = attachment.xdp == "off";
+        let _ = fs::remove_file(pins.link(HOOK_XDP, &attachment.interface));
+        let mut made = Made { pins: Vec::new() };
+        (attachment.xdp, attachment.why) =
+            attach_xdp(programs, pins, &attachment.interface, choice, &mut made)?;
+        if attachment.xdp != "off" {
+            tracing::warn!(interface = attachment.interface, was_off, "XDP was not in place and is put back");
+            restored += 1;
+        } else if !was_off {
+            tracing::error!(
+                interface = attachment.interface,
+                "another XDP program has taken the sensor's place"
+            );
+        }
+    }
+    for (name, hook, direction) in TAPS {
+        let program = classifier(programs.tap, name)?;
+        let there = match attachment.tap {
+            "tcx" => has_tcx(program, attachment.index, direction),
+            _ => !adds_clsact(program, &attachment.interface, direction),
+        };
+        if attachment.tap == "tcx" && !there {
+            let pin = pins.link(hook, &attachment.interface);
+            let _ = fs::remove_file(&pin);
+            attach_tcx(program, &pin, &attachment.interface, direction)?;
+        }
+        if !there {
+            tracing::warn!(
+                interface = attachment.interface,
+                hook,
+                "the tap was not in place and is put back"
+            );
+            restored += 1;
+        }
+    }
+    Ok(restored)
+}
+
+/// Whether the XDP program on the device is one of ours.
+fn is_ours(firewall: &mut Ebpf, link: &Link) -> bool {
+    let Some(in_place) = link.xdp else { return false };
+    [program::FIREWALL, program::FIREWALL_FRAGS].into_iter().any(|name| {
+        let info = xdp_program(firewall, name).ok().and_then(|program| program.info().ok());
+        info.is_some_and(|info| info.id() == in_place.program)
+    })
+}
+
+/// What cannot be asked counts as in place.
+fn has_tcx(program: &SchedClassifier, interface: u32, direction: TcAttachType) -> bool {
+    let Ok(ours) = program.info() else { return true };
+    hook::programs(interface, direction).map_or(true, |programs| programs.contains(&ours.id()))
+}
+
+/// Adds the filter where there is none at its place; false if there is one.
+fn adds_clsact(program: &mut SchedClassifier, interface: &str, direction: TcAttachType) -> bool {
+    let _ = qdisc_add_clsact(interface);
+    let added = program.attach_with_options(interface, direction, CLSACT_PLACE);
+    added.and_then(|id| program.take_link(id)).map(std::mem::forget).is_ok()
 }
 
 /// Takes everything off an interface.

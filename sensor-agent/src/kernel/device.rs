@@ -39,6 +39,50 @@ pub(crate) fn mtu(interface: &str) -> Option<u32> {
     u32::try_from(unsafe { request.ifr_ifru.ifru_mtu }).ok()
 }
 
+/// What is known to keep drivers from native XDP, where it applies to this device; empty if nothing does. Nothing is changed: settings
+/// of a device are the operator's.
+pub(crate) fn why_not_native(interface: &str) -> String {
+    let mut reasons = Vec::new();
+    let mtu = mtu(interface).unwrap_or(0);
+    if mtu > ONE_BUFFER_MTU {
+        reasons
+            .push(format!("its MTU of {mtu} may need several buffers, which not every driver gives to XDP"));
+    }
+    if flags(interface).unwrap_or(0) & FLAG_LRO != 0 {
+        reasons.push(format!("it merges packets itself: see `ethtool -K {interface} lro off`"));
+    }
+    if driver(interface).as_deref() == Some("virtio_net") {
+        reasons.push(
+            "virtio needs two queues for each CPU and no receive offload for guests: see \
+             `ethtool -l` and the hypervisor's guest_tso4, guest_tso6, guest_csum"
+                .to_owned(),
+        );
+    }
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join("; ")) }
+}
+
+/// A page less what the kernel keeps for itself in front of and behind a packet (kernel's XDP_PACKET_HEADROOM and skb_shared_info).
+const ONE_BUFFER_MTU: u32 = 3498;
+/// ETHTOOL_GFLAGS and ETH_FLAG_LRO (kernel's include/uapi/linux/ethtool.h).
+const GET_FLAGS: u32 = 0x0000_0025;
+const FLAG_LRO: u32 = 1 << 15;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+fn flags(interface: &str) -> Option<u32> {
+    let mut value = Value { command: GET_FLAGS, data: 0 };
+    let mut request = request(interface)?;
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request names a buffer of the size that this command fills, which outlives the call.
+    unsafe { ask(SIOCETHTOOL, &mut request) }?;
+    Some(value.data)
+}
+
 fn request(interface: &str) -> Option<libc::ifreq> {
     // SAFETY: all-zero bytes are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };

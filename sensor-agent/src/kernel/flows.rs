@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
-use sensor_common::flow::{FlowKey, FlowState, state};
+use sensor_common::flow::{FlowKey, FlowState, class, state};
 use sensor_common::map;
 use sensor_common::record::mapped;
 
@@ -13,12 +13,35 @@ use super::table::Table;
 /// The pinned flow table.
 pub(crate) struct FlowTable {
     table: Table<FlowKey, FlowState>,
+    watched: Table<[u8; 16], u64>,
+    /// The source watched last: findings come in rows.
+    last_watched: Option<IpAddr>,
 }
 
 impl FlowTable {
     /// Opens the pinned table.
     pub(crate) fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { table: Table::open(pins, map::FLOWS)? })
+        Ok(Self {
+            table: Table::open(pins, map::FLOWS)?,
+            watched: Table::open(pins, map::WATCHED)?,
+            last_watched: None,
+        })
+    }
+
+    /// Tells the tap to record the connections of `source` even outside the sample, as long as its table has room for it.
+    pub(crate) fn watch(&mut self, source: IpAddr, now_ns: u64) -> Result<()> {
+        if self.last_watched != Some(source) {
+            self.watched.insert(bytes(source), now_ns)?;
+            self.last_watched = Some(source);
+        }
+        Ok(())
+    }
+
+    /// Tells the tap that a connection has become WebSocket; false if it does not know the flow.
+    pub(crate) fn websocket(&mut self, client: SocketAddr, server: SocketAddr) -> Result<bool> {
+        let (key, _) = FlowKey::of(endpoint(client), endpoint(server));
+        let Some(flow) = self.table.get(key)? else { return Ok(false) };
+        self.table.replace(key, FlowState { class: class::WEBSOCKET, ..flow })
     }
 
     /// Tells the tap that nothing of `source` is wanted before the sequence number `until`; false if it does not know the flow.
@@ -38,9 +61,12 @@ impl FlowTable {
 }
 
 fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
-    let bytes = match address.ip() {
+    (bytes(address.ip()), address.port())
+}
+
+fn bytes(address: IpAddr) -> [u8; 16] {
+    match address {
         IpAddr::V4(v4) => mapped(v4.octets()),
         IpAddr::V6(v6) => v6.octets(),
-    };
-    (bytes, address.port())
+    }
 }

@@ -1,27 +1,32 @@
 //! What the host says of itself: interfaces, and the addresses that must never be blocked.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
 
 use super::lists::{Exemption, Origin};
 
-/// Names of the interfaces that are up and not loopback.
-pub(crate) fn interfaces() -> Result<Vec<String>> {
-    let mut names = BTreeMap::new();
-    for address in getifaddrs().context("cannot list the network interfaces")? {
-        let up = address.flags.contains(InterfaceFlags::IFF_UP);
-        let loopback = address.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        if up && !loopback {
-            names.insert(address.interface_name, ());
-        }
-    }
-    Ok(names.into_keys().collect())
+/// Names of the interfaces that have an address of more than their own link.
+///
+/// # Errors
+/// If the kernel does not list them.
+pub(crate) fn addressed() -> Result<BTreeSet<String>> {
+    let listed = getifaddrs().context("cannot list the addresses of the network interfaces")?;
+    Ok(listed
+        .filter(|entry| entry.address.as_ref().is_some_and(reaches_further))
+        .map(|e| e.interface_name)
+        .collect())
+}
+
+fn reaches_further(address: &SockaddrStorage) -> bool {
+    let v4 = address.as_sockaddr_in().map(|v4| !v4.ip().is_link_local());
+    let v6 = address.as_sockaddr_in6().map(|v6| !v6.ip().is_unicast_link_local());
+    v4.or(v6).unwrap_or(false)
 }
 
 /// Index of an interface; `None` if there is no such interface.

@@ -4,12 +4,15 @@
 pub(crate) mod abuse;
 pub(crate) mod attach;
 mod batch;
+pub(crate) mod cgroup;
 pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod device;
 pub(crate) mod flows;
+mod hook;
 pub(crate) mod host;
+pub(crate) mod links;
 pub(crate) mod lists;
 pub(crate) mod object;
 pub(crate) mod pins;

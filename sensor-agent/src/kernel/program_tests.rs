@@ -9,6 +9,7 @@ mod model;
 mod packets;
 mod speed;
 mod tap;
+mod tap_flows;
 mod wrapped;
 
 use aya::Ebpf;

@@ -25,16 +25,42 @@ pub(crate) struct Ring {
 
 /// Adopts or makes `count` rings of `bytes` each and puts them where the tap looks for them.
 pub(crate) fn install(pins: &Pins, outer: Map, count: u32, bytes: u32) -> Result<Vec<Ring>> {
-    let mut outer: ArrayOfMaps<_, RingBuf<MapData>> =
-        ArrayOfMaps::try_from(outer).with_context(|| format!("`{}` is no array of rings", map::RINGS))?;
+    let mut outer = array(outer)?;
     (0..count)
         .map(|index| {
             let records = adopt(pins, index, bytes).map_or_else(|| make(pins, index, bytes), Ok)?;
-            outer.set(index, &records, 0).with_context(|| format!("cannot install ring {index}"))?;
-            let sleepers = SharedMemory::open(pins, map::SLEEPERS)?;
-            Ok(Ring { records, index, sleepers })
+            put(&mut outer, pins, index, records)
         })
         .collect()
+}
+
+/// Makes rings of another size and puts them in the place of the present ones. Once this returns, no program writes to an old ring any more
+/// (the kernel waits for those that run before it lets go of an inner map): a reader that empties its old ring first loses nothing.
+pub(crate) fn replace(pins: &Pins, count: u32, bytes: u32) -> Result<Vec<Ring>> {
+    let path = pins.map(map::RINGS);
+    let data =
+        MapData::from_pin(&path).with_context(|| format!("cannot open the map `{}`", path.display()))?;
+    let mut outer = array(Map::from_map_data(data)?)?;
+    (0..count).map(|index| put(&mut outer, pins, index, make(pins, index, bytes)?)).collect()
+}
+
+type Outer = ArrayOfMaps<MapData, RingBuf<MapData>>;
+
+fn array(outer: Map) -> Result<Outer> {
+    ArrayOfMaps::try_from(outer).with_context(|| format!("`{}` is no array of rings", map::RINGS))
+}
+
+fn put(outer: &mut Outer, pins: &Pins, index: u32, records: RingBuf<MapData>) -> Result<Ring> {
+    outer.set(index, &records, 0).with_context(|| format!("cannot install ring {index}"))?;
+    let sleepers = SharedMemory::open(pins, map::SLEEPERS)?;
+    Ok(Ring { records, index, sleepers })
+}
+
+/// Bytes of each of `rings` rings where none are configured: a 128th of the memory for all of them, from 1 MiB to 8 MiB each.
+pub(crate) fn bytes_for(memory: u64, rings: u32) -> u32 {
+    let share = memory / 128 / u64::from(rings.max(1));
+    let power = share.checked_ilog2().map_or(0, |power| 1u64 << power);
+    u32::try_from(power.clamp(1 << 20, 8 << 20)).unwrap_or(1 << 20)
 }
 
 /// The ring that an earlier agent left, if it has the wanted size: what it still holds is read, not lost.
@@ -94,5 +120,19 @@ impl Ring {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_as_large_as_the_memory_allows() {
+        let gigabytes = |count: u64| count << 30;
+        assert_eq!(bytes_for(gigabytes(24), 2), 8 << 20);
+        assert_eq!(bytes_for(gigabytes(1), 2), 4 << 20);
+        assert_eq!(bytes_for(gigabytes(1) / 2, 8), 1 << 20);
+        assert_eq!(bytes_for(0, 0), 1 << 20);
     }
 }

@@ -1,9 +1,11 @@
 //! The kernel side as a whole: loaded, set up, attached, and followed as interfaces come and go.
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -12,13 +14,13 @@ use sensor_common::flow::port;
 use sensor_common::settings::TapSettings;
 use sensor_common::{map, program};
 
-use super::attach::{self, Attachment, Programs};
+use super::attach::{self, Attachment};
 use super::choice::{TapChoice, XdpChoice};
 use super::lists::{Exemption, Lists, Origin, open_map};
 use super::pins::Pins;
 use super::rings::{self, Ring};
 use super::wire::Wire;
-use super::{host, object, preflight, resize};
+use super::{host, links, object, preflight, resize};
 
 /// What to load and where to attach it.
 #[derive(Clone, Debug)]
@@ -47,8 +49,12 @@ pub(crate) struct Plan {
     pub(crate) max_blocked: u32,
     /// Connection attempts a second of one source from which more are dropped; 0 drops none.
     pub(crate) syn_limit: u32,
+    /// Whether segments with flags that no stack sends are dropped.
+    pub(crate) drop_odd_flags: bool,
     /// Tunnels that are looked into ([`sensor_common::settings::tunnel`]).
     pub(crate) tunnels: u32,
+    /// Control group of the agent, if it has one of its own; else 0.
+    pub(crate) own_cgroup: u64,
 }
 
 pub(super) const FIREWALL_MAPS: [&str; 11] = [
@@ -64,8 +70,17 @@ pub(super) const FIREWALL_MAPS: [&str; 11] = [
     map::DROPS,
     map::ABUSE,
 ];
-pub(super) const TAP_MAPS: [&str; 6] =
-    [map::TAP_SETTINGS, map::TAP_COUNTERS, map::FLOWS, map::PORTS, map::RINGS, map::SLEEPERS];
+pub(super) const TAP_MAPS: [&str; 9] = [
+    map::TAP_SETTINGS,
+    map::TAP_COUNTERS,
+    map::FLOWS,
+    map::PORTS,
+    map::RINGS,
+    map::SLEEPERS,
+    map::RING_LOSS,
+    map::WATCHED,
+    map::ABUSE,
+];
 
 /// The running kernel side. Dropping it leaves everything in place: pins keep it.
 pub(crate) struct Sensor {
@@ -76,6 +91,8 @@ pub(crate) struct Sensor {
     plan: Plan,
     hash_key: u64,
     attachments: Vec<Attachment>,
+    /// Hooks that were found empty and attached again.
+    restored: u64,
 }
 
 impl Sensor {
@@ -108,6 +125,7 @@ impl Sensor {
             plan: plan.clone(),
             hash_key: rand::random(),
             attachments: Vec::new(),
+            restored: 0,
         };
         for problem in sensor.protect()? {
             tracing::warn!(problem, "an exemption could not be derived from the host");
@@ -117,14 +135,35 @@ impl Sensor {
         Ok((sensor, rings))
     }
 
-    /// Uses another plan's ports, sample and exemptions from now on; interfaces, rings and modes need a restart.
-    pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<()> {
-        self.plan.ports.clone_from(&plan.ports);
-        self.plan.exempt.clone_from(&plan.exempt);
-        self.plan.sample = plan.sample;
-        self.plan.syn_limit = plan.syn_limit;
+    /// Uses another plan from now on but for its interfaces, modes and number of rings, which need a restart. Returns the rings that take the
+    /// place of the present ones, if their size has changed.
+    pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<Vec<Ring>> {
+        let resized = plan.ring_bytes != self.plan.ring_bytes;
+        let Plan { interfaces, xdp, tap, rings, .. } = self.plan.clone();
+        self.plan = Plan { interfaces, xdp, tap, rings, ..plan.clone() };
         self.protect()?;
-        self.write_settings()
+        self.write_settings()?;
+        if resized {
+            rings::replace(&self.pins, self.plan.rings, self.plan.ring_bytes)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Records another share of the flows from now on.
+    pub(crate) fn set_sample(&mut self, sample: f64) -> Result<()> {
+        self.plan.sample = sample;
+        self.write_tap_settings()
+    }
+
+    /// Share of the flows that is recorded.
+    pub(crate) fn sample(&self) -> f64 {
+        self.plan.sample
+    }
+
+    /// Hooks that were found empty and attached again.
+    pub(crate) fn restored(&self) -> u64 {
+        self.restored
     }
 
     /// Brings the exemptions in line with the configuration and the host's present addresses, gateways and resolvers.
@@ -147,25 +186,6 @@ impl Sensor {
         self.lists.sweep()
     }
 
-    /// Attaches to interfaces that have appeared and forgets those that are gone. Returns what went wrong, one line each.
-    pub(crate) fn follow_interfaces(&mut self) -> Vec<String> {
-        let wanted = self.wanted_interfaces();
-        let pins = &self.pins;
-        self.attachments.retain(|attachment| {
-            let same = host::interface_index(&attachment.interface) == Some(attachment.index);
-            let stays = same && wanted.contains(&attachment.interface);
-            if !stays {
-                attach::detach(pins, &attachment.interface);
-            }
-            stays
-        });
-        let attached =
-            |name: &String| self.attachments.iter().any(|attachment| attachment.interface == *name);
-        let present = |name: &&String| host::interface_index(name).is_some();
-        let new: Vec<_> = wanted.iter().filter(present).filter(|name| !attached(name)).cloned().collect();
-        new.iter().filter_map(|name| self.attach(name).err()).map(|error| format!("{error:#}")).collect()
-    }
-
     /// Where everything is pinned.
     pub(crate) fn pins(&self) -> &Pins {
         &self.pins
@@ -179,75 +199,27 @@ impl Sensor {
     /// Detaches everything and removes all pins below the configured pin directory, blocks included.
     pub(crate) fn remove(pin_dir: &std::path::Path) -> Result<()> {
         let pins = Pins::below(pin_dir);
-        for interface in host::interfaces()?.into_iter().chain(attach::pinned_interfaces(&pins)) {
+        let present = links::links()?.into_iter().map(|link| link.name);
+        for interface in present.chain(attach::pinned_interfaces(&pins)) {
             attach::detach(&pins, &interface);
         }
         pins.remove().with_context(|| format!("cannot remove the pins in `{}`", pins.folder().display()))
     }
 
-    fn attach_at_start(&mut self) -> Result<()> {
-        let (present, absent): (Vec<_>, Vec<_>) =
-            self.wanted_interfaces().into_iter().partition(|name| host::interface_index(name).is_some());
-        for name in &absent {
-            tracing::warn!(interface = %name, "a configured interface does not exist; it is attached when it appears");
-        }
-        if present.is_empty() {
-            bail!("no interface to attach to: bring one up, or name one in `capture.interfaces`");
-        }
-        let before = attach::pinned_interfaces(&self.pins);
-        for name in &present {
-            if let Err(error) = self.attach(name) {
-                self.undo(&before);
-                return Err(error);
-            }
-        }
-        self.drop_unwanted(&before, &present);
-        Ok(())
-    }
-
-    /// Takes off what this run attached; what an earlier agent had attached stays.
-    fn undo(&self, before: &[String]) {
-        for attachment in self.attachments.iter().filter(|made| !before.contains(&made.interface)) {
-            attach::detach(&self.pins, &attachment.interface);
-        }
-    }
-
-    /// Takes off what an earlier agent had attached to interfaces that this one is not to watch.
-    fn drop_unwanted(&self, before: &[String], wanted: &[String]) {
-        for name in before.iter().filter(|name| !wanted.contains(name)) {
-            attach::detach(&self.pins, name);
-        }
-    }
-
-    fn attach(&mut self, interface: &str) -> Result<()> {
-        let mut programs = Programs { firewall: &mut self.firewall, tap: &mut self.tap };
-        let made = attach::attach(&mut programs, &self.pins, interface, self.plan.xdp, self.plan.tap)?;
-        tracing::info!(
-            interface,
-            xdp = made.xdp,
-            why = made.why.as_deref().unwrap_or(""),
-            tap = made.tap,
-            "attached"
-        );
-        self.attachments.push(made);
-        Ok(())
-    }
-
-    fn wanted_interfaces(&self) -> Vec<String> {
-        if self.plan.interfaces.is_empty() {
-            host::interfaces().unwrap_or_default()
-        } else {
-            self.plan.interfaces.clone()
-        }
-    }
-
     fn write_settings(&mut self) -> Result<()> {
-        self.lists.configure(self.plan.syn_limit, self.plan.tunnels);
+        self.lists.configure(self.plan.syn_limit, self.plan.drop_odd_flags, self.plan.tunnels);
         self.write_ports()?;
+        self.write_tap_settings()
+    }
+
+    fn write_tap_settings(&self) -> Result<()> {
         let settings = TapSettings {
             hash_key: self.hash_key,
             sample_threshold: threshold(self.plan.sample),
             rings: self.plan.rings,
+            own_cgroup: self.plan.own_cgroup,
+            tunnels: self.plan.tunnels,
+            reserved: 0,
         };
         let mut map: Array<MapData, Wire<TapSettings>> =
             open_map(&self.pins, map::TAP_SETTINGS)?.try_into()?;
@@ -257,8 +229,7 @@ impl Sensor {
     fn write_ports(&self) -> Result<()> {
         let mut map: HashMap<MapData, u16, u8> = open_map(&self.pins, map::PORTS)?.try_into()?;
         let roles = self.plan.ports.iter().map(|wanted| (*wanted, port::HTTP));
-        let roles: BTreeMap<u16, u8> =
-            roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
+        let roles: BTreeMap<u16, u8> = roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
         let present: Vec<u16> = map.keys().collect::<Result<_, _>>()?;
         for gone in present.iter().filter(|port| !roles.contains_key(port)) {
             map.remove(gone)?;
@@ -336,9 +307,15 @@ fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
         return anyhow::Error::new(error).context(format!("cannot load the program `{name}`"));
     };
     let log = verifier_log.to_string();
-    let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let end = lines[lines.len().saturating_sub(3)..].join(" / ");
+    let lines: Vec<_> = log.lines().filter(|line| says_why(line)).collect();
+    let end = lines[lines.len().saturating_sub(6)..].join(" / ");
     anyhow::anyhow!(
         "the kernel refused the program `{name}`: {io_error}; `sensor-agent doctor` says what is missing. Verifier: {end}"
     )
+}
+
+/// The verifier ends its log with figures, which are no reason.
+fn says_why(line: &str) -> bool {
+    const FIGURES: [&str; 3] = ["verification time", "stack depth", "processed "];
+    !line.trim().is_empty() && !FIGURES.iter().any(|figure| line.trim_start().starts_with(figure))
 }

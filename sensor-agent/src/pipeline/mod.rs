@@ -8,10 +8,10 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use sensor_engine::engine::{Report, Settings};
 use sensor_engine::policy::Policy;
@@ -21,11 +21,12 @@ use crate::kernel::clock::boot_nanos;
 use crate::kernel::counters::{Counters, KernelCounts};
 use crate::kernel::flows::FlowTable;
 use crate::kernel::lists::Lists;
+use crate::kernel::rings::Ring;
 use crate::kernel::sensor::{Plan, Sensor};
 
 pub(crate) use latency::{BOUNDS_US, Latency};
-use worker::Worker;
 pub(crate) use worker::WorkerStats;
+use worker::{Shared, Worker};
 
 /// What the engines work by; replaced whole on reload.
 #[derive(Clone, Debug)]
@@ -74,6 +75,7 @@ pub(crate) struct Pipeline {
 struct Running {
     thread: JoinHandle<()>,
     stats: Arc<ArcSwap<WorkerStats>>,
+    new_rings: SyncSender<Ring>,
 }
 
 /// Counters at one moment.
@@ -97,18 +99,20 @@ impl Pipeline {
         reports: &SyncSender<Delivered>,
     ) -> Result<Self> {
         let (sensor, rings) = Sensor::start(plan)?;
-        let counters = Counters::open(sensor.pins())?;
+        let counters = Counters::open(sensor.pins(), plan.rings)?;
         let started_ns = boot_nanos();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::with_capacity(rings.len());
         for (index, ring) in rings.into_iter().enumerate() {
             let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
             let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
-            let shared = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
+            let (new_rings, rings) = sync_channel(1);
+            let (inputs, published, stop) = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
+            let shared = Shared { inputs, published, stop, rings };
             let worker = Worker::new(ring, maps, settings.clone(), shared, reports.clone(), started_ns);
             let named = thread::Builder::new().name(format!("engine-{index}"));
             let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;
-            workers.push(Running { thread, stats });
+            workers.push(Running { thread, stats, new_rings });
         }
         Ok(Self { sensor, counters, workers, stop })
     }
@@ -116,6 +120,21 @@ impl Pipeline {
     /// The kernel side.
     pub(crate) fn sensor(&mut self) -> &mut Sensor {
         &mut self.sensor
+    }
+
+    /// Uses another plan from now on, as far as that needs no restart; rings of another size take the place of the present ones without a gap.
+    ///
+    /// # Errors
+    /// If the kernel refuses something. A thread that still has not taken up the rings of an earlier change keeps them.
+    pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<()> {
+        let rings = self.sensor.reconfigure(plan)?;
+        for (worker, ring) in self.workers.iter().zip(rings) {
+            worker
+                .new_rings
+                .send(ring)
+                .map_err(|_| anyhow!("an engine thread has ended: restart the agent"))?;
+        }
+        Ok(())
     }
 
     /// All counters.

@@ -7,11 +7,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use sensor_engine::engine::{Block, Command, Engine, Report, Settings, Skip, Stats};
+use sensor_engine::engine::{Block, Command, Endpoints, Engine, Report, Settings, Skip, Stats};
 use sensor_engine::time::Timestamp;
 
 use super::{Delivered, Enforcement, Inputs, Latency};
@@ -51,13 +51,21 @@ pub(crate) struct WorkerStats {
     pub(crate) reports_lost: u64,
     /// Rests of bodies that the tap was told to leave out.
     pub(crate) skips: u64,
+    /// Sources that the tap could not be told to watch.
+    pub(crate) watch_failed: u64,
     /// Times that the engine panicked and was replaced; the flows it knew are picked up again.
     pub(crate) panics: u64,
     /// Tap to entry in force.
     pub(crate) latency: Latency,
 }
 
-type Shared = (Arc<ArcSwap<Inputs>>, Arc<ArcSwap<WorkerStats>>, Arc<AtomicBool>);
+/// What a thread shares with the pipeline: inputs, figures, the word to stop, and rings that take the place of its own.
+pub(super) struct Shared {
+    pub(super) inputs: Arc<ArcSwap<Inputs>>,
+    pub(super) published: Arc<ArcSwap<WorkerStats>>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) rings: Receiver<Ring>,
+}
 
 pub(super) struct Worker {
     ring: Ring,
@@ -68,6 +76,7 @@ pub(super) struct Worker {
     in_use: Arc<Inputs>,
     published: Arc<ArcSwap<WorkerStats>>,
     stop: Arc<AtomicBool>,
+    rings: Receiver<Ring>,
     last_publish: Instant,
 }
 
@@ -76,7 +85,7 @@ impl Worker {
         ring: Ring,
         (lists, flows): (Lists, FlowTable),
         settings: Settings,
-        (inputs, published, stop): Shared,
+        Shared { inputs, published, stop, rings }: Shared,
         reports: SyncSender<Delivered>,
         started_ns: u64,
     ) -> Self {
@@ -84,8 +93,15 @@ impl Worker {
         let in_use = Arc::clone(inputs.load());
         let engine = engine(&settings, &in_use);
         let stats = WorkerStats::default();
-        let carrier =
-            Carrier { lists, flows, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
+        let carrier = Carrier {
+            lists,
+            flows,
+            reports,
+            stats,
+            enforcement: None,
+            earlier: Stats::default(),
+            started_ns,
+        };
         Self {
             ring,
             carrier,
@@ -95,6 +111,7 @@ impl Worker {
             in_use,
             published,
             stop,
+            rings,
             last_publish: Instant::now(),
         }
     }
@@ -158,6 +175,11 @@ impl Worker {
         if self.last_publish.elapsed() >= PUBLISH_EVERY {
             self.publish();
         }
+        if let Ok(ring) = self.rings.try_recv() {
+            // Nobody writes to the old ring any more: what it holds comes before all that the new one has.
+            while self.take_batch() > 0 {}
+            self.ring = ring;
+        }
     }
 
     fn publish(&mut self) {
@@ -205,6 +227,7 @@ impl Carrier {
                 Command::Block(block) => self.block(&block, record),
                 Command::Report(report) => self.report(report),
                 Command::Skip(skip) => self.skip(&skip),
+                Command::WebSocket(ends) => self.websocket(&ends),
             }
         }
     }
@@ -239,6 +262,13 @@ impl Carrier {
         }
     }
 
+    /// What the tap does not take costs a figure, and nothing else.
+    fn websocket(&mut self, ends: &Endpoints) {
+        if let Err(error) = self.flows.websocket(ends.client, ends.server) {
+            tracing::debug!("the tap was not told of a WebSocket: {error:#}");
+        }
+    }
+
     /// Nanoseconds since the record passed the tap.
     fn latency(&mut self, record: &[u8]) -> u64 {
         let Some(time) = time_of(record) else { return 0 };
@@ -248,6 +278,10 @@ impl Carrier {
     }
 
     fn report(&mut self, report: Box<Report>) {
+        if let Err(error) = self.flows.watch(report.client.ip(), boot_nanos()) {
+            self.stats.watch_failed += 1;
+            tracing::debug!("a source is not watched: {error:#}");
+        }
         let enforcement = self.enforcement.take().filter(|_| report.blocked_until.is_some());
         match self.reports.try_send(Delivered { report, enforcement }) {
             Ok(()) => {}

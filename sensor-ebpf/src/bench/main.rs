@@ -19,6 +19,8 @@ mod packet;
 mod samples;
 #[path = "../firewall/slot.rs"]
 mod slot;
+#[path = "../firewall/socket.rs"]
+mod socket;
 #[path = "../firewall/state.rs"]
 mod state;
 #[path = "../firewall/tunnel.rs"]

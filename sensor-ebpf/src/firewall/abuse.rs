@@ -17,14 +17,14 @@ pub(crate) fn usual(flags: u8) -> bool {
     flags & (tcp::SYN | tcp::ACK) == tcp::ACK
 }
 
-/// Counts an unusual segment; true if it is one connection attempt too many.
+/// Counts an unusual segment; returns its outcome.
 #[inline(always)]
-pub(crate) fn count(state: &mut FirewallState, packet: &Packet, flags: u8) -> bool {
+pub(crate) fn count(state: &mut FirewallState, packet: &Packet, flags: u8) -> XdpCounter {
     let attempt = flags & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) == tcp::SYN;
     let odd = flags & tcp::SYN != 0 && flags & (tcp::FIN | tcp::RST) != 0
         || flags & (tcp::SYN | tcp::ACK | tcp::RST) == 0;
     if !attempt && !odd {
-        return false;
+        return XdpCounter::NotListed;
     }
     counters::add(if attempt { XdpCounter::Syn } else { XdpCounter::OddFlags });
     let second = (state::now(state) / NANOS_PER_SECOND) as u32;
@@ -40,21 +40,30 @@ pub(crate) fn count(state: &mut FirewallState, packet: &Packet, flags: u8) -> bo
         };
         // A full LRU map evicts; any other failure loses one count.
         let _ = ABUSE.insert(source, first, 0);
-        return false;
+        return if odd { odd_outcome(state, packet) } else { XdpCounter::NotListed };
     };
     // SAFETY: the pointer comes from a look-up in this run. CPUs may count at once and lose a count to one another, which a
     // rate can bear.
     let known = unsafe { &mut *known };
     known.odd_flags += u64::from(odd);
-    attempt && too_many(state, packet, known, second)
+    if odd {
+        odd_outcome(state, packet)
+    } else if too_many(state, packet, known, second) {
+        XdpCounter::DroppedRate
+    } else {
+        XdpCounter::NotListed
+    }
+}
+
+#[inline(always)]
+fn odd_outcome(state: &FirewallState, packet: &Packet) -> XdpCounter {
+    let dropped = state.drop_odd_flags != 0 && !lists::exempt(state, packet);
+    if dropped { XdpCounter::DroppedFlags } else { XdpCounter::NotListed }
 }
 
 #[inline(always)]
 fn too_many(state: &FirewallState, packet: &Packet, known: &mut Abuse, second: u32) -> bool {
-    if known.second != second {
-        known.second = second;
-        known.syns_now = 0;
-    }
+    known.enter(second);
     known.syns += 1;
     known.syns_now += 1;
     if known.syns_now > known.syns_peak {

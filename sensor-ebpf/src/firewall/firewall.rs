@@ -12,7 +12,7 @@ use crate::{
     abuse, counters,
     lists::{self, SAMPLE_WANTED},
     packet::{self, Packet, TCP, TCP_FLAGS_AT, Transport},
-    slot, state, tunnel,
+    slot, socket, state, tunnel,
 };
 
 /// The index of a packet's outcome.
@@ -53,7 +53,7 @@ fn decide_any(ctx: &XdpContext, state: &mut FirewallState) -> u32 {
 /// What is done with a packet of that outcome.
 #[inline(always)]
 pub(crate) fn action(outcome: u32) -> u32 {
-    const DROPS: Range<u32> = XdpCounter::DroppedAddress as u32..XdpCounter::DroppedRate as u32 + 1;
+    const DROPS: Range<u32> = XdpCounter::DroppedAddress as u32..XdpCounter::DroppedStray as u32 + 1;
     if DROPS.contains(&outcome) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
@@ -69,7 +69,10 @@ fn listed(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet, classes:
 /// Searches the lists for the packet that was kept.
 #[inline(always)]
 fn search(ctx: &XdpContext) -> u32 {
-    let outcome = lists::sensor_search(ctx.ctx);
+    let mut outcome = lists::sensor_search(ctx.ctx);
+    if outcome & !SAMPLE_WANTED == XdpCounter::DroppedStray as u32 && socket::sensor_stray(ctx.ctx) == 0 {
+        outcome = XdpCounter::Connected as u32;
+    }
     if outcome & SAMPLE_WANTED != 0 {
         lists::sensor_sample(ctx.ctx);
     }
@@ -103,10 +106,7 @@ pub extern "C" fn sensor_unusual(ctx: *mut xdp_md) -> u32 {
         return tunnelled(ctx, state, transport);
     }
     let Some([_, flags]) = packet::read(ctx, transport.offset + TCP_FLAGS_AT - 1) else { return NOT_LISTED };
-    if !abuse::usual(flags) && abuse::count(state, packet, flags) {
-        return XdpCounter::DroppedRate as u32;
-    }
-    NOT_LISTED
+    if abuse::usual(flags) { NOT_LISTED } else { abuse::count(state, packet, flags) as u32 }
 }
 
 /// The lists count for the source inside a tunnel too, where the agent has asked for it.

@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use sensor_common::{
     block::{
-        AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, Reason, SHADOW,
+        AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, Reason, SHADOW, STRAYS,
     },
     counter::XdpCounter,
     drop::CONNECTION,
@@ -49,7 +49,7 @@ static REASONS: HashMap<u32, Reason> = HashMap::with_max_entries(limit::REASONS,
 /// The search for an entry that covers a packet.
 #[repr(C)]
 pub(crate) struct Search {
-    packet: Packet,
+    pub(crate) packet: Packet,
     /// Classes of length that the filter named.
     classes: u32,
     /// What has been found so far ([`rank`]).
@@ -71,7 +71,8 @@ pub(crate) struct Search {
     /// Destination port to look for beside entries for the whole host; 0 for none.
     port: u16,
     source_port: u16,
-    reserved: u32,
+    /// Not 0 if the entry that decided drops stray segments only.
+    strays: u32,
 }
 
 /// What a search found, in the order in which one outcome outweighs another.
@@ -111,7 +112,7 @@ pub(crate) fn is_plainly_blocked(state: &mut FirewallState, packet: &Packet) -> 
     // SAFETY: as in `consult`.
     let (expires_ns, last_hit_ns, flags) =
         unsafe { ((*entry).expires_ns, (&raw const (*entry).last_hit_ns).read_volatile(), (*entry).flags) };
-    let drops = flags & SHADOW == 0 && (flags & AUTOMATIC == 0 || state.automatic_suspended == 0);
+    let drops = flags & (SHADOW | STRAYS) == 0 && (flags & AUTOMATIC == 0 || state.automatic_suspended == 0);
     let lives = expires_ns == NEVER || now < expires_ns;
     if !drops || !lives || last_hit_ns >> SAMPLE_SHIFT != now >> SAMPLE_SHIFT || exempt(state, packet) {
         return false;
@@ -189,6 +190,7 @@ fn begin(ctx: &XdpContext, state: &mut FirewallState, search: *mut Search) {
     search.now = state::now(state);
     search.sampled_hits = 0;
     search.found = rank::NOTHING;
+    search.strays = 0;
     search.exempt = u32::from(exempt(state, &search.packet));
     search.suspended = state.automatic_suspended;
     search.view = state.active & 1;
@@ -216,6 +218,7 @@ fn sample_of(search: &Search) -> samples::Entry {
 #[inline(always)]
 fn outcome(search: &Search) -> XdpCounter {
     match search.found {
+        rank::DROP if search.strays != 0 => XdpCounter::DroppedStray,
         rank::DROP if search.length == u32::from(CONNECTION) => XdpCounter::DroppedConnection,
         rank::DROP if search.length == FULL_LENGTH => XdpCounter::DroppedAddress,
         rank::DROP => XdpCounter::DroppedPrefix,
@@ -370,6 +373,7 @@ fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32) {
     if says > search.found {
         search.found = says;
         search.length = length;
+        search.strays = flags & STRAYS;
     }
 }
 

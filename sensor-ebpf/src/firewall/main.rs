@@ -15,6 +15,7 @@ mod lists;
 mod packet;
 mod samples;
 mod slot;
+mod socket;
 mod state;
 mod tunnel;
 

@@ -16,6 +16,7 @@ use sensor_common::{
 
 use crate::{
     message::{self, Start},
+    owner,
     packet::Packet,
     socket,
 };
@@ -27,58 +28,58 @@ static FLOWS: LruHashMap<FlowKey, FlowState> = LruHashMap::with_max_entries(limi
 #[map]
 static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(limit::PORTS, 0);
 
-/// Remembers where both streams of a connection start. `header` is that of a SYN-ACK.
+/// Remembers where both streams of a connection start. The packet is a SYN-ACK.
 #[inline(always)]
-pub(crate) fn remember_handshake(header: &RecordHeader) {
+pub(crate) fn remember_handshake(ctx: &TcContext, packet: &mut Packet) {
+    packet.find_key();
+    let acceptor_is_low = packet.source_is_low();
+    let header = &packet.header;
     let acceptor_initial = header.sequence.wrapping_add(1);
     let opener_initial = header.acknowledgement;
-    let acceptor_is_low = source_is_low(header);
     let (low_initial, high_initial, opened) = if acceptor_is_low {
         (acceptor_initial, opener_initial, 0)
     } else {
         (opener_initial, acceptor_initial, state::LOW_OPENED)
     };
     let timestamps = if header.marks & mark::TIMESTAMP != 0 { state::TIMESTAMPS } else { 0 };
-    let new = FlowState {
+    packet.fresh = FlowState {
         low_initial,
         high_initial,
         class: initial_class(header),
-        state: state::SYN_SEEN | opened | timestamps,
+        state: state::SYN_SEEN | state::OPENER_KNOWN | opened | timestamps,
         ..FlowState::default()
     };
+    owner::note(ctx, header, &mut packet.fresh);
     // A full LRU map evicts; any other failure leaves the flow to be picked up at its first payload.
-    let _ = FLOWS.insert(key_of(header), new, 0);
+    let _ = FLOWS.insert(&packet.key, &packet.fresh, 0);
 }
 
 /// Class of a known flow; `OTHER` if it is not known.
 #[inline(always)]
-pub(crate) fn class_of(header: &mut RecordHeader) -> u8 {
-    let Some(flow) = FLOWS.get_ptr_mut(key_of(header)) else { return class::OTHER };
+pub(crate) fn class_of(packet: &mut Packet) -> u8 {
+    packet.find_key();
+    let Some(flow) = FLOWS.get_ptr_mut(&packet.key) else { return class::OTHER };
     // SAFETY: the pointer comes from a look-up in this run. Two CPUs may write an entry at once; every field is one word
     // or byte, and any of the values written is a state that the flow was in.
     let flow = unsafe { &mut *flow };
-    describe(header, flow);
+    describe(packet, flow);
     flow.class
 }
 
 /// Decides what the flow of a payload segment is, and writes what the table knows into the record header.
 #[inline(always)]
 pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet) -> u8 {
-    let (payload_offset, payload_len) = (packet.payload_offset(), packet.payload_len());
-    let header = &mut packet.header;
-    let key = key_of(header);
-    let Some(flow) = FLOWS.get_ptr_mut(key) else {
-        return pick_up(ctx, header, &key, payload_offset, payload_len);
-    };
+    packet.find_key();
+    let Some(flow) = FLOWS.get_ptr_mut(&packet.key) else { return pick_up(ctx, packet) };
     // SAFETY: as in `class_of`.
     let flow = unsafe { &mut *flow };
-    note_handshake(ctx, header, flow);
-    describe(header, flow);
-    if flow.class == class::HTTP {
-        return if is_unwanted(header, flow) { UNWANTED } else { class::HTTP };
-    }
-    if flow.class != class::OWN {
-        flow.class = decide(header, flow, message::start(ctx, payload_offset, payload_len));
+    owner::note(ctx, &packet.header, flow);
+    note_handshake(ctx, packet, flow);
+    describe(packet, flow);
+    match flow.class {
+        class::HTTP | class::WEBSOCKET => return if is_unwanted(packet, flow) { UNWANTED } else { flow.class },
+        class::OWN => {}
+        _ => flow.class = decide(&packet.header, flow, start_of(ctx, packet)),
     }
     flow.class
 }
@@ -88,28 +89,27 @@ pub(crate) const UNWANTED: u8 = u8::MAX;
 
 /// A connection whose handshake the tap did not see.
 #[inline(always)]
-fn pick_up(
-    ctx: &TcContext,
-    header: &mut RecordHeader,
-    key: &FlowKey,
-    payload_offset: u32,
-    payload_len: u32,
-) -> u8 {
-    let mut flow = FlowState { class: initial_class(header), ..FlowState::default() };
-    if flow.class != class::HTTP {
-        let start = message::start(ctx, payload_offset, payload_len);
-        flow.class = match start {
-            _ if flow.class == class::OWN => class::OWN,
-            Start::Message => class::HTTP,
-            Start::Tls | Start::Prefix | Start::No => class::OTHER,
-        };
+fn pick_up(ctx: &TcContext, packet: &mut Packet) -> u8 {
+    packet.fresh = FlowState { class: initial_class(&packet.header), ..FlowState::default() };
+    owner::note(ctx, &packet.header, &mut packet.fresh);
+    if packet.fresh.class == class::UNDECIDED {
+        let is_message = start_of(ctx, packet) == Start::Message;
+        packet.fresh.class = if is_message { class::HTTP } else { class::OTHER };
     }
+    let mut flow = packet.fresh;
     if flow.class == class::HTTP {
-        note_handshake(ctx, header, &mut flow);
+        note_opener(ctx, packet, &mut flow);
+        note_handshake(ctx, packet, &mut flow);
     }
-    describe(header, &flow);
-    let _ = FLOWS.insert(key, flow, 0);
+    describe(packet, &flow);
+    packet.fresh = flow;
+    let _ = FLOWS.insert(&packet.key, &packet.fresh, 0);
     flow.class
+}
+
+#[inline(always)]
+fn start_of(ctx: &TcContext, packet: &Packet) -> Start {
+    message::start(ctx, packet.payload_offset(), packet.payload_len())
 }
 
 /// The class after this segment, of a flow that is not known to be HTTP.
@@ -122,7 +122,13 @@ fn decide(header: &RecordHeader, flow: &mut FlowState, start: Start) -> u8 {
         Start::Prefix if begins_stream => class::HTTP,
         Start::Tls if begins_stream => class::TLS,
         _ if flow.class == class::OTHER || flow.class == class::TLS => flow.class,
-        _ if begins_stream || flow.undecided >= UNDECIDED_RECORDS => class::OTHER,
+        Start::Text if begins_stream && flow.undecided == 0 => {
+            flow.undecided = UNDECIDED_RECORDS - TEXT_RECORDS;
+            class::UNDECIDED
+        }
+        Start::Proxy if begins_stream => class::UNDECIDED,
+        Start::No | Start::Tls if begins_stream => class::OTHER,
+        _ if flow.undecided >= UNDECIDED_RECORDS => class::OTHER,
         _ => {
             flow.undecided += 1;
             class::UNDECIDED
@@ -130,12 +136,27 @@ fn decide(header: &RecordHeader, flow: &mut FlowState, start: Start) -> u8 {
     }
 }
 
+/// Records of a flow that starts like text, before its peer must have answered like a server.
+const TEXT_RECORDS: u8 = 4;
+
+/// Who listens on the host is the one who was connected to, also where the tap did not see how.
+#[inline(always)]
+fn note_opener(ctx: &TcContext, packet: &Packet, flow: &mut FlowState) {
+    let arrives = packet.header.direction == INGRESS;
+    if socket::listens(ctx, &packet.header, arrives) {
+        let low_opened = if packet.source_is_low() == arrives { state::LOW_OPENED } else { 0 };
+        flow.state |= state::OPENER_KNOWN | low_opened;
+    }
+}
+
 /// Writes what the table knows of the flow into the record header.
 #[inline(always)]
-fn describe(header: &mut RecordHeader, flow: &FlowState) {
+fn describe(packet: &mut Packet, flow: &FlowState) {
+    let is_low = packet.source_is_low();
+    let header = &mut packet.header;
     if flow.state & state::SYN_SEEN != 0 {
         header.marks |= mark::INITIAL_SEQUENCE;
-        (header.initial_sequence, header.peer_initial_sequence) = if source_is_low(header) {
+        (header.initial_sequence, header.peer_initial_sequence) = if is_low {
             (flow.low_initial, flow.high_initial)
         } else {
             (flow.high_initial, flow.low_initial)
@@ -143,6 +164,10 @@ fn describe(header: &mut RecordHeader, flow: &FlowState) {
     }
     if flow.state & state::TIMESTAMPS != 0 {
         header.marks |= mark::TIMESTAMPS_AGREED;
+    }
+    if flow.state & state::OPENER_KNOWN != 0 {
+        let low_opened = flow.state & state::LOW_OPENED != 0;
+        header.marks |= if is_low == low_opened { mark::FROM_OPENER } else { mark::TO_OPENER };
     }
     if flow.state & state::HANDSHAKE != 0 {
         header.marks |= mark::HANDSHAKE;
@@ -152,14 +177,14 @@ fn describe(header: &mut RecordHeader, flow: &FlowState) {
 /// Only the owner of the opener's address got the SYN-ACK, so only it can acknowledge exactly its sequence number. Of
 /// connections older than the tap, the host's own socket table knows.
 #[inline(always)]
-fn note_handshake(ctx: &TcContext, header: &RecordHeader, flow: &mut FlowState) {
+fn note_handshake(ctx: &TcContext, packet: &Packet, flow: &mut FlowState) {
     if flow.state & state::HANDSHAKE != 0 {
         return;
     }
     let proven = if flow.state & state::SYN_SEEN != 0 {
-        acknowledges_acceptor(header, flow)
+        acknowledges_acceptor(packet, flow)
     } else {
-        header.direction == INGRESS && socket::established(ctx, header)
+        packet.header.direction == INGRESS && socket::established(ctx, &packet.header)
     };
     if proven {
         flow.state |= state::HANDSHAKE;
@@ -167,12 +192,12 @@ fn note_handshake(ctx: &TcContext, header: &RecordHeader, flow: &mut FlowState) 
 }
 
 #[inline(always)]
-fn acknowledges_acceptor(header: &RecordHeader, flow: &FlowState) -> bool {
+fn acknowledges_acceptor(packet: &Packet, flow: &FlowState) -> bool {
     let low_opened = flow.state & state::LOW_OPENED != 0;
     let acceptor_initial = if low_opened { flow.high_initial } else { flow.low_initial };
-    header.tcp_flags & tcp::ACK != 0
-        && source_is_low(header) == low_opened
-        && header.acknowledgement == acceptor_initial
+    packet.header.tcp_flags & tcp::ACK != 0
+        && packet.source_is_low() == low_opened
+        && packet.header.acknowledgement == acceptor_initial
 }
 
 #[inline(always)]
@@ -186,22 +211,11 @@ fn initial_class(header: &RecordHeader) -> u8 {
     }
 }
 
-/// Key of the segment's flow.
-#[inline(always)]
-fn key_of(header: &RecordHeader) -> FlowKey {
-    FlowKey::of((header.source, header.source_port), (header.destination, header.destination_port)).0
-}
-
-#[inline(always)]
-fn source_is_low(header: &RecordHeader) -> bool {
-    FlowKey::of((header.source, header.source_port), (header.destination, header.destination_port)).1
-}
-
 /// Whether the agent wants nothing of the segment. The border is behind it once a segment has passed it: sequence numbers go round, and
 /// it must not come up again.
 #[inline(always)]
-fn is_unwanted(header: &RecordHeader, flow: &mut FlowState) -> bool {
-    let (bit, until) = if source_is_low(header) {
+fn is_unwanted(packet: &Packet, flow: &mut FlowState) -> bool {
+    let (bit, until) = if packet.source_is_low() {
         (state::SKIP_LOW, flow.low_skip)
     } else {
         (state::SKIP_HIGH, flow.high_skip)
@@ -209,6 +223,7 @@ fn is_unwanted(header: &RecordHeader, flow: &mut FlowState) -> bool {
     if flow.state & bit == 0 {
         return false;
     }
+    let header = &packet.header;
     let left = until.wrapping_sub(header.sequence);
     if left == 0 || left > FURTHEST_SKIP {
         flow.state &= !bit;

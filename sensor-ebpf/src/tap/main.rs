@@ -5,15 +5,18 @@
 // Inline assembly on BPF, for the verifier's sake (`bytes::opaque`).
 #![feature(asm_experimental_arch)]
 
+mod abuse;
 mod bytes;
 mod counters;
 mod flows;
 mod message;
 mod options;
+mod owner;
 mod packet;
 mod ring;
 mod settings;
 mod socket;
+mod tunnel;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use sensor_common::{
@@ -51,9 +54,12 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
     if flags & (tcp::SYN | tcp::RST) == tcp::SYN {
         if flags & tcp::ACK != 0 {
             options::read(ctx, packet);
-            flows::remember_handshake(&packet.header);
+            flows::remember_handshake(ctx, packet);
         }
         return TapCounter::NoPayload;
+    }
+    if flags & tcp::RST != 0 {
+        abuse::note_reset(&packet.header, flags);
     }
     if packet.payload_len() != 0 {
         payload(ctx, packet)
@@ -72,9 +78,13 @@ fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
         class::TLS => TapCounter::Tls,
         class::OWN => TapCounter::Own,
         flows::UNWANTED => TapCounter::Skipped,
-        _ => {
+        known => {
             options::read(ctx, packet);
-            ring::record(ctx, packet)
+            let outcome = ring::record(ctx, packet);
+            if known == class::WEBSOCKET && outcome == TapCounter::Recorded {
+                counters::add(TapCounter::WebSocket);
+            }
+            outcome
         }
     }
 }
@@ -82,7 +92,7 @@ fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
 /// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.
 #[inline(always)]
 fn ending(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
-    if flows::class_of(&mut packet.header) != class::HTTP {
+    if !matches!(flows::class_of(packet), class::HTTP | class::WEBSOCKET) {
         return TapCounter::NoPayload;
     }
     ring::record(ctx, packet)

@@ -14,6 +14,10 @@ pub(crate) enum Start {
     Message,
     /// Too few bytes to tell, but so far they fit.
     Prefix,
+    /// A PROXY protocol header, version 1 or 2 (the HAProxy project's proxy-protocol.txt, section 2): what follows it decides.
+    Proxy,
+    /// A letter or a line end: perhaps a message in a spelling that servers forgive. The peer's answer decides.
+    Text,
     /// A TLS handshake record (RFC 8446 section 5.1).
     Tls,
     /// Something else.
@@ -23,6 +27,9 @@ pub(crate) enum Start {
 const WINDOW: usize = 8;
 /// Content type and major version of a TLS record with a handshake message.
 const TLS_HANDSHAKE: u64 = 0x1603;
+/// The start of version 2's signature; version 1 starts with a word.
+const PROXY_V2: u64 = u64::from_be_bytes(*b"\r\n\r\n\0\r\nQ");
+const PROXY_V1: u64 = u64::from_be_bytes(*b"PROXY TC");
 
 /// Looks at the first bytes of a payload of `len > 0` bytes.
 #[inline(always)]
@@ -35,9 +42,18 @@ pub(crate) fn start(ctx: &TcContext, offset: u32, len: u32) -> Start {
         Start::Prefix
     } else if first.window >> 48 == TLS_HANDSHAKE {
         Start::Tls
+    } else if first.window == PROXY_V1 || first.window == PROXY_V2 {
+        Start::Proxy
+    } else if is_text((first.window >> 56) as u8) {
+        Start::Text
     } else {
         Start::No
     }
+}
+
+#[inline(always)]
+fn is_text(first: u8) -> bool {
+    (first | 0x20).wrapping_sub(b'a') < 26 || first == b'\r' || first == b'\n'
 }
 
 /// Bits of a comparison's outcome.

@@ -5,11 +5,17 @@
 
 use core::ptr;
 
-use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::map, maps::PerCpuArray, programs::TcContext};
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes}, macros::map, maps::PerCpuArray, programs::TcContext,
+};
 use sensor_common::{
     counter::TapCounter,
+    flow::{FlowKey, FlowState},
     record::{RecordHeader, mapped},
 };
+
+use crate::tunnel;
 
 /// A TCP segment whose record header is filled but for what the flow table knows.
 #[repr(C)]
@@ -18,9 +24,44 @@ pub(crate) struct Packet {
     /// Offset of the TCP options in the skb; they end where the payload begins.
     options_offset: u32,
     payload_offset: u32,
+    /// Where the transport layer of a packet inside a tunnel stands ([`sensor_inside`]).
+    inner: Transport,
+    /// Key of the flow, once it was asked for ([`Packet::find_key`]).
+    pub(crate) key: FlowKey,
+    /// Not 0 if the sender is the lower endpoint of the key.
+    source_is_low: u32,
+    /// Room to make a new entry of the flow table in: the stack has none.
+    pub(crate) fresh: FlowState,
 }
 
 impl Packet {
+    /// Works out the key of the flow: only packets that need it pay for it.
+    #[inline(always)]
+    pub(crate) fn find_key(&mut self) {
+        let header = &self.header;
+        let low = FlowKey::is_low(
+            (&header.source, header.source_port),
+            (&header.destination, header.destination_port),
+        );
+        self.source_is_low = u32::from(low);
+        if low {
+            self.key.low_address = header.source;
+            self.key.high_address = header.destination;
+            (self.key.low_port, self.key.high_port) = (header.source_port, header.destination_port);
+        } else {
+            self.key.low_address = header.destination;
+            self.key.high_address = header.source;
+            (self.key.low_port, self.key.high_port) = (header.destination_port, header.source_port);
+        }
+    }
+
+    /// Whether the sender is the lower endpoint of the key.
+    #[inline(always)]
+    pub(crate) fn source_is_low(&self) -> bool {
+        // SAFETY: the reference is valid; volatile as below.
+        unsafe { ptr::read_volatile(&raw const self.source_is_low) != 0 }
+    }
+
     /// Offset of the payload in the skb, read back from memory. The parser's paths (tags, options, extension headers) know different
     /// things of it; read back, it is the same unknown number on all of them, and the verifier walks what follows once.
     #[inline(always)]
@@ -58,13 +99,14 @@ const ETHERNET_LEN: u32 = 14;
 const ETHER_TYPE_AT: u32 = 12;
 const VLAN_TAG_LEN: u32 = 4;
 const MAX_VLAN_TAGS: u32 = 2;
-const ETHER_IPV4: u16 = 0x0800;
-const ETHER_IPV6: u16 = 0x86dd;
+pub(crate) const ETHER_IPV4: u16 = 0x0800;
+pub(crate) const ETHER_IPV6: u16 = 0x86dd;
 const ETHER_VLAN: u16 = 0x8100;
 const ETHER_QINQ: u16 = 0x88a8;
 
 const IPV4_LEN: u32 = 20;
 const IPV6_LEN: u32 = 40;
+const IPV6_ADDRESSES_AT: u32 = 8;
 /// More fragments follow, or the offset is not 0 (RFC 791 section 3.1).
 const IPV4_FRAGMENT: u16 = 0x3fff;
 /// The same in an IPv6 fragment header, whose offset stands three bits higher (RFC 8200 section 4.5).
@@ -83,13 +125,22 @@ const MOBILITY: u8 = 135;
 const TCP_LEN: u32 = 20;
 
 /// A network-layer header's verdict on where the transport layer stands.
+#[repr(C)]
 #[derive(Clone, Copy)]
-struct Transport {
-    protocol: u8,
+pub(crate) struct Transport {
     /// Offset of the transport header.
-    start: u32,
+    pub(crate) start: u32,
     /// End of the IP packet; what follows is padding.
     end: u32,
+    pub(crate) protocol: u8,
+    reserved: [u8; 3],
+}
+
+impl Transport {
+    #[inline(always)]
+    fn new(protocol: u8, start: u32, end: u32) -> Self {
+        Self { start, end, protocol, reserved: [0; 3] }
+    }
 }
 
 /// The TCP segment in the skb, or why there is none.
@@ -98,16 +149,12 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
     let packet = PACKET.get_ptr_mut(0).ok_or(TapCounter::Malformed)?;
     // SAFETY: the slot belongs to this CPU, and nothing else holds a reference to it while this program runs.
     let packet = unsafe { &mut *packet };
-    let header = &mut packet.header;
     let (ether_type, network) = network_header(ctx)?;
-    let transport = match ether_type {
-        ETHER_IPV4 => ipv4(ctx, network, header)?,
-        ETHER_IPV6 => ipv6(ctx, network, header)?,
-        _ => return Err(TapCounter::NotIp),
-    };
+    let mut transport = transport(ctx, ether_type, network, &mut packet.header)?;
     if transport.protocol != PROTOCOL_TCP {
-        return Err(TapCounter::NotTcp);
+        transport = inside(ctx, transport, packet)?;
     }
+    let header = &mut packet.header;
     packet.payload_offset = tcp(ctx, transport, header)?;
     // SAFETY: the helper has no preconditions (kernel 5.8 and later).
     header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
@@ -123,6 +170,53 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
     header.reserved = 0;
     packet.options_offset = transport.start + TCP_LEN;
     Ok(packet)
+}
+
+#[inline(always)]
+fn transport(
+    ctx: &TcContext,
+    ether_type: u16,
+    network: u32,
+    header: &mut RecordHeader,
+) -> Result<Transport, TapCounter> {
+    match ether_type {
+        ETHER_IPV4 => ipv4(ctx, network, header),
+        ETHER_IPV6 => ipv6(ctx, network, header),
+        _ => Err(TapCounter::NotIp),
+    }
+}
+
+/// The TCP segment inside a tunnel, where the agent has asked for it.
+#[inline(always)]
+fn inside(ctx: &TcContext, outer: Transport, packet: &mut Packet) -> Result<Transport, TapCounter> {
+    let (ether_type, network) = tunnel::inside(ctx, outer)?;
+    let refused = sensor_inside(ctx.skb.skb, u32::from(ether_type), network);
+    if let Some(&reason) = TapCounter::ALL.get(refused as usize) {
+        return Err(reason);
+    }
+    if packet.inner.protocol == PROTOCOL_TCP { Ok(packet.inner) } else { Err(TapCounter::NotTcp) }
+}
+
+/// Index of no counter.
+const NOT_REFUSED: u32 = u32::MAX;
+
+/// Reads the IP header of a packet inside another; returns the counter of why it cannot, or [`NOT_REFUSED`].
+///
+/// A global function: the verifier walks it by itself, once, knowing nothing of its caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_inside(skb: *mut __sk_buff, ether_type: u32, network: u32) -> u32 {
+    let ctx = TcContext::new(skb);
+    let Some(packet) = PACKET.get_ptr_mut(0) else { return TapCounter::Malformed as u32 };
+    // SAFETY: the slot belongs to this CPU, and the caller does not use its reference meanwhile.
+    let packet = unsafe { &mut *packet };
+    match transport(&ctx, ether_type as u16, network, &mut packet.header) {
+        Ok(inner) => {
+            packet.inner = inner;
+            NOT_REFUSED
+        }
+        Err(reason) => reason as u32,
+    }
 }
 
 #[inline(always)]
@@ -157,22 +251,39 @@ fn ipv4(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Tran
     header.source = mapped([ip[12], ip[13], ip[14], ip[15]]);
     header.destination = mapped([ip[16], ip[17], ip[18], ip[19]]);
     let total = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
-    Ok(Transport { protocol: ip[9], start: network + header_len, end: packet_end(ctx, network, total) })
+    Ok(Transport::new(ip[9], network + header_len, packet_end(ctx, network, total)))
 }
 
 #[inline(always)]
 fn ipv6(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Transport, TapCounter> {
-    let ip: [u8; IPV6_LEN as usize] = load(ctx, network)?;
+    let ip: [u8; IPV6_ADDRESSES_AT as usize] = load(ctx, network)?;
     if ip[0] >> 4 != 6 {
         return Err(TapCounter::Malformed);
     }
     header.ip_version = 6;
-    header.source.copy_from_slice(&ip[8..24]);
-    header.destination.copy_from_slice(&ip[24..40]);
+    load_addresses(ctx, network + IPV6_ADDRESSES_AT, header)?;
     let (protocol, start) = skip_extensions(ctx, ip[6], network + IPV6_LEN)?;
     let payload = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
     let total = if payload == 0 { 0 } else { payload + IPV6_LEN };
-    Ok(Transport { protocol, start, end: packet_end(ctx, network, total) })
+    Ok(Transport::new(protocol, start, packet_end(ctx, network, total)))
+}
+
+/// Reads both addresses to where they belong: on the stack they would have no room.
+#[inline(always)]
+fn load_addresses(ctx: &TcContext, offset: u32, header: &mut RecordHeader) -> Result<(), TapCounter> {
+    const BYTES: usize = 16;
+    for address in [&mut header.source, &mut header.destination].into_iter().enumerate() {
+        let (place, to) = address;
+        let from = offset + (place * BYTES) as u32;
+        // SAFETY: an address has the 16 bytes that are written.
+        let loaded = unsafe {
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), from, to.as_mut_ptr().cast(), BYTES as u32)
+        };
+        if loaded != 0 {
+            return Err(TapCounter::Malformed);
+        }
+    }
+    Ok(())
 }
 
 /// RFC 8200 section 4: protocol and offset of what the extension headers lead to.

@@ -11,11 +11,11 @@ use aya_ebpf::{
     btf_maps::{self, ArrayOfMaps},
     helpers::generated as helper,
     macros::{btf_map, map},
-    maps::Array,
+    maps::{Array, LruHashMap, PerCpuArray},
     programs::TcContext,
 };
 use sensor_common::{
-    counter::TapCounter,
+    counter::{RingLoss, TapCounter},
     flow,
     limit::{self, RECORD_PAYLOAD},
     record::{HEADER_LEN, RecordHeader},
@@ -34,6 +34,14 @@ static RINGS: ArrayOfMaps<btf_maps::RingBuf<[u8; 8], TEMPLATE_RING>, { limit::RI
 #[map]
 static SLEEPERS: Array<u64> = Array::with_max_entries(limit::RINGS, BPF_F_MMAPABLE);
 
+/// What each ring lost, ring by ring.
+#[map]
+static RING_LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limit::RINGS * RingLoss::COUNT, 0);
+
+/// Sources whose connections are recorded even outside the sample.
+#[map]
+static WATCHED: LruHashMap<[u8; 16], u64> = LruHashMap::with_max_entries(limit::WATCHED, 0);
+
 const HEADER: u32 = HEADER_LEN as u32;
 
 /// Records the segment if it is in the sample.
@@ -49,7 +57,8 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
         &header.destination,
         header.destination_port,
     );
-    if header.flow_hash > settings.sample_threshold {
+    let sampled = header.flow_hash <= settings.sample_threshold;
+    if !sampled && !is_watched(header) {
         return TapCounter::NotSampled;
     }
     let index = flow::ring_index(header.flow_hash, settings.rings);
@@ -57,10 +66,31 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     let truncated = payload_len > RECORD_PAYLOAD;
     header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
     let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));
-    if truncated && outcome == TapCounter::Recorded {
-        counters::add(TapCounter::Truncated);
+    match outcome {
+        TapCounter::RingFull => lost(index, RingLoss::Full),
+        TapCounter::CopyFailed => lost(index, RingLoss::CopyFailed),
+        _ if truncated => counters::add(TapCounter::Truncated),
+        _ => {}
+    }
+    if !sampled && outcome == TapCounter::Recorded {
+        counters::add(TapCounter::Watched);
     }
     outcome
+}
+
+#[inline(always)]
+fn lost(ring: u32, reason: RingLoss) {
+    if let Some(value) = RING_LOSS.get_ptr_mut(ring * RingLoss::COUNT + reason as u32) {
+        // SAFETY: the slot belongs to this CPU, and TC programs are not preempted by one another.
+        unsafe { *value += 1 };
+    }
+}
+
+/// Whether either end is watched: both directions of a watched client's connections are wanted.
+#[inline(always)]
+fn is_watched(header: &RecordHeader) -> bool {
+    // SAFETY: the values are never written through this map's references.
+    unsafe { WATCHED.get(header.source).is_some() || WATCHED.get(header.destination).is_some() }
 }
 
 #[inline(always)]

@@ -28,6 +28,8 @@ pub struct Segment<'a> {
     pub flags: u8,
     /// Whether the packet arrived at the host (or left it).
     pub ingress: bool,
+    /// Whether the sender opened the connection; `None` if the tap does not know who did.
+    pub from_opener: Option<bool>,
     /// Whether the kernel knows that the opener of the connection completed the handshake.
     pub handshake: bool,
     /// Value of the timestamp option, if the connection agreed on timestamps and the segment has one.
@@ -100,6 +102,11 @@ pub fn decode(record: &[u8]) -> Result<Segment<'_>, RecordError> {
         peer_initial_sequence: marked(mark::INITIAL_SEQUENCE).then_some(header.peer_initial_sequence),
         flags: header.tcp_flags,
         ingress: ingress(header.direction)?,
+        from_opener: match (marked(mark::FROM_OPENER), marked(mark::TO_OPENER)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
+        },
         handshake: marked(mark::HANDSHAKE),
         timestamp: (marked(mark::TIMESTAMP) && marked(mark::TIMESTAMPS_AGREED)).then_some(header.timestamp),
         signed: marked(mark::MD5_SIGNATURE),

@@ -15,6 +15,17 @@ pub enum Command {
     Report(Box<Report>),
     /// Bytes of a connection that nobody wants: the capture may leave them out.
     Skip(Skip),
+    /// A connection has left HTTP for WebSocket (RFC 6455 section 4).
+    WebSocket(Endpoints),
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The client.
+    pub client: SocketAddr,
+    /// The server.
+    pub server: SocketAddr,
 }
 
 /// The rest of a body that is not inspected. What follows it is wanted again.

@@ -67,6 +67,10 @@ impl Connection {
     pub(super) fn take(&mut self, from: Side, segment: &Segment<'_>, shared: &mut Shared) -> Progress {
         self.last_seen = self.last_seen.max(segment.time);
         self.exchange.handshake |= segment.handshake;
+        if self.exchange.client.is_none() {
+            let opener = segment.from_opener.map(|sent| if sent { from } else { from.other() });
+            self.exchange.client = opener;
+        }
         let is_reset = segment.flags & tcp::RST != 0;
         let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_ref());
         let ignored = if is_reset { None } else { acceptance::ignored(segment, sender, receiver) };

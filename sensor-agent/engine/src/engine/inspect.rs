@@ -1,6 +1,7 @@
 //! Listens to the readers of a connection and hands what they read to the detector.
 
 use super::bodies::Context;
+use super::command::{Command, Endpoints};
 use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
 use super::upgraded::Upgraded;
@@ -68,7 +69,11 @@ impl<'a> Inspector<'a> {
         let counters = &mut self.worker.counters;
         match upgraded {
             Some(Upgraded::Http2(_)) => counters.http2_connections += 1,
-            Some(Upgraded::WebSocket(_)) => counters.websocket_connections += 1,
+            Some(Upgraded::WebSocket(_)) => {
+                counters.websocket_connections += 1;
+                let (client, server) = self.exchange.endpoints(self.from.other());
+                self.worker.commands.push_back(Command::WebSocket(Endpoints { client, server }));
+            }
             None => {}
         }
         self.exchange.tunnel = true;

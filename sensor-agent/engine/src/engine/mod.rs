@@ -40,7 +40,7 @@ use crate::http::reader::Scratch;
 use crate::policy::Policy;
 use crate::rule::RuleSet;
 use crate::time::Timestamp;
-pub use command::{Block, Command, Report, RequestSummary, SUMMARY_LEN, Skip};
+pub use command::{Block, Command, Endpoints, Report, RequestSummary, SUMMARY_LEN, Skip};
 use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;

@@ -285,6 +285,7 @@ impl Script {
                         block.reason
                     )
                 }
+                Command::WebSocket(ends) => format!("WEBSOCKET {} {}", ends.client, ends.server),
                 Command::Skip(skip) => format!("SKIP {} {}", skip.source, skip.until),
                 Command::Report(report) => {
                     let fields: Vec<_> = report.findings.iter().map(|finding| &*finding.field).collect();

@@ -22,6 +22,7 @@ fn websocket_messages_are_inspected() {
         [
             "GET /ws",
             "101",
+            "WEBSOCKET 10.0.0.9:4000 10.0.0.1:80",
             r#"body body.websocket={\"q\": \"EVIL\"} body.json.q=EVIL"#,
             "BLOCK 10.0.0.9 SQL_INJECTION evil",
             "REPORT 0 body.websocket,body.json.q",
@@ -45,7 +46,7 @@ fn what_was_missed_of_a_websocket_is_said() {
     let talk = escaped(&message(0x81, &[b'x'; 50]));
     let (log, stats) = Dialog::default()
         .run(&format!(">> {ASK}\n<< {AGREE}\n>> {talk}\n>> lost 7\n>> {talk}\nwait 1500\n>> {talk}"));
-    assert_eq!(log.len(), 3);
+    assert_eq!(log.len(), 4);
     assert_eq!(stats.named("upgraded_lost"), 1);
 }
 

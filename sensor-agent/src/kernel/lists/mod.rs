@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use aya::maps::{Map, MapData, MapError};
 use ipnet::IpNet;
 use sensor_common::block::{
-    AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, SHADOW, origin,
+    AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, SHADOW, STRAYS, origin,
 };
 use sensor_common::map;
 
@@ -252,6 +252,17 @@ impl Lists {
         shadow: bool,
         reason: &str,
     ) -> Result<Applied> {
+        let flags = AUTOMATIC | if shadow { SHADOW } else { 0 };
+        self.automatic(source, until_ns, flags, reason)
+    }
+
+    /// Lets only those segments of `source` through that have a connection or open one, until the boot-clock time `until_ns`. Such an
+    /// entry takes no other's place.
+    pub(crate) fn drop_strays(&mut self, source: IpAddr, until_ns: u64, reason: &str) -> Result<Applied> {
+        self.automatic(source, until_ns, AUTOMATIC | STRAYS, reason)
+    }
+
+    fn automatic(&mut self, source: IpAddr, until_ns: u64, flags: u32, reason: &str) -> Result<Applied> {
         let now = boot_nanos();
         if until_ns <= now {
             return Ok(Applied::Over);
@@ -261,12 +272,14 @@ impl Lists {
         }
         let target = IpNet::from(source);
         let present = self.get(target, Scope::Host)?.filter(|entry| live(entry, now));
-        if present.is_some_and(|entry| entry.flags & AUTOMATIC == 0) {
+        let outweighs =
+            |entry: BlockEntry| entry.flags & AUTOMATIC == 0 || flags & STRAYS & !entry.flags != 0;
+        if present.is_some_and(outweighs) {
             return Ok(Applied::Kept);
         }
         let entry = BlockEntry {
             expires_ns: until_ns,
-            flags: AUTOMATIC | if shadow { SHADOW } else { 0 },
+            flags,
             origin: origin::VERDICT,
             reason: self.reasons.number(reason),
             created_unix_s: unix_seconds(),
@@ -378,9 +391,13 @@ impl Lists {
         Ok(self.suspended().load(Ordering::SeqCst) != 0)
     }
 
-    /// From how many connection attempts a second of one source more are dropped (0: none are), and into which tunnels
-    /// the firewall looks ([`sensor_common::settings::tunnel`]).
-    pub(crate) fn configure(&self, syn_limit: u32, tunnels: u32) {
+    /// From how many connection attempts a second of one source more are dropped (0: none are), whether segments with flags that no stack
+    /// sends are, and into which tunnels the firewall looks ([`sensor_common::settings::tunnel`]).
+    pub(crate) fn configure(&self, syn_limit: u32, drop_odd_flags: bool, tunnels: u32) {
+        // SAFETY: only addresses of fields are taken.
+        self.filter
+            .setting(|state| unsafe { &raw mut (*state).drop_odd_flags })
+            .store(u32::from(drop_odd_flags), Ordering::SeqCst);
         // SAFETY: only addresses of fields are taken.
         self.filter
             .setting(|state| unsafe { &raw mut (*state).syn_limit })

@@ -1,5 +1,6 @@
 //! The XDP program: packet → verdict and the one counter that moves.
 
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use aya::Ebpf;
@@ -7,13 +8,11 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sensor_common::counter::XdpCounter;
 use sensor_common::drop::Abuse;
 use sensor_common::record::mapped;
-use sensor_common::settings::tunnel;
 use sensor_common::{map, program};
 
 use super::packets::{Tcp, block, tagged, tcp, with_ipv4_options, with_ipv6_extensions};
-use super::wrapped::{Tunnel, tunnelled};
-use super::{Moved, Scratch, runnable};
-use crate::kernel::lists::{Lists, NewBlock, Origin, Scope};
+use super::{Moved, Scratch, runnable, wrapped};
+use crate::kernel::lists::{Applied, Lists, NewBlock, Origin, Scope};
 use crate::kernel::samples::Samples;
 use crate::kernel::wire::Wire;
 
@@ -223,17 +222,11 @@ fn tunnels_are_counted_and_looked_into_where_asked() {
     let mut bench = Bench::new("tunnels");
     bench.lists.block(&block("203.0.113.7/32", None)).unwrap();
     let inner = from("203.0.113.7");
-    let rows = [
-        ("gre", tunnelled(Tunnel::Gre, &inner), tunnel::GRE, XdpCounter::TunnelGre),
-        ("gre with key", tunnelled(Tunnel::GreKeyed, &inner), tunnel::GRE, XdpCounter::TunnelGre),
-        ("vxlan", tunnelled(Tunnel::Vxlan, &inner), tunnel::VXLAN, XdpCounter::TunnelVxlan),
-        ("geneve", tunnelled(Tunnel::Geneve, &inner), tunnel::GENEVE, XdpCounter::TunnelGeneve),
-        ("ipip", tunnelled(Tunnel::Ipip, &inner), tunnel::IPIP, XdpCounter::TunnelIpip),
-    ];
-    for (row, packet, kind, mark) in rows {
-        bench.lists.configure(0, 0);
+    for (row, packet, kind, counter) in wrapped::rows(&inner) {
+        let mark = XdpCounter::ALL.iter().copied().find(|known| known.name() == counter).unwrap();
+        bench.lists.configure(0, false, 0);
         bench.check_marks(&packet, PASS, XdpCounter::NotListed, &[mark], row);
-        bench.lists.configure(0, kind);
+        bench.lists.configure(0, false, kind);
         bench.check_marks(&packet, DROP, XdpCounter::DroppedAddress, &[mark], row);
         let cut = packet[..packet.len() - inner.len() + 20].to_vec();
         let (verdict, _) = bench.run(&cut);
@@ -257,7 +250,7 @@ fn connection_attempts_are_counted_by_source_and_policed_where_asked() {
         let usual = tcp("203.0.113.7", "192.0.2.1", Tcp { flags, ..Tcp::default() });
         bench.check(&usual, PASS, XdpCounter::NotListed, flags);
     }
-    bench.lists.configure(10, 0);
+    bench.lists.configure(10, false, 0);
     bench.lists.exempt("203.0.113.9/32".parse().unwrap(), Origin::Operator).unwrap();
     let outcomes = |bench: &mut Bench, source: &str| {
         let verdicts: Vec<u32> = (0..60).map(|_| bench.run(&syn(source)).0).collect();
@@ -305,4 +298,52 @@ fn one_packet_a_second_of_each_entry_is_told_of() {
     );
     assert_eq!((first.shadow, of("2001:db8::7")[0].shadow), (false, true));
     assert_eq!(bench.lists.reason(first.reason), "test");
+}
+
+#[test]
+fn impossible_flags_are_dropped_where_asked() {
+    if !runnable() {
+        return;
+    }
+    let mut bench = Bench::new("flags");
+    bench.lists.configure(0, true, 0);
+    bench.lists.exempt("203.0.113.9/32".parse().unwrap(), Origin::Operator).unwrap();
+    let packet = |source: &str, flags| tcp(source, "192.0.2.1", Tcp { flags, ..Tcp::default() });
+    for flags in ["", "SF", "SR", "F", "PU"] {
+        let marks = [XdpCounter::OddFlags];
+        bench.check_marks(&packet("203.0.113.7", flags), DROP, XdpCounter::DroppedFlags, &marks, flags);
+        bench.check_marks(&packet("203.0.113.9", flags), PASS, XdpCounter::NotListed, &marks, "exempt");
+    }
+    bench.check(&packet("203.0.113.7", "SA"), PASS, XdpCounter::NotListed, "an answer");
+}
+
+/// Connections of a source whose stray segments are dropped go on, and new ones can be opened.
+#[test]
+fn of_a_source_only_strays_are_dropped() {
+    if !runnable() {
+        return;
+    }
+    let mut bench = Bench::new("strays");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (port, server) = (client.local_addr().unwrap().port(), listener.local_addr().unwrap().port());
+    let source = "127.0.0.1".parse().unwrap();
+    let until = crate::kernel::clock::boot_nanos() + 60_000_000_000;
+    assert_eq!(bench.lists.drop_strays(source, until, "strays").unwrap(), Applied::InForce);
+    let packet = |ports, flags| tcp("127.0.0.1", "127.0.0.1", Tcp { ports, flags, ..Tcp::default() });
+    let mut udp = packet((port, server), "A");
+    udp[23] = 17;
+    let mut check = |row, packet: &[u8], verdict, outcome: XdpCounter| {
+        let (got, moved) = bench.run(packet);
+        let moved: Vec<_> = moved.into_iter().map(|(name, _)| name).filter(|name| *name != "syn").collect();
+        assert_eq!((got, moved), (verdict, vec![outcome.name()]), "{row}");
+    };
+    check("an open connection", &packet((port, server), "A"), PASS, XdpCounter::Connected);
+    check("no connection", &packet((port.wrapping_add(1), server), "A"), DROP, XdpCounter::DroppedStray);
+    check("nobody listens", &packet((port, 1), "FA"), DROP, XdpCounter::DroppedStray);
+    check("an attempt", &packet((port.wrapping_add(1), server), "S"), PASS, XdpCounter::Connected);
+    check("another protocol", &udp, PASS, XdpCounter::Connected);
+    bench.lists.block_automatically(source, until, false, "verdict").unwrap();
+    bench.check(&packet((port, server), "A"), DROP, XdpCounter::DroppedAddress, "blocked");
+    assert_eq!(bench.lists.drop_strays(source, until, "strays").unwrap(), Applied::Kept, "no weaker entry");
 }

@@ -15,24 +15,34 @@ use crate::kernel::rings::{self, Ring};
 use crate::kernel::wire::Wire;
 use crate::kernel::{object, sensor};
 
-const CLIENT: &str = "192.0.2.10";
-const SERVER: &str = "192.0.2.1";
-const CLIENT6: &str = "2001:db8::10";
-const SERVER6: &str = "2001:db8::1";
-const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+pub(super) const CLIENT: &str = "192.0.2.10";
+pub(super) const SERVER: &str = "192.0.2.1";
+pub(super) const CLIENT6: &str = "2001:db8::10";
+pub(super) const SERVER6: &str = "2001:db8::1";
+pub(super) const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 const RING_BYTES: u32 = 1 << 17;
 
-struct Bench {
-    object: Ebpf,
+pub(super) struct Bench {
+    pub(super) object: Ebpf,
     rings: Vec<Ring>,
     moved: Moved,
     _scratch: Scratch,
 }
 
-type Record = (RecordHeader, Vec<u8>);
+pub(super) type Record = (RecordHeader, Vec<u8>);
 
 impl Bench {
-    fn new(name: &str) -> Self {
+    /// Every flow is recorded, to one ring.
+    pub(super) const SETTINGS: TapSettings = TapSettings {
+        hash_key: 1,
+        sample_threshold: u32::MAX,
+        rings: 1,
+        own_cgroup: 0,
+        tunnels: 0,
+        reserved: 0,
+    };
+
+    pub(super) fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let mut object = sensor::load(object::tap().unwrap(), &scratch.pins, &sensor::TAP_MAPS).unwrap();
         for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
@@ -46,10 +56,13 @@ impl Bench {
         bench
     }
 
-    fn settings(&mut self, sample_threshold: u32, rings: u32) {
+    pub(super) fn settings(&mut self, sample_threshold: u32, rings: u32) {
+        self.set(TapSettings { sample_threshold, rings, ..Self::SETTINGS });
+    }
+
+    pub(super) fn set(&mut self, value: TapSettings) {
         let mut settings: Array<&mut MapData, Wire<TapSettings>> =
             map_of(&mut self.object, map::TAP_SETTINGS);
-        let value = TapSettings { hash_key: 1, sample_threshold, rings };
         settings.set(0, Wire(value), 0).unwrap();
     }
 
@@ -74,16 +87,22 @@ impl Bench {
         (outcomes, records)
     }
 
-    fn arrives(&mut self, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
+    /// Runs the packet so often, without taking records.
+    pub(super) fn repeat(&mut self, program: &str, packet: &[u8], times: u32) {
+        let tap: &SchedClassifier = self.object.program(program).unwrap().try_into().unwrap();
+        tap.test_run(TestRunOptions { data_in: Some(packet), repeat: times, ..Default::default() }).unwrap();
+    }
+
+    pub(super) fn arrives(&mut self, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
         self.run(program::TAP_INGRESS, packet)
     }
 
-    fn leaves(&mut self, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
+    pub(super) fn leaves(&mut self, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
         self.run(program::TAP_EGRESS, packet)
     }
 
     /// The handshake of client port 40000 with server port 8080: initial sequence numbers 100 and 900.
-    fn handshake(&mut self) {
+    pub(super) fn handshake(&mut self) {
         self.arrives(&tcp(CLIENT, SERVER, Tcp { sequence: 99, flags: "S", ..Tcp::default() }));
         let answer =
             Tcp { ports: (8080, 40_000), sequence: 899, acknowledgement: 100, flags: "SA", ..Tcp::default() };
@@ -91,7 +110,7 @@ impl Bench {
     }
 }
 
-fn segment(sequence: u32, payload: &[u8]) -> Tcp<'_> {
+pub(super) fn segment(sequence: u32, payload: &[u8]) -> Tcp<'_> {
     Tcp { sequence, acknowledgement: 900, flags: "AP", payload, ..Tcp::default() }
 }
 

@@ -1,8 +1,10 @@
 //! Packets inside packets, as bytes.
 
+use sensor_common::settings::tunnel;
+
 /// How a frame is wrapped.
 #[derive(Clone, Copy)]
-pub(super) enum Tunnel {
+enum Tunnel {
     Gre,
     /// GRE with a checksum and a key.
     GreKeyed,
@@ -17,7 +19,7 @@ const OUTER: ([u8; 4], [u8; 4]) = ([198, 51, 100, 77], [192, 0, 2, 1]);
 const ETHERNET_LEN: usize = 14;
 
 /// The IPv4 frame inside an IPv4 tunnel.
-pub(super) fn tunnelled(tunnel: Tunnel, frame: &[u8]) -> Vec<u8> {
+fn tunnelled(tunnel: Tunnel, frame: &[u8]) -> Vec<u8> {
     let packet = &frame[ETHERNET_LEN..];
     let (protocol, content) = match tunnel {
         Tunnel::Gre => (47, [&[0, 0, 0x08, 0x00], packet].concat()),
@@ -36,6 +38,18 @@ pub(super) fn tunnelled(tunnel: Tunnel, frame: &[u8]) -> Vec<u8> {
     out.extend(OUTER.1);
     out.extend(content);
     out
+}
+
+/// The frame in every tunnel: name, packet, bit of the tunnel, name of its counter.
+pub(super) fn rows(frame: &[u8]) -> [(&'static str, Vec<u8>, u32, &'static str); 5] {
+    let row = |name, kind, bit, counter| (name, tunnelled(kind, frame), bit, counter);
+    [
+        row("gre", Tunnel::Gre, tunnel::GRE, "tunnel_gre"),
+        row("gre with key", Tunnel::GreKeyed, tunnel::GRE, "tunnel_gre"),
+        row("vxlan", Tunnel::Vxlan, tunnel::VXLAN, "tunnel_vxlan"),
+        row("geneve", Tunnel::Geneve, tunnel::GENEVE, "tunnel_geneve"),
+        row("ipip", Tunnel::Ipip, tunnel::IPIP, "tunnel_ipip"),
+    ]
 }
 
 fn udp(port: u16, content: &[u8]) -> Vec<u8> {
