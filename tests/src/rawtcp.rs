@@ -31,6 +31,8 @@ pub struct Made<'a> {
     pub payload: &'a [u8],
     /// Whether the checksum is wrong.
     pub spoiled: bool,
+    /// VLAN tags before the packet: the inner one 802.1Q, the outer one 802.1ad.
+    pub tags: usize,
 }
 
 /// What a handshake agreed on.
@@ -58,6 +60,7 @@ pub struct RawTcp {
 }
 
 const ETHER_IPV4: u16 = 0x0800;
+const ETHER_TYPE_AT: usize = 12;
 const WINDOW: u16 = 60_000;
 /// Offset of the TCP checksum in a frame without IP options.
 const CHECKSUM_AT: usize = 14 + 20 + 16;
@@ -188,6 +191,11 @@ impl RawTcp {
         packet.write(&mut frame, made.payload)?;
         if made.spoiled {
             frame[CHECKSUM_AT] ^= 0x55;
+        }
+        const INNER: [u8; 4] = [0x81, 0x00, 0, 7];
+        const OUTER: [u8; 4] = [0x88, 0xa8, 0, 6];
+        for tag in [INNER, OUTER].into_iter().take(made.tags) {
+            frame.splice(ETHER_TYPE_AT..ETHER_TYPE_AT, tag);
         }
         Ok(frame)
     }

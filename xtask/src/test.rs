@@ -28,6 +28,10 @@ pub(crate) struct Options {
 const BROWSER: [Needed; 1] =
     [Needed { file: "/usr/bin/chromium", package: "chromium", why: "the page is tested in a real browser" }];
 
+/// What the tests of devices put in the sensor's way.
+const TOOLS: [Needed; 1] =
+    [Needed { file: "/usr/sbin/bpftool", package: "bpftool", why: "attaches a program as somebody else would" }];
+
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [
     Needed { file: "/usr/sbin/nginx", package: "nginx-light", why: "the application that is protected" },
@@ -44,6 +48,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     } else {
         packages::ensure(&PROGRAMS, 20)?;
         packages::ensure(&BROWSER, 40)?;
+        packages::ensure(&TOOLS, 10)?;
         mount_bpffs()?;
     }
     let agent = build::all(Profile::Debug)?;
