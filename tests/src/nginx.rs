@@ -84,6 +84,7 @@ fn configuration_text(folder: &Path) -> String {
              root {folder}/html;\n\
              location = /index.html {{ }}\n\
              location = /large.bin {{ }}\n\
+             location = /huge.bin {{ }}\n\
              location / {{ return 200 \"ok\\n\"; }}\n\
            }}\n\
          }}\n"

@@ -46,7 +46,8 @@ fn a_renamed_interface_keeps_what_is_attached_and_its_blocks() {
     wait_until("the new name", NOTICED, || interfaces(&site).contains("uplink: XDP generic")).unwrap();
     assert!(site.request(1, &get("/index.html")).is_err(), "still blocked");
     let pins = fs::read_dir(site.agent.pins()).unwrap().flatten().map(|layout| layout.path());
-    let names: Vec<_> = pins.flat_map(|layout| fs::read_dir(layout).unwrap().flatten()).map(|pin| pin.file_name()).collect();
+    let names: Vec<_> =
+        pins.flat_map(|layout| fs::read_dir(layout).unwrap().flatten()).map(|pin| pin.file_name()).collect();
     assert!(names.iter().any(|name| name.to_string_lossy() == "link-xdp-uplink"), "{names:?}");
 }
 
@@ -61,7 +62,8 @@ fn what_somebody_takes_off_is_put_back() {
         String::from_utf8_lossy(&shown.stdout).contains("sensor_tap_in")
     };
     wait_until("the filters", RESTORED, filters).unwrap();
-    wait_until("the count", NOTICED, || site.agent.metric("sensor_hooks_restored_total").unwrap() >= 2.0).unwrap();
+    wait_until("the count", NOTICED, || site.agent.metric("sensor_hooks_restored_total").unwrap() >= 2.0)
+        .unwrap();
     let _ = site.request(1, &attack());
     site.agent.wait_for_alert(address(1, 2)).unwrap();
 }
@@ -79,7 +81,10 @@ fn another_xdp_program_is_left_alone_and_said() {
     }
     site.agent.start().unwrap();
     let said = interfaces(&site);
-    assert!(said.contains("degraded") && said.contains("client1: nothing is dropped: another XDP program"), "{said}");
+    assert!(
+        said.contains("degraded") && said.contains("client1: nothing is dropped: another XDP program"),
+        "{said}"
+    );
     assert!(said.contains("client2: XDP generic"), "{said}");
     let _ = site.request(1, &attack());
     site.agent.wait_for_alert(address(1, 2)).unwrap();
@@ -95,7 +100,8 @@ fn borrow_program(from: &Site, to: &Site) -> Result<(), String> {
     let id = text.split("prog/xdp id ").nth(1).and_then(|rest| rest.split_whitespace().next());
     let id = id.ok_or_else(|| format!("no XDP program in: {text}"))?;
     let pin = format!("/sys/fs/bpf/sensor-foreign-{}", std::process::id());
-    let pinned = std::process::Command::new("/usr/sbin/bpftool").args(["prog", "pin", "id", id, &pin]).output();
+    let pinned =
+        std::process::Command::new("/usr/sbin/bpftool").args(["prog", "pin", "id", id, &pin]).output();
     let pinned = pinned.map_err(|error| format!("bpftool: {error}"))?;
     if !pinned.status.success() {
         return Err(String::from_utf8_lossy(&pinned.stderr).into_owned());
@@ -160,13 +166,21 @@ fn requests_in_vlans_are_seen_and_their_senders_blocked() {
 
 #[test]
 fn requests_in_a_tunnel_are_counted_or_inspected_as_configured() {
-    for (capture, inspected) in [("interfaces = [\"client1\"]", false), ("interfaces = [\"client1\"]\ntunnels = [\"vxlan\"]", true)] {
-        let Some(site) = Site::start(1, &Setup { capture: capture.into(), ..Setup::default() }) else { return };
+    for (capture, inspected) in
+        [("interfaces = [\"client1\"]", false), ("interfaces = [\"client1\"]\ntunnels = [\"vxlan\"]", true)]
+    {
+        let Some(site) = Site::start(1, &Setup { capture: capture.into(), ..Setup::default() }) else {
+            return;
+        };
         for (host, device, near, remote) in [
             (&site.lab.app, "client1", "172.30.9.1/24", "10.66.1.2"),
             (site.client(1), "eth0", "172.30.9.2/24", "10.66.1.1"),
         ] {
-            host.ip(&["link", "add", "vx", "type", "vxlan", "id", "7", "dev", device, "remote", remote, "dstport", "4789"]).unwrap();
+            host.ip(&[
+                "link", "add", "vx", "type", "vxlan", "id", "7", "dev", device, "remote", remote, "dstport",
+                "4789",
+            ])
+            .unwrap();
             host.address("vx", &[near.to_owned()]).unwrap();
         }
         let server = "172.30.9.1:80".parse().unwrap();
@@ -175,7 +189,8 @@ fn requests_in_a_tunnel_are_counted_or_inspected_as_configured() {
         if inspected {
             site.agent.wait_for_alert("172.30.9.2".parse().unwrap()).unwrap();
         } else {
-            let counted = || site.agent.metric("sensor_tap_packets_total{outcome=\"tunnel_vxlan\"}").unwrap() > 0.0;
+            let counted =
+                || site.agent.metric("sensor_tap_packets_total{outcome=\"tunnel_vxlan\"}").unwrap() > 0.0;
             wait_until("the count", NOTICED, counted).unwrap();
             assert!(site.agent.alerts().unwrap().is_empty());
         }
@@ -195,7 +210,8 @@ fn rings_change_their_size_without_a_gap() {
             assert_eq!(site.request(1, &get("/index.html")).unwrap().status, 200);
         }
         let requests = || metric(&site, "sensor_engine_requests_total");
-        wait_until("every request", Duration::from_secs(5), || requests() >= 100.0 * (round + 1) as f64).unwrap();
+        wait_until("every request", Duration::from_secs(5), || requests() >= 100.0 * (round + 1) as f64)
+            .unwrap();
     }
     assert!(site.agent.log().contains("reloaded"), "{}", site.agent.log());
     let recorded = metric(&site, "sensor_tap_packets_total{outcome=\"recorded\"}");
@@ -231,7 +247,10 @@ struct OwnGroup(std::path::PathBuf);
 impl OwnGroup {
     fn make() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|fields| fields[2] == "cgroup2");
+        let mount = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|fields| fields[2] == "cgroup2");
         let Some(mount) = mount else {
             eprintln!("skipped: no control groups of version 2");
             return None;

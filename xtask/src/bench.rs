@@ -35,14 +35,17 @@ enum What {
     Tap(tap::Options),
 }
 
-const WRK: [Needed; 1] = [Needed { file: "/usr/bin/wrk", package: "wrk", why: "the load on nginx" }];
+const CLIENTS: [Needed; 2] = [
+    Needed { file: "/usr/bin/wrk", package: "wrk", why: "the load on nginx" },
+    Needed { file: "/usr/bin/h2load", package: "nghttp2-client", why: "a load that keeps its pace" },
+];
 
 pub(crate) fn command(options: &Options) -> Result<()> {
     if !geteuid().is_root() {
         bail!("the benchmarks load kernel programs, which needs root");
     }
     packages::ensure(&test::PROGRAMS, 20)?;
-    packages::ensure(&WRK, 10)?;
+    packages::ensure(&CLIENTS, 10)?;
     let binary = build::all(Profile::Release)?;
     test::mount_bpffs()?;
     machine();

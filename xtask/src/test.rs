@@ -29,8 +29,11 @@ const BROWSER: [Needed; 1] =
     [Needed { file: "/usr/bin/chromium", package: "chromium", why: "the page is tested in a real browser" }];
 
 /// What the tests of devices put in the sensor's way.
-const TOOLS: [Needed; 1] =
-    [Needed { file: "/usr/sbin/bpftool", package: "bpftool", why: "attaches a program as somebody else would" }];
+const TOOLS: [Needed; 1] = [Needed {
+    file: "/usr/sbin/bpftool",
+    package: "bpftool",
+    why: "attaches a program as somebody else would",
+}];
 
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [

@@ -1,5 +1,9 @@
 //! nginx under load, with and without the sensor, in alternating rounds of one run: only ratios of neighbours mean anything on a
-//! shared machine.
+//! shared machine. Then what a packet costs in the tap, by the kernel's own count of its run time.
+
+mod download;
+mod kernel;
+mod paced;
 
 use std::fs;
 use std::path::Path;
@@ -42,6 +46,7 @@ struct Sample {
     requests_per_sec: f64,
     p50_us: f64,
     p99_us: f64,
+    app_cpu_us: f64,
     agent_cpu_us: f64,
     recorded: f64,
     lost: f64,
@@ -50,36 +55,65 @@ struct Sample {
 pub(super) fn run(binary: &Path, options: &Options) -> Result<()> {
     let folder = folder("tap")?;
     let lab = Lab::new("sensor-bench", 1)?;
-    let _nginx = Nginx::start(&lab.app, &folder.join("nginx"))?;
+    let nginx = Nginx::start(&lab.app, &folder.join("nginx"))?;
     println!(
         "{} rounds of {} s, medians; wrk, nginx and the agent share the CPUs",
         options.rounds, options.secs
     );
+    let mut saturated = 0.0;
     for load in &LOADS {
-        measure(&lab, binary, &folder, load, options)?;
+        let rate = measure(&lab, &nginx, binary, &folder, load, options)?;
+        saturated = f64::max(saturated, rate);
     }
-    Ok(())
+    paced::run(&lab, binary, &folder, saturated / 2.0, options)?;
+    download::run(&lab, binary, &folder)?;
+    kernel::run(&lab, binary, &folder, options)
 }
 
-fn measure(lab: &Lab, binary: &Path, folder: &Path, load: &Load, options: &Options) -> Result<()> {
+/// A running agent that only observes, for one half of a round.
+fn observer(lab: &Lab, binary: &Path, state: &Path) -> Result<Agent> {
+    let setup = Setup { binary: binary.to_owned(), enforce: false, ring_bytes: 8 << 20, ..Setup::default() };
+    let mut agent = Agent::new(&lab.app, state, &setup)?;
+    agent.start()?;
+    Ok(agent)
+}
+
+/// What the agent says was recorded and lost.
+fn account(agent: &Agent) -> Result<(f64, f64)> {
+    let outcome = |name: &str| agent.metric(&format!("sensor_tap_packets_total{{outcome=\"{name}\"}}"));
+    Ok((outcome("recorded")?, outcome("ring_full")?))
+}
+
+/// Returns requests per second without the sensor.
+fn measure(
+    lab: &Lab,
+    nginx: &Nginx,
+    binary: &Path,
+    folder: &Path,
+    load: &Load,
+    options: &Options,
+) -> Result<f64> {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
-        without.push(load_nginx(lab, load, options.secs)?);
-        let setup =
-            Setup { binary: binary.to_owned(), enforce: false, ring_bytes: 8 << 20, ..Setup::default() };
+        without.push(timed(lab, nginx, load, options.secs)?);
         let state = folder.join(format!("agent-{}-{round}", load.connections));
-        let mut agent = Agent::new(&lab.app, &state, &setup)?;
-        agent.start()?;
+        let mut agent = observer(lab, binary, &state)?;
         let cpu_before = cpu_us(agent.process()?.id())?;
-        let sample = load_nginx(lab, load, options.secs)?;
+        let sample = timed(lab, nginx, load, options.secs)?;
         let agent_cpu_us = cpu_us(agent.process()?.id())? - cpu_before;
-        let recorded = agent.metric("sensor_tap_packets_total{outcome=\"recorded\"}")?;
-        let lost = agent.metric("sensor_tap_packets_total{outcome=\"ring_full\"}")?;
+        let (recorded, lost) = account(&agent)?;
         with.push(Sample { agent_cpu_us, recorded, lost, ..sample });
         agent.stop()?;
     }
     print(load, &without, &with);
-    Ok(())
+    Ok(median(without.iter().map(|sample| sample.requests_per_sec).collect()))
+}
+
+/// One load, with nginx's own processor time.
+fn timed(lab: &Lab, nginx: &Nginx, load: &Load, secs: u32) -> Result<Sample> {
+    let before = children_cpu_us(nginx.id())?;
+    let sample = load_nginx(lab, load, secs)?;
+    Ok(Sample { app_cpu_us: children_cpu_us(nginx.id())? - before, ..sample })
 }
 
 fn print(load: &Load, without: &[Sample], with: &[Sample]) {
@@ -92,6 +126,7 @@ fn print(load: &Load, without: &[Sample], with: &[Sample]) {
     row("requests/s", |sample| sample.requests_per_sec);
     row("latency p50, µs", |sample| sample.p50_us);
     row("latency p99, µs", |sample| sample.p99_us);
+    row("nginx CPU µs/request", |sample| sample.app_cpu_us / sample.requests);
     let cpu = median(with.iter().map(|sample| sample.agent_cpu_us / sample.requests).collect());
     println!("  {:<22} {:>12} {cpu:>12.2}", "agent CPU µs/request", "");
     let (recorded, lost): (f64, f64) =
@@ -134,6 +169,12 @@ fn micros(text: &str) -> Option<f64> {
         .iter()
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))?;
     Some(number.parse::<f64>().ok()? * factor)
+}
+
+/// Processor time of the workers of a process.
+fn children_cpu_us(process: u32) -> Result<f64> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    children.split_whitespace().map(|child| cpu_us(child.parse()?)).sum()
 }
 
 /// Processor time of a process and its threads so far (proc_pid_stat(5)).

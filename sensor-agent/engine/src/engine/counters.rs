@@ -70,6 +70,7 @@ counters! {
     flows_evicted: "connections forgotten because the table was full",
     flows_evicted_memory: "connections forgotten because all together held too much memory",
     flows_expired: "connections forgotten because they were idle",
+    captured_bytes: "bytes of payload handed to the engines",
     skips: "rests of bodies that the capture was told to leave out",
     requests: "request heads read",
     responses: "response heads read",

@@ -107,7 +107,10 @@ impl Engine {
     pub fn handle_record(&mut self, record: &[u8]) {
         self.counters().records += 1;
         match capture::decode(record) {
-            Ok(segment) => self.handle_segment(&segment),
+            Ok(segment) => {
+                self.counters().captured_bytes += segment.payload.len() as u64;
+                self.handle_segment(&segment);
+            }
             Err(_) => self.counters().record_malformed += 1,
         }
     }
