@@ -98,6 +98,8 @@ pub mod state {
     pub const OPENER_KNOWN: u16 = 1 << 6;
     /// Whether the connection is the agent's own has been looked at.
     pub const OWNER_KNOWN: u16 = 1 << 7;
+    /// The host's socket table has been asked about the connection.
+    pub const SOCKET_ASKED: u16 = 1 << 8;
 }
 
 /// Values of the map of ports.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::build::{self, Profile};
@@ -55,6 +55,22 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         What::Tap(options) => tap::run(&binary, options),
         What::Xdp(options) => xdp::run(options),
     }
+}
+
+/// Runs a measurement that is an ignored test of the agent, in the release profile.
+fn measurement(name: &str, variables: &[(&str, &str)]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--release", "--locked", "--package", "sensor-agent", "--"])
+        .args(["--ignored", "--nocapture", "--exact", name])
+        .current_dir(paths::root())
+        .envs(variables.iter().copied())
+        .env("SENSOR_BENCH_OBJECT", paths::kernel_objects().join("bench.o"));
+    let status = command.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the measurement failed ({status})");
+    }
+    Ok(())
 }
 
 /// A folder of this run, empty.

@@ -10,6 +10,7 @@ mod packets;
 mod speed;
 mod tap;
 mod tap_flows;
+mod tap_speed;
 mod wrapped;
 
 use aya::Ebpf;

@@ -11,6 +11,8 @@ mod abuse;
 mod counters;
 #[path = "../firewall/firewall.rs"]
 mod firewall;
+#[path = "../header.rs"]
+mod header;
 #[path = "../firewall/lists.rs"]
 mod lists;
 #[path = "../firewall/packet.rs"]

@@ -11,6 +11,8 @@
 mod abuse;
 mod counters;
 mod firewall;
+#[path = "../header.rs"]
+mod header;
 mod lists;
 mod packet;
 mod samples;

@@ -4,7 +4,7 @@
 use aya_ebpf::programs::XdpContext;
 use sensor_common::{counter::XdpCounter, record::mapped};
 
-use crate::{abuse, tunnel};
+use crate::{abuse, header::Header, tunnel};
 
 /// An IP packet, outermost or inside a tunnel. Plain numbers, so that it can be kept in memory and read back.
 #[repr(C)]
@@ -172,45 +172,10 @@ fn ipv6(ctx: &XdpContext, network: usize) -> Option<Packet> {
     })
 }
 
-/// Bytes of the packet that lie before its end: `N` of them from an address in it.
-struct Header<const N: usize>(usize);
-
 /// The `N` bytes at an offset; `None` beyond the packet's end.
 #[inline(always)]
 fn header<const N: usize>(ctx: &XdpContext, offset: usize) -> Option<Header<N>> {
-    let at = ctx.data() + offset;
-    (at + N <= ctx.data_end()).then_some(Header(at))
-}
-
-/// Loads by whole words. Written in Rust, they would be put together from bytes, because the compiler does not know that
-/// every machine with BPF programs of this kind loads words at any address.
-macro_rules! load {
-    ($name:ident, $type:ty, $instruction:literal, $doc:literal) => {
-        #[doc = $doc]
-        #[inline(always)]
-        fn $name<const AT: usize>(&self) -> $type {
-            const { assert!(AT + size_of::<$type>() <= N, "within the header") };
-            let mut value: u64;
-            // SAFETY: `AT` and what follows lie within the `N` bytes that were checked against the packet's end.
-            unsafe {
-                core::arch::asm!(
-                    concat!("{value} = *(", $instruction, " *)({at} + {offset})"),
-                    value = out(reg) value,
-                    at = in(reg) self.0,
-                    offset = const AT,
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
-            <$type>::from_be(value as $type)
-        }
-    };
-}
-
-impl<const N: usize> Header<N> {
-    load!(byte, u8, "u8", "A byte.");
-    load!(half, u16, "u16", "Two bytes, as a number in network order.");
-    load!(word, u32, "u32", "Four bytes, as a number in network order.");
-    load!(double, u64, "u64", "Eight bytes, as a number in network order.");
+    Header::at(ctx.data(), ctx.data_end(), offset)
 }
 
 impl Packet {

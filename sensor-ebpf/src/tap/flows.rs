@@ -73,13 +73,21 @@ pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet) -> u8 {
     let Some(flow) = FLOWS.get_ptr_mut(&packet.key) else { return pick_up(ctx, packet) };
     // SAFETY: as in `class_of`.
     let flow = unsafe { &mut *flow };
+    match flow.class {
+        class::OWN => return class::OWN,
+        class::OTHER | class::TLS if !message::may_start(ctx, packet.payload_offset()) => return flow.class,
+        class::HTTP | class::WEBSOCKET => {
+            if is_unwanted(packet, flow) {
+                return UNWANTED;
+            }
+        }
+        _ => {}
+    }
     owner::note(ctx, &packet.header, flow);
     note_handshake(ctx, packet, flow);
     describe(packet, flow);
-    match flow.class {
-        class::HTTP | class::WEBSOCKET => return if is_unwanted(packet, flow) { UNWANTED } else { flow.class },
-        class::OWN => {}
-        _ => flow.class = decide(&packet.header, flow, start_of(ctx, packet)),
+    if !matches!(flow.class, class::HTTP | class::WEBSOCKET | class::OWN) {
+        flow.class = decide(&packet.header, flow, start_of(ctx, packet));
     }
     flow.class
 }
@@ -184,11 +192,21 @@ fn note_handshake(ctx: &TcContext, packet: &Packet, flow: &mut FlowState) {
     let proven = if flow.state & state::SYN_SEEN != 0 {
         acknowledges_acceptor(packet, flow)
     } else {
-        packet.header.direction == INGRESS && socket::established(ctx, &packet.header)
+        asks_sockets(packet, flow) && socket::established(ctx, &packet.header)
     };
     if proven {
         flow.state |= state::HANDSHAKE;
     }
+}
+
+/// Once in the life of a connection: it was open before the tap saw it, or never will be on this host.
+#[inline(always)]
+fn asks_sockets(packet: &Packet, flow: &mut FlowState) -> bool {
+    let asks = packet.header.direction == INGRESS && flow.state & state::SOCKET_ASKED == 0;
+    if asks {
+        flow.state |= state::SOCKET_ASKED;
+    }
+    asks
 }
 
 #[inline(always)]

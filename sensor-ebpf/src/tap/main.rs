@@ -9,6 +9,8 @@ mod abuse;
 mod bytes;
 mod counters;
 mod flows;
+#[path = "../header.rs"]
+mod header;
 mod message;
 mod options;
 mod owner;

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{check_bounds_signed, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 
-use crate::bytes::opaque;
+use crate::{bytes::opaque, header::Header};
 
 /// What the first payload bytes of a segment say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,21 @@ pub(crate) enum Start {
     /// Something else.
     No,
 }
+
+/// Whether a payload may start with a message, by its first byte: all that starts one is a capital letter. What is not in the first
+/// buffer of the packet may.
+#[inline(always)]
+pub(crate) fn may_start(ctx: &TcContext, offset: u32) -> bool {
+    let offset = opaque(u64::from(offset)) & (MOST_HEADERS - 1);
+    // Two bytes: of a check for one, the verifier concludes nothing.
+    match Header::<2>::at(ctx.data(), ctx.data_end(), offset as usize) {
+        Some(first) => first.byte::<0>().wrapping_sub(b'A') < 26,
+        None => true,
+    }
+}
+
+/// More bytes than any packet has in front of its payload: the verifier wants a bound.
+const MOST_HEADERS: u64 = 1 << 12;
 
 const WINDOW: usize = 8;
 /// Content type and major version of a TLS record with a handshake message.

@@ -7,7 +7,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::__sk_buff,
-    helpers::{bpf_ktime_get_boot_ns, generated::bpf_skb_load_bytes}, macros::map, maps::PerCpuArray, programs::TcContext,
+    helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray, programs::TcContext,
 };
 use sensor_common::{
     counter::TapCounter,
@@ -15,7 +15,7 @@ use sensor_common::{
     record::{RecordHeader, mapped},
 };
 
-use crate::tunnel;
+use crate::{header::Header, tunnel};
 
 /// A TCP segment whose record header is filled but for what the flow table knows.
 #[repr(C)]
@@ -149,15 +149,13 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
     let packet = PACKET.get_ptr_mut(0).ok_or(TapCounter::Malformed)?;
     // SAFETY: the slot belongs to this CPU, and nothing else holds a reference to it while this program runs.
     let packet = unsafe { &mut *packet };
-    let (ether_type, network) = network_header(ctx)?;
-    let mut transport = transport(ctx, ether_type, network, &mut packet.header)?;
-    if transport.protocol != PROTOCOL_TCP {
-        transport = inside(ctx, transport, packet)?;
+    if !plain_v4(ctx, packet) && !plain_v6(ctx, packet) {
+        let refused = sensor_parse(ctx.skb.skb);
+        if let Some(&reason) = TapCounter::ALL.get(refused as usize) {
+            return Err(reason);
+        }
     }
     let header = &mut packet.header;
-    packet.payload_offset = tcp(ctx, transport, header)?;
-    // SAFETY: the helper has no preconditions (kernel 5.8 and later).
-    header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: the context is the live `__sk_buff` of this run.
     header.interface = unsafe { (*ctx.skb.skb).ifindex };
     header.direction = direction;
@@ -168,8 +166,108 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
     header.timestamp = 0;
     header.peer_initial_sequence = 0;
     header.reserved = 0;
-    packet.options_offset = transport.start + TCP_LEN;
     Ok(packet)
+}
+
+const V4_TCP: usize = ETHERNET_LEN as usize + IPV4_LEN as usize;
+const V6_TCP: usize = ETHERNET_LEN as usize + IPV6_LEN as usize;
+
+/// A segment in an IPv4 packet without VLAN tag, options or fragmentation, whose headers lie in the first buffer: nearly every one does, and
+/// its fields stand at fixed places. False for any other packet.
+#[inline(always)]
+fn plain_v4(ctx: &TcContext, packet: &mut Packet) -> bool {
+    const IP: usize = ETHERNET_LEN as usize;
+    let Some(bytes) = Header::<V4_TCP>::at(ctx.data(), ctx.data_end(), 0) else { return false };
+    let plain = bytes.half::<{ ETHER_TYPE_AT as usize }>() == ETHER_IPV4
+        && bytes.byte::<IP>() == 0x45
+        && bytes.half::<{ IP + 6 }>() & IPV4_FRAGMENT == 0
+        && bytes.byte::<{ IP + 9 }>() == PROTOCOL_TCP;
+    if !plain {
+        return false;
+    }
+    let header = &mut packet.header;
+    header.ip_version = 4;
+    header.source = mapped(bytes.word::<{ IP + 12 }>().to_be_bytes());
+    header.destination = mapped(bytes.word::<{ IP + 16 }>().to_be_bytes());
+    let end = packet_end(ctx, IP as u32, u32::from(bytes.half::<{ IP + 2 }>()));
+    plain_tcp(ctx, V4_TCP, end, packet)
+}
+
+/// The same for IPv6 without extension headers.
+#[inline(always)]
+fn plain_v6(ctx: &TcContext, packet: &mut Packet) -> bool {
+    const IP: usize = ETHERNET_LEN as usize;
+    let Some(bytes) = Header::<V6_TCP>::at(ctx.data(), ctx.data_end(), 0) else { return false };
+    let plain = bytes.half::<{ ETHER_TYPE_AT as usize }>() == ETHER_IPV6
+        && bytes.byte::<IP>() >> 4 == 6
+        && bytes.byte::<{ IP + 6 }>() == PROTOCOL_TCP;
+    if !plain {
+        return false;
+    }
+    let header = &mut packet.header;
+    header.ip_version = 6;
+    header.source = joined(bytes.double::<{ IP + 8 }>(), bytes.double::<{ IP + 16 }>());
+    header.destination = joined(bytes.double::<{ IP + 24 }>(), bytes.double::<{ IP + 32 }>());
+    let payload = u32::from(bytes.half::<{ IP + 4 }>());
+    let total = if payload == 0 { 0 } else { payload + IPV6_LEN };
+    let end = packet_end(ctx, IP as u32, total);
+    plain_tcp(ctx, V6_TCP, end, packet)
+}
+
+/// The TCP header at an offset; false if it is not sound, which the longer way tells again.
+#[inline(always)]
+fn plain_tcp(ctx: &TcContext, at: usize, end: u32, packet: &mut Packet) -> bool {
+    let Some(tcp) = Header::<{ TCP_LEN as usize }>::at(ctx.data(), ctx.data_end(), at) else { return false };
+    let header_len = u32::from(tcp.byte::<12>() >> 4) * 4;
+    let payload_offset = at as u32 + header_len;
+    if header_len < TCP_LEN || payload_offset > end {
+        return false;
+    }
+    let header = &mut packet.header;
+    header.source_port = tcp.half::<0>();
+    header.destination_port = tcp.half::<2>();
+    header.sequence = tcp.word::<4>();
+    header.acknowledgement = tcp.word::<8>();
+    header.tcp_flags = tcp.byte::<13>();
+    header.urgent_pointer = tcp.half::<18>();
+    header.payload_len = end - payload_offset;
+    packet.payload_offset = payload_offset;
+    packet.options_offset = at as u32 + TCP_LEN;
+    true
+}
+
+#[inline(always)]
+fn joined(high: u64, low: u64) -> [u8; 16] {
+    let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (high.to_be_bytes(), low.to_be_bytes());
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// Reads the headers of any packet; returns the counter of why there is no segment in it, or [`NOT_REFUSED`].
+///
+/// A global function: the verifier walks it by itself, once, knowing nothing of its caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_parse(skb: *mut __sk_buff) -> u32 {
+    let ctx = TcContext::new(skb);
+    let Some(packet) = PACKET.get_ptr_mut(0) else { return TapCounter::Malformed as u32 };
+    // SAFETY: the slot belongs to this CPU, and the caller does not use its reference meanwhile.
+    let packet = unsafe { &mut *packet };
+    match parse_any(&ctx, packet) {
+        Ok(()) => NOT_REFUSED,
+        Err(reason) => reason as u32,
+    }
+}
+
+#[inline(always)]
+fn parse_any(ctx: &TcContext, packet: &mut Packet) -> Result<(), TapCounter> {
+    let (ether_type, network) = network_header(ctx)?;
+    let mut transport = transport(ctx, ether_type, network, &mut packet.header)?;
+    if transport.protocol != PROTOCOL_TCP {
+        transport = inside(ctx, transport, packet)?;
+    }
+    packet.payload_offset = tcp(ctx, transport, &mut packet.header)?;
+    packet.options_offset = transport.start + TCP_LEN;
+    Ok(())
 }
 
 #[inline(always)]

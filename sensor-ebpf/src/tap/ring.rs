@@ -9,7 +9,7 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_dynptr},
     btf_maps::{self, ArrayOfMaps},
-    helpers::generated as helper,
+    helpers::{bpf_ktime_get_boot_ns, generated as helper},
     macros::{btf_map, map},
     maps::{Array, LruHashMap, PerCpuArray},
     programs::TcContext,
@@ -63,6 +63,8 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     }
     let index = flow::ring_index(header.flow_hash, settings.rings);
     let Some(ring) = RINGS.get(index) else { return TapCounter::NoRing };
+    // SAFETY: the helper has no preconditions (kernel 5.8 and later).
+    header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let truncated = payload_len > RECORD_PAYLOAD;
     header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
     let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));

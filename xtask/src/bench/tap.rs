@@ -67,7 +67,9 @@ pub(super) fn run(binary: &Path, options: &Options) -> Result<()> {
     }
     paced::run(&lab, binary, &folder, saturated / 2.0, options)?;
     download::run(&lab, binary, &folder)?;
-    kernel::run(&lab, binary, &folder, options)
+    kernel::run(&lab, binary, &folder, options)?;
+    println!();
+    super::measurement("kernel::program_tests::tap_speed::speed", &[])
 }
 
 /// A running agent that only observes, for one half of a round.

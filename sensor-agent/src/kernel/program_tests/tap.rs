@@ -43,14 +43,17 @@ impl Bench {
     };
 
     pub(super) fn new(name: &str) -> Self {
+        Self::with_ring(name, RING_BYTES)
+    }
+
+    pub(super) fn with_ring(name: &str, bytes: u32) -> Self {
         let scratch = Scratch::new(name);
         let mut object = sensor::load(object::tap().unwrap(), &scratch.pins, &sensor::TAP_MAPS).unwrap();
         for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
             let tap: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
             tap.load().unwrap();
         }
-        let rings =
-            rings::install(&scratch.pins, object.take_map(map::RINGS).unwrap(), 1, RING_BYTES).unwrap();
+        let rings = rings::install(&scratch.pins, object.take_map(map::RINGS).unwrap(), 1, bytes).unwrap();
         let mut bench = Self { object, rings, moved: Moved::new(TapCounter::COUNT), _scratch: scratch };
         bench.settings(u32::MAX, 1);
         bench
@@ -85,6 +88,11 @@ impl Bench {
             records.push((header, payload.to_vec()));
         });
         (outcomes, records)
+    }
+
+    /// Takes what the ring holds.
+    pub(super) fn drain(&mut self) {
+        self.rings[0].drain(usize::MAX, |_| {});
     }
 
     /// Runs the packet so often, without taking records.
