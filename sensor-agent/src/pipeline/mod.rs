@@ -4,6 +4,7 @@
 //! the thread never waits for: what does not fit is counted.
 
 mod latency;
+mod priority;
 mod worker;
 
 use std::sync::Arc;

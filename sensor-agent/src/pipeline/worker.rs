@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Cache};
 use sensor_engine::engine::{Block, Command, Endpoints, Engine, Report, Settings, Skip, Stats};
 use sensor_engine::time::Timestamp;
 
-use super::{Delivered, Enforcement, Inputs, Latency};
+use super::{Delivered, Enforcement, Inputs, Latency, priority};
 use crate::kernel::clock::boot_nanos;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::lists::{Applied, Lists};
@@ -117,6 +117,9 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
+        if let Err(error) = priority::be_patient() {
+            tracing::warn!("an engine competes with the application for the processor: {error}");
+        }
         let mut quiet = 0;
         self.publish();
         while !self.stop.load(Ordering::Relaxed) {

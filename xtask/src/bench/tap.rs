@@ -24,6 +24,28 @@ pub(super) struct Options {
     /// Seconds of load in each half of a round.
     #[arg(long, default_value_t = 5)]
     secs: u32,
+    /// Only one part of it
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+/// Parts of the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// nginx at what it can do.
+    Saturated,
+    /// nginx at half of that.
+    Half,
+    /// A large download.
+    Download,
+    /// Time in the kernel.
+    Kernel,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 /// A load: what is asked for, and over how many connections.
@@ -60,16 +82,26 @@ pub(super) fn run(binary: &Path, options: &Options) -> Result<()> {
         "{} rounds of {} s, medians; wrk, nginx and the agent share the CPUs",
         options.rounds, options.secs
     );
-    let mut saturated = 0.0;
-    for load in &LOADS {
+    let mut most = 0.0;
+    for load in LOADS.iter().filter(|_| options.wants(Part::Saturated)) {
         let rate = measure(&lab, &nginx, binary, &folder, load, options)?;
-        saturated = f64::max(saturated, rate);
+        most = f64::max(most, rate);
     }
-    paced::run(&lab, binary, &folder, saturated / 2.0, options)?;
-    download::run(&lab, binary, &folder)?;
-    kernel::run(&lab, binary, &folder, options)?;
-    println!();
-    super::measurement("kernel::program_tests::tap_speed::speed", &[])
+    if options.wants(Part::Half) {
+        if most == 0.0 {
+            most = load_nginx(&lab, &LOADS[0], options.secs)?.requests_per_sec;
+        }
+        paced::run(&lab, binary, &folder, most / 2.0, options)?;
+    }
+    if options.wants(Part::Download) {
+        download::run(&lab, binary, &folder)?;
+    }
+    if options.wants(Part::Kernel) {
+        kernel::run(&lab, binary, &folder, options)?;
+        println!();
+        super::measurement("kernel::program_tests::tap_speed::speed", &[])?;
+    }
+    Ok(())
 }
 
 /// A running agent that only observes, for one half of a round.
