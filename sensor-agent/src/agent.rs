@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use sensor_engine::rule::RuleSet;
 
 use crate::alert::{Output, Setup};
+use crate::attribution::Attribution;
 use crate::blocklist::Book;
 use crate::config::Config;
 use crate::detection;
@@ -43,8 +44,12 @@ impl Agent {
         let rules = load_rules(&config)?;
         let store = open_store(&config)?;
         let queue = usize::try_from(config.limits.report_queue)?;
-        let output = Output::start(Setup { store: store.clone(), alerts: config.alerts.clone(), queue })?;
+        let attribution = Attribution::start(config.capture.attribution, config.limits.max_owners);
+        let (attributes, how) = attribution.state();
+        let setup = Setup { store: store.clone(), alerts: config.alerts.clone(), queue, attribution };
+        let output = Output::start(setup)?;
         let shared = Arc::new(Shared::new(store, output.live(), output.figures()));
+        shared.set_check("attribution", attributes, how);
         shared.set_mode(config.mode());
         let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
         let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())

@@ -72,7 +72,7 @@ impl Collector for Snapshot {
         for (name, help, value) in &self.alerts {
             let name = format!("alerts_{name}");
             // What waits goes down again, the rest only up.
-            if name.ends_with("unstored") || name.ends_with("unfiled") {
+            if ["unstored", "unfiled", "cached"].iter().any(|end| name.ends_with(end)) {
                 gauge(&mut encoder, &name, help, *value)?;
             } else {
                 counter(&mut encoder, &name, help, *value)?;

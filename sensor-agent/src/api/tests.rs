@@ -30,6 +30,10 @@ fn row(id: u64) -> Row {
         severity: sensor_engine::finding::Severity::High,
         source: std::net::Ipv4Addr::new(192, 0, 2, id as u8).into(),
         event: json!({ "sensor": { "id": id } }).to_string(),
+        owner: crate::store::Owner {
+            unit: id.is_multiple_of(3).then(|| "nginx.service".to_owned()),
+            ..crate::store::Owner::default()
+        },
     }
 }
 
@@ -210,6 +214,10 @@ async fn alerts_are_paged_newest_first_and_filtered() {
     let (_, timed) =
         bench.get("/api/security/alerts?since=1970-01-01T00:00:03Z&until=1970-01-01T00:00:05Z").await;
     assert_eq!(ids(&timed), [4, 3]);
+    let (_, of_unit) = bench.get("/api/security/alerts?unit=nginx.service&limit=2").await;
+    assert_eq!(ids(&of_unit), [12, 9]);
+    let (_, of_nobody) = bench.get("/api/security/alerts?unit=nginx.service&user=nobody").await;
+    assert_eq!(ids(&of_nobody), [0; 0]);
 }
 
 #[tokio::test]

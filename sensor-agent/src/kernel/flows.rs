@@ -37,7 +37,8 @@ impl FlowTable {
     }
 }
 
-fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
+/// An endpoint as it stands in keys.
+pub(super) fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
     let bytes = match address.ip() {
         IpAddr::V4(v4) => mapped(v4.octets()),
         IpAddr::V6(v6) => v6.octets(),

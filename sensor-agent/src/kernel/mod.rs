@@ -4,6 +4,7 @@
 pub(crate) mod abuse;
 pub(crate) mod attach;
 mod batch;
+mod btf;
 pub(crate) mod choice;
 pub(crate) mod clock;
 pub(crate) mod counters;
@@ -12,6 +13,7 @@ pub(crate) mod flows;
 pub(crate) mod host;
 pub(crate) mod lists;
 pub(crate) mod object;
+pub(crate) mod owners;
 pub(crate) mod pins;
 mod prefilter;
 mod prefix_map;

@@ -6,6 +6,7 @@
 mod firewall;
 mod flood;
 mod model;
+mod owner;
 mod packets;
 mod speed;
 mod tap;

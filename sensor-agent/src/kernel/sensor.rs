@@ -257,8 +257,7 @@ impl Sensor {
     fn write_ports(&self) -> Result<()> {
         let mut map: HashMap<MapData, u16, u8> = open_map(&self.pins, map::PORTS)?.try_into()?;
         let roles = self.plan.ports.iter().map(|wanted| (*wanted, port::HTTP));
-        let roles: BTreeMap<u16, u8> =
-            roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
+        let roles: BTreeMap<u16, u8> = roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
         let present: Vec<u16> = map.keys().collect::<Result<_, _>>()?;
         for gone in present.iter().filter(|port| !roles.contains_key(port)) {
             map.remove(gone)?;
@@ -320,18 +319,18 @@ fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
 }
 
 /// How much the verifier walked through tells how near a program is to what a kernel takes (a million instructions).
-fn say_loaded(name: &str, info: Result<ProgramInfo, ProgramError>) {
+pub(super) fn say_loaded(name: &str, info: Result<ProgramInfo, ProgramError>) {
     let verified = info.ok().and_then(|info| info.verified_instruction_count());
     tracing::info!(program = name, verified_instructions = verified, "loaded");
 }
 
-fn explain_object(error: EbpfError) -> anyhow::Error {
+pub(super) fn explain_object(error: EbpfError) -> anyhow::Error {
     anyhow::Error::new(error)
         .context("cannot make the kernel maps: `sensor-agent doctor` says what is missing")
 }
 
 /// The kernel's own reason first, then the end of the verifier's log, which has it.
-fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
+pub(super) fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
     let ProgramError::LoadError { io_error, verifier_log } = &error else {
         return anyhow::Error::new(error).context(format!("cannot load the program `{name}`"));
     };

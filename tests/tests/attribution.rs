@@ -1,0 +1,165 @@
+//! The process behind each alert: two applications on one host, told apart by whichever way the kernel offers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use sensor_tests::agent::{self, Setup};
+use sensor_tests::http::{self, Client};
+use sensor_tests::process::{Process, wait_until};
+use sensor_tests::scenarios;
+use sensor_tests::site::{Site, address};
+use serde_json::Value;
+
+const PYTHON: &str = "/usr/bin/python3";
+/// Port of the second application.
+const PORT: u16 = 8080;
+/// The user of the second application, and its number on every Debian; nginx's worker has another.
+const USER: (&str, u64) = ("daemon", 1);
+
+/// Python's web server on port 8080, as a user of its own.
+fn python(site: &Site) -> Process {
+    let mut command = site.lab.app.command(Path::new("/usr/bin/setpriv"));
+    command
+        .args(["--reuid", USER.0, "--regid", USER.0, "--clear-groups", PYTHON, "-m", "http.server"])
+        .arg(PORT.to_string())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let process = Process::start(&mut command).unwrap();
+    let here = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), PORT);
+    let listens =
+        || site.lab.app.enter(|| Ok(TcpStream::connect_timeout(&here, Duration::from_secs(1))?)).is_ok();
+    wait_until("python listens", Duration::from_secs(20), listens).unwrap();
+    process
+}
+
+fn observing(capture: &str) -> Setup {
+    // Whatever the first attack scores, the second request is answered too.
+    Setup { enforce: false, capture: capture.to_owned(), ..Setup::default() }
+}
+
+/// What the alert about an attack of client 1 on a port says of the process; the connection stays open until then.
+fn attacked(site: &Site, port: u16, from: u8) -> Value {
+    let source = address(1, from);
+    site.client(1).address("eth0", &[format!("{source}/24")]).ok();
+    let to = SocketAddr::new(site.lab.server(1), port);
+    let mut client = site.client(1).enter(|| Client::connect_from(source, to)).unwrap();
+    client.send(&scenarios::all()[1].attack).unwrap();
+    client.receive().unwrap();
+    let alert = site.agent.wait_for_alert(source).unwrap();
+    alert["sensor"]["process"].clone()
+}
+
+fn check(site: &Site) -> Value {
+    let health = http::json(&site.agent.api("GET", "/api/security/health", None).unwrap(), 200).unwrap();
+    health["checks"]["attribution"].clone()
+}
+
+/// The number of nginx's only worker.
+fn worker(site: &Site) -> u64 {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", site.nginx.id())).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Both applications are told apart, by the way that is expected.
+fn assert_told_apart(site: &Site, source: &str) {
+    let python = python(site);
+    let first = attacked(site, 80, 30);
+    assert_eq!((&first["name"], &first["source"]), (&"nginx".into(), &source.into()), "{first}");
+    assert_eq!(first["pid"], worker(site), "{first}");
+    assert_eq!(first["exe"], "/usr/sbin/nginx", "{first}");
+    let second = attacked(site, PORT, 31);
+    assert_eq!(second["pid"], u64::from(python.id()), "{second}");
+    assert_eq!((&second["user"], &second["uid"]), (&USER.0.into(), &USER.1.into()), "{second}");
+    assert!(second["name"].as_str().unwrap().starts_with("python3"), "{second}");
+    assert!(second["exe"].as_str().unwrap().contains("python3"), "{second}");
+    assert_eq!(second["source"], source, "{second}");
+}
+
+fn sources(alerts: &Value) -> Vec<&str> {
+    alerts["alerts"].as_array().unwrap().iter().map(|alert| alert["src_ip"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_application_is_known_by_its_accepts_and_alerts_are_found_by_it() {
+    let Some(site) = Site::start(1, &observing("")) else { return };
+    assert_eq!(check(&site)["status"], "ok", "{}", check(&site));
+    assert_told_apart(&site, "accept");
+    let ask = |query: &str| {
+        let target = format!("/api/security/alerts?{query}");
+        http::json(&site.agent.api("GET", &target, None).unwrap(), 200).unwrap()
+    };
+    assert_eq!(sources(&ask("process=nginx")), ["10.66.1.30"]);
+    assert_eq!(sources(&ask("user=daemon")), ["10.66.1.31"]);
+    assert_eq!(sources(&ask("process=nginx&user=daemon")), [""; 0]);
+    assert_eq!(sources(&ask("unit=other.service")), [""; 0]);
+    let told = site.agent.cli(&["alerts", "--process", "nginx", "--json"]).unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("10.66.1.30") && !told.contains("10.66.1.31"), "{told}");
+    assert_eq!(site.agent.metric("sensor_alerts_attributed_by_accept_total").unwrap(), 2.0);
+    assert_eq!(site.agent.metric("sensor_alerts_unattributed_total").unwrap(), 0.0);
+}
+
+#[test]
+fn each_application_is_known_by_the_socket_tables_alone() {
+    let Some(site) = Site::start(1, &observing("attribution = \"sock_diag\"")) else { return };
+    assert_eq!(check(&site)["status"], "ok", "{}", check(&site));
+    assert_told_apart(&site, "sock_diag");
+    assert_eq!(site.agent.metric("sensor_alerts_attributed_by_sock_diag_total").unwrap(), 2.0);
+}
+
+#[test]
+fn a_connection_older_than_the_agent_is_known_by_the_socket_tables() {
+    let Some(mut site) = Site::prepare(1, &observing("")) else { return };
+    let to = site.server(1);
+    let mut client = site.client(1).enter(|| Client::connect(to)).unwrap();
+    client.exchange(&http::get("/index.html")).unwrap();
+    site.agent.start().unwrap();
+    client.exchange(&scenarios::all()[1].attack).unwrap();
+    let alert = site.agent.wait_for_alert(address(1, 2)).unwrap();
+    let process = &alert["sensor"]["process"];
+    assert_eq!((&process["name"], &process["source"]), (&"nginx".into(), &"sock_diag".into()), "{process}");
+    assert_eq!(process["pid"], worker(&site), "{process}");
+}
+
+/// A program that runs the agent where `hiding`, a shell command, has hidden something from it.
+fn hidden_from(site: &Site, hiding: &str) -> std::path::PathBuf {
+    let script = site.folder.path().join("agent-in-hiding");
+    let text = format!(
+        "#!/bin/sh\nexec /usr/bin/unshare --mount sh -c '{hiding} && exec \"$0\" \"$@\"' {} \"$@\"\n",
+        agent::binary().canonicalize().unwrap().display()
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+#[test]
+fn without_tracepoints_the_fall_back_works_and_is_said() {
+    let Some(mut site) = Site::prepare(1, &observing("")) else { return };
+    let hiding = "mount -t tmpfs none /sys/kernel/tracing && mount -t tmpfs none /sys/kernel/debug";
+    site.agent.run_as(hidden_from(&site, hiding));
+    site.agent.start().unwrap();
+    let said = check(&site);
+    let detail = said["detail"].as_str().unwrap();
+    assert_eq!(said["status"], "degraded", "{said}");
+    assert!(detail.contains("tracefs") && detail.contains("socket tables are asked"), "{said}");
+    let times = site.agent.log().matches("processes cannot be seen accepting connections").count();
+    assert!(times <= 2, "said once as a warning, and once as the state: {times}");
+    assert_told_apart(&site, "sock_diag");
+}
+
+#[test]
+fn switched_off_no_process_is_named() {
+    let Some(site) = Site::start(1, &observing("attribution = \"off\"")) else { return };
+    site.request(1, &scenarios::all()[1].attack).unwrap();
+    let alert = site.agent.wait_for_alert(address(1, 2)).unwrap();
+    assert!(alert["sensor"].get("process").is_none(), "{alert}");
+    assert_eq!(site.agent.metric("sensor_alerts_unattributed_total").unwrap(), 0.0);
+}
