@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::alert::{Figures, Live};
 use crate::blocklist::Book;
+use crate::kernel::gauges::KernelLoad;
 use crate::pipeline::Latency;
 use crate::store::Store;
 use crate::watch::Recent;
@@ -46,6 +47,8 @@ pub(crate) struct StatsSnapshot {
     pub(crate) pipeline: Vec<(&'static str, &'static str, u64)>,
     /// From the tap to a block in force.
     pub(crate) latency: Latency,
+    /// Run times of the kernel programs, and how full their maps are.
+    pub(crate) load: KernelLoad,
 }
 
 impl StatsSnapshot {

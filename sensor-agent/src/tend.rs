@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
+use crate::kernel::gauges::{Gauges, KernelLoad};
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 use crate::watch::Watch;
@@ -21,12 +22,13 @@ pub(crate) struct Tend {
     protected: Option<Instant>,
     swept: Option<Instant>,
     watch: Option<Watch>,
+    gauges: Option<Gauges>,
 }
 
 impl Tend {
-    /// Chores that include watching what the kernel tells of packets.
-    pub(crate) fn with_watch(watch: Option<Watch>) -> Self {
-        Self { watch, ..Self::default() }
+    /// Chores that include watching what the kernel tells of packets, and reading its gauges.
+    pub(crate) fn with(watch: Option<Watch>, gauges: Gauges) -> Self {
+        Self { watch, gauges: Some(gauges), ..Self::default() }
     }
 
     /// The watcher, if its maps could be opened.
@@ -36,7 +38,7 @@ impl Tend {
 
     /// Does what is due.
     pub(crate) fn tend(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
-        publish(pipeline, shared);
+        publish(pipeline, self.gauges.as_mut(), shared);
         if let Some(watch) = &mut self.watch {
             watch.look(shared);
         }
@@ -62,7 +64,7 @@ fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     due
 }
 
-fn publish(pipeline: &Pipeline, shared: &Shared) {
+fn publish(pipeline: &Pipeline, gauges: Option<&mut Gauges>, shared: &Shared) {
     let dead = pipeline.dead_workers();
     let (status, detail) = match dead {
         0 => (Status::Ok, "every engine thread runs".to_owned()),
@@ -75,6 +77,7 @@ fn publish(pipeline: &Pipeline, shared: &Shared) {
     match pipeline.snapshot() {
         Ok(snapshot) => {
             let mut stats = stats(&snapshot);
+            stats.load = gauges.map(Gauges::read).unwrap_or_default();
             stats.pipeline.extend(shared.with_recent(|recent| {
                 [
                     ("drop_samples", "Samples of blocked packets taken", recent.drops_seen),
@@ -150,6 +153,7 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
         ],
         latency,
+        load: KernelLoad::default(),
     }
 }
 

@@ -311,6 +311,25 @@ fn figures() -> StatsSnapshot {
         delivered: 88,
         pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
         latency: Default::default(),
+        load: crate::kernel::gauges::KernelLoad {
+            at_ns: 1,
+            programs: vec![crate::kernel::gauges::ProgramLoad {
+                name: "sensor_tap_in".to_owned(),
+                runs: 4,
+                run_ns: 2_500_000_000,
+            }],
+            maps: vec![crate::kernel::gauges::MapFill {
+                name: "FLOWS".to_owned(),
+                entries: 3,
+                max_entries: 65_536,
+                at_least: false,
+            }],
+            rings: vec![crate::kernel::gauges::RingLoad {
+                name: "ring-0".to_owned(),
+                waiting_bytes: 8,
+                size_bytes: 1024,
+            }],
+        },
     }
 }
 
@@ -348,6 +367,12 @@ async fn metrics_are_openmetrics_text() {
     for line in [
         "sensor_tap_packets_total{outcome=\"ring_full\"} 10",
         "sensor_tap_wakeups_total 7",
+        "sensor_program_runs_total{program=\"sensor_tap_in\"} 4.0",
+        "sensor_program_run_seconds_total{program=\"sensor_tap_in\"} 2.5",
+        "sensor_map_entries{map=\"FLOWS\"} 3.0",
+        "sensor_map_max_entries{map=\"FLOWS\"} 65536.0",
+        "sensor_ring_waiting_bytes{ring=\"ring-0\"} 8.0",
+        "sensor_ring_size_bytes{ring=\"ring-0\"} 1024.0",
         "sensor_engine_records_total 90",
         "sensor_engine_flows_total 3",
         "sensor_alerts_queue_lost_total 0",

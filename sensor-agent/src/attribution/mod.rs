@@ -18,6 +18,7 @@ use sensor_common::owner::Owner;
 use serde::Serialize;
 
 use crate::kernel::choice::AttributionChoice;
+use crate::kernel::gauges::Named;
 use crate::kernel::owners::Owners;
 use crate::printable::short;
 use crate::shared::Status;
@@ -177,6 +178,11 @@ impl Attribution {
                 self.state = (Status::Degraded, format!("the socket tables cannot be asked: {error:#}"));
             }
         }
+    }
+
+    /// The kernel program and its map, for the gauges; once.
+    pub(crate) fn take_gauged(&mut self) -> (Vec<Named>, Vec<Named>) {
+        self.owners.as_mut().map(Owners::take_gauged).unwrap_or_default()
     }
 
     /// How well this works, for the health.

@@ -18,6 +18,7 @@ use sensor_common::{map, program};
 
 use super::btf::Btf;
 use super::flows::endpoint;
+use super::gauges::{self, Named};
 use super::wire::Wire;
 use super::{object, preflight, sensor};
 
@@ -27,6 +28,7 @@ const CALLS: [&str; 2] = ["sys_exit_accept4", "sys_exit_accept"];
 /// The attached programs and their map. Dropping it detaches them.
 pub(crate) struct Owners {
     map: HashMap<MapData, Wire<FlowKey>, Wire<Owner>>,
+    gauged: Option<(Vec<Named>, Option<Named>)>,
     /// Holds the programs' links.
     _programs: Ebpf,
 }
@@ -50,8 +52,15 @@ impl Owners {
                 )
             })?;
         }
+        let gauged = (gauges::programs_of(&programs), gauges::map_of(&programs, map::OWNERS));
         let map = programs.take_map(map::OWNERS).context("no map of owners in the object")?;
-        Ok(Self { map: map.try_into()?, _programs: programs })
+        Ok(Self { map: map.try_into()?, gauged: Some(gauged), _programs: programs })
+    }
+
+    /// The programs and the map, for the gauges; once.
+    pub(crate) fn take_gauged(&mut self) -> (Vec<Named>, Vec<Named>) {
+        let (programs, map) = self.gauged.take().unwrap_or_default();
+        (programs, map.into_iter().collect())
     }
 
     /// Who accepted the connection between two endpoints, in either order.

@@ -5,6 +5,7 @@
 
 mod firewall;
 mod flood;
+mod gauges;
 mod model;
 mod owner;
 mod packets;

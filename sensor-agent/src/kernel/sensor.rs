@@ -14,6 +14,7 @@ use sensor_common::{map, program};
 
 use super::attach::{self, Attachment, Programs};
 use super::choice::{TapChoice, XdpChoice};
+use super::gauges::{self, Named};
 use super::lists::{Exemption, Lists, Origin, open_map};
 use super::pins::Pins;
 use super::rings::{self, Ring};
@@ -169,6 +170,11 @@ impl Sensor {
     /// Where everything is pinned.
     pub(crate) fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// The loaded programs, for the gauges.
+    pub(crate) fn programs(&self) -> Vec<Named> {
+        [&self.firewall, &self.tap].into_iter().flat_map(gauges::programs_of).collect()
     }
 
     /// What is attached where.
