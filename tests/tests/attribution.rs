@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -128,8 +128,76 @@ fn a_connection_older_than_the_agent_is_known_by_the_socket_tables() {
     assert_eq!(process["pid"], worker(&site), "{process}");
 }
 
+/// A control group named like a container's, below the unified hierarchy; removed when dropped.
+struct Container {
+    folder: PathBuf,
+    id: String,
+}
+
+impl Container {
+    /// `None`, said on standard error, where control groups cannot be made.
+    fn new() -> Option<Self> {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+        let id = format!("{:064x}", std::process::id());
+        let folder = root.join(format!("docker-{id}.scope"));
+        if let Err(error) = fs::create_dir(&folder) {
+            eprintln!("skipped: no control group can be made: {error}");
+            return None;
+        }
+        Some(Self { folder, id })
+    }
+
+    fn take_in(&self, process: u32) {
+        fs::write(self.folder.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // It can be removed once its last process is gone.
+        let removed = || fs::remove_dir(&self.folder).is_ok();
+        let _ = wait_until("the group is empty", Duration::from_secs(5), removed);
+    }
+}
+
+#[test]
+fn a_process_is_known_by_its_container_even_when_it_is_gone() {
+    let Some(site) = Site::start(1, &observing("")) else { return };
+    let Some(container) = Container::new() else { return };
+    // It reads one request and ends: most of the time the alert comes later.
+    let once = "import os, socket\ns = socket.create_server(('', 8080))\nprint(flush=True)\nc, _ = s.accept()\n\
+                c.recv(65536)\nos._exit(0)";
+    let mut command = site.lab.app.command(Path::new(PYTHON));
+    command.args(["-c", once]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut process = Process::start(&mut command).unwrap();
+    process.wait_for_line().unwrap();
+    container.take_in(process.id());
+    let attack = || {
+        let mut client = Client::connect(SocketAddr::new(site.lab.server(1), PORT))?;
+        client.send(&scenarios::all()[1].attack)
+    };
+    site.client(1).enter(attack).unwrap();
+    process.wait(Duration::from_secs(5)).unwrap();
+    let alert = site.agent.wait_for_alert(address(1, 2)).unwrap();
+    let told = &alert["sensor"]["process"];
+    assert_eq!(
+        (&told["container"], &told["runtime"]),
+        (&container.id.as_str().into(), &"docker".into()),
+        "{told}"
+    );
+    assert_eq!(told["source"], "accept", "{told}");
+    assert!(told["name"].as_str().unwrap().starts_with("python3"), "{told}");
+    assert_eq!(told["pid"], u64::from(process.id()), "{told}");
+    let found =
+        site.agent.api("GET", &format!("/api/security/alerts?container={}", &container.id[..12]), None);
+    assert_eq!(sources(&http::json(&found.unwrap(), 200).unwrap()).len(), 1);
+    let found = site.agent.api("GET", "/api/security/alerts?container=f", None);
+    assert_eq!(sources(&http::json(&found.unwrap(), 200).unwrap()).len(), 0);
+}
+
 /// A program that runs the agent where `hiding`, a shell command, has hidden something from it.
-fn hidden_from(site: &Site, hiding: &str) -> std::path::PathBuf {
+fn hidden_from(site: &Site, hiding: &str) -> PathBuf {
     let script = site.folder.path().join("agent-in-hiding");
     let text = format!(
         "#!/bin/sh\nexec /usr/bin/unshare --mount sh -c '{hiding} && exec \"$0\" \"$@\"' {} \"$@\"\n",
