@@ -66,17 +66,9 @@ impl Agent {
         }
         let sensor = pipeline.sensor();
         let programs = sensor.programs().into_iter().chain(accept).collect();
-        let gauges = Gauges::new(sensor.pins(), programs, owners);
-        Ok(Self {
-            file,
-            config,
-            shared,
-            output,
-            pipeline,
-            inputs,
-            tend: Tend::with(watch, gauges),
-            _lock: lock,
-        })
+        let mut tend = Tend::with_watch(watch);
+        tend.set_gauges(Gauges::new(sensor.pins(), programs, owners));
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend, _lock: lock })
     }
 
     /// The configuration in force.

@@ -47,8 +47,6 @@ pub(crate) struct StatsSnapshot {
     pub(crate) pipeline: Vec<(&'static str, &'static str, u64)>,
     /// From the tap to a block in force.
     pub(crate) latency: Latency,
-    /// Run times of the kernel programs, and how full their maps are.
-    pub(crate) load: KernelLoad,
 }
 
 impl StatsSnapshot {
@@ -96,6 +94,7 @@ pub(crate) struct Shared {
     stats: Mutex<Published>,
     checks: Mutex<BTreeMap<String, Check>>,
     recent: Mutex<Recent>,
+    load: Mutex<KernelLoad>,
     stopping: watch::Sender<bool>,
 }
 
@@ -126,6 +125,7 @@ impl Shared {
             stats: Mutex::default(),
             checks: Mutex::default(),
             recent: Mutex::default(),
+            load: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -173,6 +173,16 @@ impl Shared {
     /// The figures published last.
     pub(crate) fn stats(&self) -> StatsSnapshot {
         lock(&self.stats).snapshot.clone()
+    }
+
+    /// Publishes run times of the kernel programs, and how full their maps are.
+    pub(crate) fn set_load(&self, load: KernelLoad) {
+        *lock(&self.load) = load;
+    }
+
+    /// What was published last.
+    pub(crate) fn load(&self) -> KernelLoad {
+        lock(&self.load).clone()
     }
 
     /// Sets a line of the health, such as `xdp eth0`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
-use crate::kernel::gauges::{Gauges, KernelLoad};
+use crate::kernel::gauges::Gauges;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 use crate::watch::Watch;
@@ -26,9 +26,14 @@ pub(crate) struct Tend {
 }
 
 impl Tend {
-    /// Chores that include watching what the kernel tells of packets, and reading its gauges.
-    pub(crate) fn with(watch: Option<Watch>, gauges: Gauges) -> Self {
-        Self { watch, gauges: Some(gauges), ..Self::default() }
+    /// Chores that include watching what the kernel tells of packets.
+    pub(crate) fn with_watch(watch: Option<Watch>) -> Self {
+        Self { watch, ..Self::default() }
+    }
+
+    /// Reads these gauges from now on.
+    pub(crate) fn set_gauges(&mut self, gauges: Gauges) {
+        self.gauges = Some(gauges);
     }
 
     /// The watcher, if its maps could be opened.
@@ -38,7 +43,10 @@ impl Tend {
 
     /// Does what is due.
     pub(crate) fn tend(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
-        publish(pipeline, self.gauges.as_mut(), shared);
+        publish(pipeline, shared);
+        if let Some(gauges) = &mut self.gauges {
+            shared.set_load(gauges.read());
+        }
         if let Some(watch) = &mut self.watch {
             watch.look(shared);
         }
@@ -64,7 +72,7 @@ fn due(last: &mut Option<Instant>, every: Duration) -> bool {
     due
 }
 
-fn publish(pipeline: &Pipeline, gauges: Option<&mut Gauges>, shared: &Shared) {
+fn publish(pipeline: &Pipeline, shared: &Shared) {
     let dead = pipeline.dead_workers();
     let (status, detail) = match dead {
         0 => (Status::Ok, "every engine thread runs".to_owned()),
@@ -77,7 +85,6 @@ fn publish(pipeline: &Pipeline, gauges: Option<&mut Gauges>, shared: &Shared) {
     match pipeline.snapshot() {
         Ok(snapshot) => {
             let mut stats = stats(&snapshot);
-            stats.load = gauges.map(Gauges::read).unwrap_or_default();
             stats.pipeline.extend(shared.with_recent(|recent| {
                 [
                     ("drop_samples", "Samples of blocked packets taken", recent.drops_seen),
@@ -153,7 +160,6 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
         ],
         latency,
-        load: KernelLoad::default(),
     }
 }
 

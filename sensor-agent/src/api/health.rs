@@ -72,7 +72,7 @@ impl Health {
             uptime_secs: shared.started.elapsed().as_secs(),
             checks,
             capture: capture(&stats),
-            kernel: stats.load,
+            kernel: shared.load(),
             alerts: shared.figures.named().into_iter().map(|(name, _, value)| (name, value)).collect(),
         }
     }

@@ -16,6 +16,7 @@ use sensor_engine::policy::Mode;
 
 use super::State;
 use super::problem::Problem;
+use crate::kernel::gauges::KernelLoad;
 use crate::pipeline::BOUNDS_US;
 use crate::shared::{Check, StatsSnapshot};
 
@@ -28,6 +29,7 @@ pub(super) async fn metrics(api: State) -> Response {
     let shared = &api.shared;
     let snapshot = Snapshot {
         stats: shared.stats(),
+        load: shared.load(),
         alerts: shared.figures.named(),
         checks: shared.checks(),
         enforcing: shared.mode() == Mode::Enforce,
@@ -45,6 +47,7 @@ pub(super) async fn metrics(api: State) -> Response {
 #[derive(Debug)]
 struct Snapshot {
     stats: StatsSnapshot,
+    load: KernelLoad,
     alerts: Named,
     checks: BTreeMap<String, Check>,
     enforcing: bool,
@@ -122,7 +125,7 @@ impl Snapshot {
 
     /// Names are those of our own programs, maps and rings: they carry no address.
     fn load(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let load = &self.stats.load;
+        let load = &self.load;
         let runs = load.programs.iter().map(|program| (program.name.as_str(), program.runs as f64));
         let help =
             "Runs of a kernel program while the kernel counted them (sensor-agent status --kernel-time)";

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::blocklist::Book;
 use crate::config::Config;
+use crate::kernel::gauges::{KernelLoad, MapFill, ProgramLoad, RingLoad};
 use crate::shared::{KernelCounter, StatsSnapshot};
 use crate::store::{Row, Store};
 
@@ -311,25 +312,6 @@ fn figures() -> StatsSnapshot {
         delivered: 88,
         pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
         latency: Default::default(),
-        load: crate::kernel::gauges::KernelLoad {
-            at_ns: 1,
-            programs: vec![crate::kernel::gauges::ProgramLoad {
-                name: "sensor_tap_in".to_owned(),
-                runs: 4,
-                run_ns: 2_500_000_000,
-            }],
-            maps: vec![crate::kernel::gauges::MapFill {
-                name: "FLOWS".to_owned(),
-                entries: 3,
-                max_entries: 65_536,
-                at_least: false,
-            }],
-            rings: vec![crate::kernel::gauges::RingLoad {
-                name: "ring-0".to_owned(),
-                waiting_bytes: 8,
-                size_bytes: 1024,
-            }],
-        },
     }
 }
 
@@ -356,10 +338,21 @@ async fn health_shows_what_was_seen_and_lost() {
     assert!(health["checks"]["capture"]["detail"].as_str().unwrap().contains("10 segments were lost"));
 }
 
+/// Gauges with something in each.
+fn load() -> KernelLoad {
+    KernelLoad {
+        at_ns: 1,
+        programs: vec![ProgramLoad { name: "sensor_tap_in".to_owned(), runs: 4, run_ns: 2_500_000_000 }],
+        maps: vec![MapFill { name: "FLOWS".to_owned(), entries: 3, max_entries: 65_536, at_least: false }],
+        rings: vec![RingLoad { name: "ring-0".to_owned(), waiting_bytes: 8, size_bytes: 1024 }],
+    }
+}
+
 #[tokio::test]
 async fn metrics_are_openmetrics_text() {
     let bench = Bench::new(0);
     bench.api.shared.publish_stats(figures());
+    bench.api.shared.set_load(load());
     let response = bench.send(request("GET", "/metrics", "")).await;
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
