@@ -21,16 +21,16 @@ const PORT: u16 = 8080;
 /// The user of the second application, and its number on every Debian; nginx's worker has another.
 const USER: (&str, u64) = ("daemon", 1);
 
-/// Python's web server on port 8080, as a user of its own.
-fn python(site: &Site) -> Process {
-    let mut command = site.lab.app.command(Path::new("/usr/bin/setpriv"));
-    command
-        .args(["--reuid", USER.0, "--regid", USER.0, "--clear-groups", PYTHON, "-m", "http.server"])
-        .arg(PORT.to_string())
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+/// Python's web server on port 8080, as a user of its own, started by a shell that has run `first`. It keeps connections open.
+fn python(site: &Site, first: &str) -> Process {
+    let serve = format!(
+        "import os, http.server as h; os.setuid({}); \
+         h.test(h.SimpleHTTPRequestHandler, h.ThreadingHTTPServer, 'HTTP/1.1', {PORT})",
+        USER.1
+    );
+    let mut command = site.lab.app.command(Path::new("/bin/sh"));
+    command.args(["-c", &format!("{first} exec \"$0\" \"$@\""), PYTHON, "-c", &serve]).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = Process::start(&mut command).unwrap();
     let here = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), PORT);
     let listens =
@@ -50,8 +50,9 @@ fn attacked(site: &Site, port: u16, from: u8) -> Value {
     site.client(1).address("eth0", &[format!("{source}/24")]).ok();
     let to = SocketAddr::new(site.lab.server(1), port);
     let mut client = site.client(1).enter(|| Client::connect_from(source, to)).unwrap();
-    client.send(&scenarios::all()[1].attack).unwrap();
-    client.receive().unwrap();
+    // Once the first request is answered, the connection has been accepted.
+    client.exchange(&http::get("/")).unwrap();
+    client.exchange(&scenarios::all()[1].attack).unwrap();
     let alert = site.agent.wait_for_alert(source).unwrap();
     alert["sensor"]["process"].clone()
 }
@@ -69,7 +70,7 @@ fn worker(site: &Site) -> u64 {
 
 /// Both applications are told apart, by the way that is expected.
 fn assert_told_apart(site: &Site, source: &str) {
-    let python = python(site);
+    let python = python(site, "");
     let first = attacked(site, 80, 30);
     assert_eq!((&first["name"], &first["source"]), (&"nginx".into(), &source.into()), "{first}");
     assert_eq!(first["pid"], worker(site), "{first}");
@@ -166,18 +167,17 @@ fn a_process_is_known_by_its_container_even_when_it_is_gone() {
     let Some(site) = Site::start(1, &observing("")) else { return };
     let Some(container) = Container::new() else { return };
     // It reads one request and ends: most of the time the alert comes later.
-    let once = "import os, socket\ns = socket.create_server(('', 8080))\nprint(flush=True)\nc, _ = s.accept()\n\
+    let once = "import os, socket\ns = socket.create_server(('', 8080))\nprint(flush=True)\nc, _ = s.accept()\nprint(flush=True)\n\
                 c.recv(65536)\nos._exit(0)";
     let mut command = site.lab.app.command(Path::new(PYTHON));
     command.args(["-c", once]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut process = Process::start(&mut command).unwrap();
     process.wait_for_line().unwrap();
     container.take_in(process.id());
-    let attack = || {
-        let mut client = Client::connect(SocketAddr::new(site.lab.server(1), PORT))?;
-        client.send(&scenarios::all()[1].attack)
-    };
-    site.client(1).enter(attack).unwrap();
+    let to = SocketAddr::new(site.lab.server(1), PORT);
+    let mut client = site.client(1).enter(|| Client::connect(to)).unwrap();
+    process.wait_for_line().unwrap();
+    client.send(&scenarios::all()[1].attack).unwrap();
     process.wait(Duration::from_secs(5)).unwrap();
     let alert = site.agent.wait_for_alert(address(1, 2)).unwrap();
     let told = &alert["sensor"]["process"];
@@ -196,14 +196,11 @@ fn a_process_is_known_by_its_container_even_when_it_is_gone() {
     assert_eq!(sources(&http::json(&found.unwrap(), 200).unwrap()).len(), 0);
 }
 
-/// A program that runs the agent where `hiding`, a shell command, has hidden something from it.
-fn hidden_from(site: &Site, hiding: &str) -> PathBuf {
-    let script = site.folder.path().join("agent-in-hiding");
-    let text = format!(
-        "#!/bin/sh\nexec /usr/bin/unshare --mount sh -c '{hiding} && exec \"$0\" \"$@\"' {} \"$@\"\n",
-        agent::binary().canonicalize().unwrap().display()
-    );
-    fs::write(&script, text).unwrap();
+/// A program that runs the agent through another, such as one that takes something away from it.
+fn through(site: &Site, other: &str) -> PathBuf {
+    let script = site.folder.path().join("agent-through-another");
+    let agent = agent::binary().canonicalize().unwrap();
+    fs::write(&script, format!("#!/bin/sh\nexec {other} {} \"$@\"\n", agent.display())).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     script
 }
@@ -211,8 +208,9 @@ fn hidden_from(site: &Site, hiding: &str) -> PathBuf {
 #[test]
 fn without_tracepoints_the_fall_back_works_and_is_said() {
     let Some(mut site) = Site::prepare(1, &observing("")) else { return };
-    let hiding = "mount -t tmpfs none /sys/kernel/tracing && mount -t tmpfs none /sys/kernel/debug";
-    site.agent.run_as(hidden_from(&site, hiding));
+    let hidden = "/usr/bin/unshare --mount sh -c 'mount -t tmpfs none /sys/kernel/tracing && \
+                  mount -t tmpfs none /sys/kernel/debug && exec \"$0\" \"$@\"'";
+    site.agent.run_as(through(&site, hidden));
     site.agent.start().unwrap();
     let said = check(&site);
     let detail = said["detail"].as_str().unwrap();
@@ -221,6 +219,26 @@ fn without_tracepoints_the_fall_back_works_and_is_said() {
     let times = site.agent.log().matches("processes cannot be seen accepting connections").count();
     assert!(times <= 2, "said once as a warning, and once as the state: {times}");
     assert_told_apart(&site, "sock_diag");
+}
+
+#[test]
+fn with_the_rights_of_the_service_the_fall_back_knows_by_control_groups() {
+    let Some(mut site) = Site::prepare(1, &observing("attribution = \"sock_diag\"")) else { return };
+    let Some(container) = Container::new() else { return };
+    let rights = "/usr/bin/setpriv --bounding-set=-all,+bpf,+net_admin,+perfmon";
+    site.agent.run_as(through(&site, rights));
+    site.agent.start().unwrap();
+    // A socket belongs to the group in which its maker was then.
+    let python = python(&site, &format!("echo $$ > {}/cgroup.procs;", container.folder.display()));
+    let told = attacked(&site, PORT, 31);
+    assert_eq!(
+        (&told["container"], &told["runtime"]),
+        (&container.id.as_str().into(), &"docker".into()),
+        "{told}"
+    );
+    assert_eq!((&told["user"], &told["source"]), (&USER.0.into(), &"sock_diag".into()), "{told}");
+    assert_eq!(told["pid"], u64::from(python.id()), "the only one of its group: {told}");
+    assert!(told["name"].as_str().unwrap().starts_with("python3") && told.get("exe").is_none(), "{told}");
 }
 
 #[test]

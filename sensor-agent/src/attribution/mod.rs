@@ -13,6 +13,7 @@ mod sockets;
 mod users;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use sensor_common::owner::Owner;
 use serde::Serialize;
@@ -32,6 +33,12 @@ use users::Users;
 
 /// Longest name of a process that is shown; the kernel's own are 15 bytes.
 const MAX_NAME: usize = 64;
+
+/// How long an alert waits for its connection to be accepted, and between two looks: a request may arrive before the server accepts.
+const PATIENCE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(1);
+/// Waiting may take one part in this many of the thread's time.
+const SHARE: u32 = 20;
 
 /// How a process was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -117,6 +124,8 @@ pub(crate) struct Attribution {
     control_groups: ControlGroups,
     addresses: Addresses,
     users: Users,
+    /// When an alert may wait again.
+    patient_from: Option<Instant>,
     tally: Tally,
     state: (Status, String),
 }
@@ -163,6 +172,7 @@ impl Attribution {
             control_groups: ControlGroups::default(),
             addresses: Addresses::default(),
             users: Users::default(),
+            patient_from: None,
             tally: Tally::default(),
             state: (Status::Ok, String::new()),
         }
@@ -200,7 +210,10 @@ impl Attribution {
         if self.owners.is_none() && self.sock_diag.is_none() {
             return None;
         }
-        let accepted = self.owners.as_ref().and_then(|owners| owners.get(client, server).ok().flatten());
+        let accepted = self.acceptor(client, server).or_else(|| {
+            self.await_accept(client, server);
+            self.acceptor(client, server)
+        });
         let found = match accepted {
             Some(owner) => Some(self.accepted(&owner)),
             None => self.looked_up(client, server),
@@ -211,6 +224,22 @@ impl Attribution {
             None => self.tally.unknown += 1,
         }
         found
+    }
+
+    fn acceptor(&self, client: SocketAddr, server: SocketAddr) -> Option<Owner> {
+        self.owners.as_ref()?.get(client, server).ok().flatten()
+    }
+
+    /// Waits while the connection waits to be accepted, for a bounded share of the time: a server that accepts nothing holds up no alerts.
+    fn await_accept(&mut self, client: SocketAddr, server: SocketAddr) {
+        let begin = Instant::now();
+        if self.patient_from.is_some_and(|from| begin < from) || !self.addresses.contains(server.ip()) {
+            return;
+        }
+        while self.ask(server, Some(client)).is_some_and(|found| found.waits) && begin.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            self.patient_from = Some(Instant::now() + begin.elapsed() * SHARE);
+        }
     }
 
     /// A process that was seen accepting. If it is gone, or its number is another's by now, what was noted then is all there is.

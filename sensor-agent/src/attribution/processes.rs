@@ -44,6 +44,7 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Processes {
     proc: PathBuf,
+    most: usize,
     known: HashMap<(u32, u64), Known>,
     hits: u64,
     misses: u64,
@@ -52,13 +53,13 @@ pub(super) struct Processes {
 
 impl Default for Processes {
     fn default() -> Self {
-        Self::at(Path::new("/proc"))
+        Self::at(Path::new("/proc"), MAX_PROCESSES)
     }
 }
 
 impl Processes {
-    fn at(proc: &Path) -> Self {
-        Self { proc: proc.to_owned(), known: HashMap::new(), hits: 0, misses: 0, evictions: 0 }
+    fn at(proc: &Path, most: usize) -> Self {
+        Self { proc: proc.to_owned(), most, known: HashMap::new(), hits: 0, misses: 0, evictions: 0 }
     }
 
     /// A running process; `None` if it is gone, or did not start at `ticks` and so is another.
@@ -93,7 +94,7 @@ impl Processes {
     }
 
     fn make_room(&mut self) {
-        if self.known.len() < MAX_PROCESSES {
+        if self.known.len() < self.most {
             return;
         }
         let oldest = self.known.iter().min_by_key(|(_, known)| known.read).map(|(key, _)| *key);
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn a_process_is_what_proc_tells() {
         let proc = proc_with(7, "web", 500);
-        let facts = Processes::at(proc.path()).get(7, None).unwrap();
+        let facts = Processes::at(proc.path(), 16).get(7, None).unwrap();
         assert_eq!(facts.name.as_deref(), Some("web"));
         assert_eq!(facts.exe.as_deref(), Some("/usr/sbin/web (deleted)"));
         assert_eq!((facts.user, facts.placement.unit.as_deref()), (Some(33), Some("web.service")));
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_number_that_is_anothers_by_now_is_not_taken_for_the_process() {
         let proc = proc_with(7, "old", 500);
-        let mut processes = Processes::at(proc.path());
+        let mut processes = Processes::at(proc.path(), 16);
         assert_eq!(processes.get(7, Some(499)), None, "started at another time");
         assert!(processes.get(7, Some(500)).is_some());
         write(proc.path(), 7, "new", 900);
@@ -182,22 +183,22 @@ mod tests {
     #[test]
     fn names_of_processes_are_hostile() {
         let proc = proc_with(7, "a) R 1 2\u{1b}[2J) ", 500);
-        let name = Processes::at(proc.path()).get(7, Some(500)).unwrap().name.unwrap();
+        let name = Processes::at(proc.path(), 16).get(7, Some(500)).unwrap().name.unwrap();
         assert_eq!(name, "a) R 1 2\\u{1b}[2J) ");
     }
 
     #[test]
     fn the_cache_is_bounded_and_counts() {
         let proc = tempfile::tempdir().unwrap();
-        let mut processes = Processes::at(proc.path());
-        let many = MAX_PROCESSES as u32 + 10;
+        let mut processes = Processes::at(proc.path(), 16);
+        let many = 26;
         for number in 1..=many {
             write(proc.path(), number, "x", 1);
             assert!(processes.get(number, Some(1)).is_some());
         }
         assert!(processes.get(many, Some(1)).is_some());
         let tally = processes.count(Tally::default());
-        assert_eq!(tally.cached, MAX_PROCESSES as u64);
+        assert_eq!(tally.cached, 16);
         assert_eq!((tally.cache_hits, tally.cache_misses), (1, u64::from(many)));
         assert_eq!(tally.cache_evictions, 10);
     }

@@ -19,7 +19,9 @@ const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
 /// Attribute with the control group's id (linux/inet_diag.h), kernel 5.9 and later.
 const INET_DIAG_CGROUP_ID: u16 = 21;
-/// State of a listening socket (net/tcp_states.h).
+/// States of a socket (net/tcp_states.h).
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
 /// Longest wait for an answer; the kernel answers within the call.
 const TIME_OUT: Duration = Duration::from_millis(200);
@@ -95,6 +97,8 @@ pub(super) struct Found {
     pub(super) listens: bool,
     /// A process has it: connections that are not accepted yet, or are over, belong to the kernel alone.
     pub(super) owned: bool,
+    /// It waits to be accepted.
+    pub(super) waits: bool,
 }
 
 /// The way to the tables of this network namespace.
@@ -200,6 +204,7 @@ fn answer(message: &[u8], sequence: u32) -> Result<Option<Option<Found>>> {
         cgroup: cgroup(attributes),
         listens: answer.state == TCP_LISTEN,
         owned: answer.inode != 0,
+        waits: answer.inode == 0 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&answer.state),
     })))
 }
 
@@ -240,15 +245,18 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let to = if listen == "[::1]:0" { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
             let client = TcpStream::connect(to).unwrap();
-            let (server, _) = listener.accept().unwrap();
             let (local, remote) = (client.peer_addr().unwrap(), client.local_addr().unwrap());
             let mut tables = SockDiag::open().unwrap();
+            let found = tables.find(local, Some(remote)).unwrap().unwrap();
+            assert_eq!((found.owned, found.waits), (false, true), "{listen}");
+            let (server, _) = listener.accept().unwrap();
             let found = tables.find(local, Some(remote)).unwrap().unwrap();
             assert_eq!(
                 (found.inode, found.listens, found.owned),
                 (inode_of(&server), false, true),
                 "{listen}"
             );
+            assert!(!found.waits, "{listen}");
             assert_eq!(found.user, nix::unistd::geteuid().as_raw());
             let found = tables.find(local, None).unwrap().unwrap();
             assert_eq!((found.inode, found.listens), (inode_of(&listener), true), "{listen}");

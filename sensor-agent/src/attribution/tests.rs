@@ -65,3 +65,34 @@ fn a_noted_process_that_is_gone_keeps_the_name_it_had() {
     assert_eq!(process.name.as_deref(), Some("gone\\u{1b}"));
     assert_eq!((process.uid, process.source), (0, Source::Accept));
 }
+
+#[test]
+fn an_alert_waits_for_its_connection_to_be_accepted_but_not_for_long_and_not_often() {
+    let mut attribution = by_socket_tables();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (from, to) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    attribution.addresses.contains(to.ip());
+    let took = |attribution: &mut Attribution| {
+        let begin = Instant::now();
+        attribution.await_accept(from, to);
+        begin.elapsed()
+    };
+    assert!(took(&mut attribution) >= PATIENCE, "nobody accepts");
+    assert!(attribution.patient_from.is_some_and(|from| from > Instant::now()));
+    assert!(took(&mut attribution) < PATIENCE, "the time for waiting is used up");
+    attribution.patient_from = None;
+    let accept = std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE / 4);
+        listener.accept().unwrap()
+    });
+    took(&mut attribution);
+    let accepted = accept.join().unwrap();
+    assert!(attribution.patient_from.is_some(), "it waited");
+    let found = attribution.ask(to, Some(from)).unwrap();
+    assert!(!found.waits && found.owned, "{found:?}");
+    drop(accepted);
+    attribution.patient_from = None;
+    took(&mut attribution);
+    assert!(attribution.patient_from.is_none(), "what is over is not waited for");
+}
