@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, fs, io};
 
-const OBJECTS: [&str; 2] = ["firewall.o", "tap.o"];
+const OBJECTS: [&str; 3] = ["firewall.o", "tap.o", "owner.o"];
 /// Written after every build of the objects, which keep their date if they came out the same.
 const STAMP: &str = "built";
 

@@ -12,10 +12,12 @@ use arc_swap::ArcSwap;
 use sensor_engine::rule::RuleSet;
 
 use crate::alert::{Output, Setup};
+use crate::attribution::Attribution;
 use crate::blocklist::Book;
 use crate::config::Config;
 use crate::detection;
 
+use crate::kernel::gauges::Gauges;
 use crate::kernel::sensor::Plan;
 use crate::kernel::{cgroup, rings};
 use crate::pipeline::{Inputs, Pipeline};
@@ -44,12 +46,18 @@ impl Agent {
         let rules = load_rules(&config)?;
         let store = open_store(&config)?;
         let queue = usize::try_from(config.limits.report_queue)?;
-        let output = Output::start(Setup { store: store.clone(), alerts: config.alerts.clone(), queue })?;
+        let mut attribution = Attribution::start(config.capture.attribution, config.limits.max_owners);
+        let (attributes, how) = attribution.state();
+        let (accept, owners) = attribution.take_gauged();
+        let setup = Setup { store: store.clone(), alerts: config.alerts.clone(), queue, attribution };
+        let output = Output::start(setup)?;
         let shared = Arc::new(Shared::new(store, output.live(), output.figures()));
+        shared.set_check("attribution", attributes, how);
         shared.set_mode(config.mode());
         let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
-        let pipeline = Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
-            .context("the capture cannot be started")?;
+        let mut pipeline =
+            Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
+                .context("the capture cannot be started")?;
         let watch = Watch::open(&config.capture.pin_dir, output.events(), Rates::of(&config.response));
         let watch =
             watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();
@@ -57,7 +65,10 @@ impl Agent {
             Ok(book) => shared.set_book(book),
             Err(error) => tracing::error!("the API has no block list: {error:#}"),
         }
+        let sensor = pipeline.sensor();
+        let programs = sensor.programs().into_iter().chain(accept).collect();
         let mut tend = Tend::with_watch(watch);
+        tend.set_gauges(Gauges::new(sensor.pins(), programs, owners));
         tend.set_sampling(config.capture.sample, config.capture.least_sample);
         Ok(Self { file, config, shared, output, pipeline, inputs, tend, _lock: lock })
     }

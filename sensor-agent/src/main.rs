@@ -3,6 +3,7 @@
 mod agent;
 mod alert;
 mod api;
+mod attribution;
 mod blocklist;
 mod cli;
 mod clock;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::alert::{Figures, Live};
 use crate::blocklist::Book;
+use crate::kernel::gauges::KernelLoad;
 use crate::pipeline::Latency;
 use crate::store::Store;
 use crate::watch::Recent;
@@ -97,6 +98,7 @@ pub(crate) struct Shared {
     stats: Mutex<Published>,
     checks: Mutex<BTreeMap<String, Check>>,
     recent: Mutex<Recent>,
+    load: Mutex<KernelLoad>,
     stopping: watch::Sender<bool>,
 }
 
@@ -127,6 +129,7 @@ impl Shared {
             stats: Mutex::default(),
             checks: Mutex::default(),
             recent: Mutex::default(),
+            load: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -174,6 +177,16 @@ impl Shared {
     /// The figures published last.
     pub(crate) fn stats(&self) -> StatsSnapshot {
         lock(&self.stats).snapshot.clone()
+    }
+
+    /// Publishes run times of the kernel programs, and how full their maps are.
+    pub(crate) fn set_load(&self, load: KernelLoad) {
+        *lock(&self.load) = load;
+    }
+
+    /// What was published last.
+    pub(crate) fn load(&self) -> KernelLoad {
+        lock(&self.load).clone()
     }
 
     /// Sets a line of the health, such as `xdp eth0`.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
+use crate::kernel::gauges::Gauges;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
 use crate::sampling::Sampling;
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
@@ -26,12 +27,18 @@ pub(crate) struct Tend {
     watch: Option<Watch>,
     sampling: Option<Sampling>,
     sampled: Option<Instant>,
+    gauges: Option<Gauges>,
 }
 
 impl Tend {
     /// Chores that include watching what the kernel tells of packets.
     pub(crate) fn with_watch(watch: Option<Watch>) -> Self {
         Self { watch, ..Self::default() }
+    }
+
+    /// Reads these gauges from now on.
+    pub(crate) fn set_gauges(&mut self, gauges: Gauges) {
+        self.gauges = Some(gauges);
     }
 
     /// The watcher, if its maps could be opened.
@@ -54,6 +61,9 @@ impl Tend {
             && let Some(sampling) = &mut self.sampling
         {
             sample(sampling, pipeline, shared);
+        }
+        if let Some(gauges) = &mut self.gauges {
+            shared.set_load(gauges.read());
         }
         if let Some(watch) = &mut self.watch {
             watch.look(shared);

@@ -12,6 +12,7 @@ pub mod counter;
 pub mod drop;
 pub mod filter;
 pub mod flow;
+pub mod owner;
 pub mod record;
 pub mod settings;
 pub mod tunnel;
@@ -59,6 +60,8 @@ pub mod map {
     pub const RING_LOSS: &str = "RING_LOSS";
     /// Sources whose connections are recorded even outside the sample (LRU hash).
     pub const WATCHED: &str = "WATCHED";
+    /// Who accepted which connection (LRU hash, not pinned).
+    pub const OWNERS: &str = "OWNERS";
 }
 
 /// Names of the kernel programs.
@@ -71,6 +74,8 @@ pub mod program {
     pub const TAP_INGRESS: &str = "sensor_tap_in";
     /// The tap for packets that leave.
     pub const TAP_EGRESS: &str = "sensor_tap_out";
+    /// Notes who accepted a connection.
+    pub const ACCEPT: &str = "sensor_accept";
 }
 
 /// Capacities of the maps. Those that an attacker can fill are LRU maps or report that they are full.
@@ -91,6 +96,8 @@ pub mod limit {
     pub const DROP_RING: u32 = 1 << 18;
     /// Connections that the tap remembers (LRU).
     pub const TAP_FLOWS: u32 = 1 << 16;
+    /// Connections whose accepting process is remembered (LRU), unless configured.
+    pub const OWNERS: u32 = 1 << 16;
     /// Ports with a configured role.
     pub const PORTS: u32 = 1024;
     /// Watched sources (LRU).

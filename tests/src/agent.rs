@@ -87,6 +87,7 @@ impl Agent {
     /// If the files cannot be written or there is no BPF file system.
     pub fn new(host: &Host, folder: &Path, setup: &Setup) -> Result<Self> {
         ensure_bpffs()?;
+        ensure_tracefs()?;
         remove_stale_pins();
         let number = AGENTS.fetch_add(1, Ordering::Relaxed);
         let pins = PathBuf::from(format!("{BPFFS}/{PINS}{}-{number}", std::process::id()));
@@ -123,6 +124,11 @@ impl Agent {
             setup.extra,
         );
         fs::write(self.config(), text).context("cannot write the agent's configuration")
+    }
+
+    /// Runs another program as the agent from now on, such as a script that runs it in changed surroundings.
+    pub fn run_as(&mut self, binary: PathBuf) {
+        self.binary = binary;
     }
 
     /// The configuration file.
@@ -390,6 +396,19 @@ fn copy_rules(to: &Path) -> Result<()> {
         if entry.path().extension().is_some_and(|extension| extension == "toml") {
             fs::copy(entry.path(), to.join(entry.file_name()))?;
         }
+    }
+    Ok(())
+}
+
+/// Mounts the file system of tracepoints if nobody has.
+fn ensure_tracefs() -> Result<()> {
+    if Path::new("/sys/kernel/tracing/events").exists() {
+        return Ok(());
+    }
+    let status = Command::new("mount").args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]).status()?;
+    // Of two tests that mount it at once, one comes too late.
+    if !status.success() && !Path::new("/sys/kernel/tracing/events").exists() {
+        bail!("cannot mount tracefs at /sys/kernel/tracing");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Child processes that never outlive their owner.
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
@@ -49,6 +50,20 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = Pid::from_raw(self.child.id().cast_signed());
         kill(id, signal).with_context(|| format!("cannot send {signal} to `{}`", self.name))
+    }
+
+    /// Waits until it has printed a line; its standard output must be a pipe.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub fn wait_for_line(&mut self) -> Result<()> {
+        let output =
+            self.child.stdout.as_mut().with_context(|| format!("`{}` prints elsewhere", self.name))?;
+        let mut byte = [0];
+        while byte != *b"\n" {
+            output.read_exact(&mut byte).with_context(|| format!("`{}` ended", self.name))?;
+        }
+        Ok(())
     }
 
     /// Whether it still runs.

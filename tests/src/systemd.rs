@@ -109,7 +109,7 @@ fn boot_script(folder: &Path) -> String {
          mount --make-rprivate /\nmkdir -p {layers}\nmount -t tmpfs tmpfs {layers}\ncd {layers}\nmkdir upper work root\n\
          mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root\ncd root\n\
          mount -t proc proc proc\nmount -o bind,ro proc/sys proc/sys\n\
-         mount -t sysfs sysfs sys\nmount -t bpf bpf sys/fs/bpf\nmount -t cgroup2 none sys/fs/cgroup\n\
+         mount -t sysfs sysfs sys\nmount -t bpf bpf sys/fs/bpf\nmount -t tracefs tracefs sys/kernel/tracing\nmount -t cgroup2 none sys/fs/cgroup\n\
          mount --rbind /dev dev\nmount -t tmpfs tmpfs run\nmount -t tmpfs tmpfs tmp\n\
          rm -rf lib/systemd/system/*.wants etc/systemd/system/*.wants lib/systemd/system-generators/*\n\
          mkdir -p run/systemd/system mnt\n\

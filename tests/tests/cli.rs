@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sensor_tests::agent::{self, Setup};
@@ -24,6 +25,45 @@ fn status_tells_how_it_is_and_that_no_agent_runs() {
     site.agent.kill().unwrap();
     let down = site.agent.cli(&["status"]).unwrap();
     assert!(!down.status.success());
+}
+
+#[test]
+fn status_tells_what_the_kernel_programs_cost_and_how_full_their_maps_are() {
+    let Some(site) = Site::start(1, &Setup { enforce: false, ..Setup::default() }) else { return };
+    site.agent.cli(&["block", "add", "203.0.113.7"]).unwrap();
+    let done = AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                site.request(1, &get("/index.html")).unwrap();
+            }
+        });
+        let told = site.agent.cli_json(&["status", "--kernel-time", "1"]);
+        done.store(true, Ordering::Relaxed);
+        told.unwrap()
+    });
+    for program in ["sensor_firewall", "sensor_tap_in", "sensor_tap_out", "sensor_accept"] {
+        let costs = told["kernel_time"].as_array().unwrap();
+        let cost = costs.iter().find(|cost| cost["program"] == program).unwrap();
+        let (runs, ns) = (cost["runs"].as_u64().unwrap(), cost["ns_per_run"].as_f64().unwrap());
+        assert!(runs > 0 && (10.0..1e6).contains(&ns), "{cost}");
+        println!("{program}: {runs} runs, {ns} ns each");
+    }
+    let maps = told["kernel"]["maps"].as_array().unwrap();
+    let fill = |name: &str| maps.iter().find(|map| map["name"] == name).unwrap_or_else(|| panic!("{maps:?}"));
+    for map in
+        ["BLOCK4", "BLOCK6", "EXEMPT4", "EXEMPT6", "BLOCK_TUPLE", "REASONS", "FLOWS", "ABUSE", "OWNERS"]
+    {
+        assert!(fill(map)["max_entries"].as_u64().unwrap() >= fill(map)["entries"].as_u64().unwrap());
+    }
+    assert_eq!(fill("OWNERS")["max_entries"], 65_536);
+    let shown = text(&site.agent.cli(&["status"]).unwrap());
+    assert!(
+        shown.contains("kernel memory") && shown.contains("OWNERS") && shown.contains("ring-0"),
+        "{shown}"
+    );
+    assert!(site.agent.metric("sensor_program_runs_total{program=\"sensor_tap_in\"}").unwrap() > 0.0);
+    assert_eq!(site.agent.metric("sensor_ring_size_bytes{ring=\"ring-0\"}").unwrap(), f64::from(1 << 20));
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! The service under a real systemd: installed, started, reloaded, upgraded while it blocks, stopped, removed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::net::SocketAddr;
 use std::process::Output;
 use std::time::Duration;
 
 use sensor_tests::agent::{self, Setup};
-use sensor_tests::http::get;
+use sensor_tests::http::{Client, get};
 use sensor_tests::process::wait_until;
 use sensor_tests::scenarios;
-use sensor_tests::site::Site;
+use sensor_tests::site::{Site, address};
 use sensor_tests::systemd::{LOG, Systemd};
 
 fn text(output: &Output) -> String {
@@ -35,6 +36,26 @@ impl Service<'_> {
     fn blocked(&self) -> String {
         self.must(&["/usr/local/bin/sensor-agent", "block", "list"])
     }
+}
+
+/// What the service says of the process behind an attack on another service of this systemd.
+fn process_behind_an_attack(site: &Site, service: &Service<'_>) -> serde_json::Value {
+    let serve = ["/usr/bin/python3", "-m", "http.server", "8080"];
+    service.must(&[&["systemd-run", "--unit=web"][..], &serve].concat());
+    let source = address(1, 40);
+    site.client(1).address("eth0", &[format!("{source}/24")]).unwrap();
+    let to = SocketAddr::new(site.lab.server(1), 8080);
+    let mut alert = String::new();
+    wait_until("the attack is reported", Duration::from_secs(10), || {
+        let attack =
+            || Client::connect_from(source, to).and_then(|mut to| to.send(&scenarios::all()[1].attack));
+        let _ = site.client(1).enter(attack);
+        alert = service.must(&["/usr/local/bin/sensor-agent", "alerts", "--source", "10.66.1.40", "--json"]);
+        !alert.is_empty()
+    })
+    .unwrap();
+    let first: serde_json::Value = serde_json::from_str(alert.lines().next().unwrap()).unwrap();
+    first["sensor"]["process"].clone()
 }
 
 #[test]
@@ -70,6 +91,12 @@ fn the_service_is_installed_started_reloaded_upgraded_stopped_and_removed() {
     };
     wait_until("the reloaded service blocks", Duration::from_secs(5), attacked).unwrap();
     assert!(site.request(2, &get("/index.html")).is_err());
+
+    let process = process_behind_an_attack(&site, &service);
+    assert_eq!((&process["unit"], &process["user"]), (&"web.service".into(), &"root".into()), "{process}");
+    assert_eq!(process["source"], "accept", "with the rights of the unit: {process}");
+    let main = service.must(&["systemctl", "show", "--value", "--property", "MainPID", "web"]);
+    assert_eq!(process["pid"].to_string(), main.trim());
 
     // An upgrade: the new binary in place, the service restarted, the block never gone.
     service.must(&[built, "install"]);

@@ -27,7 +27,7 @@ pub(crate) enum Profile {
 }
 
 /// Names of the kernel objects.
-const OBJECTS: [&str; 3] = ["firewall", "tap", "bench"];
+const OBJECTS: [&str; 4] = ["firewall", "tap", "owner", "bench"];
 
 pub(crate) fn command(options: Options) -> Result<()> {
     let profile = if options.debug { Profile::Debug } else { Profile::Release };

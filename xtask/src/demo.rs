@@ -46,6 +46,7 @@ pub(crate) fn command(options: Options) -> Result<()> {
     packages::ensure(&test::PROGRAMS, 20)?;
     let binary = build::all(Profile::Release)?;
     test::mount_bpffs()?;
+    test::mount_tracefs();
     interrupt::catch()?;
     let mut demo = Demo::start(&binary)?;
     demo.play()?;

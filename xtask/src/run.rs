@@ -31,6 +31,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     }
     let agent = build::all(Profile::Release)?;
     test::mount_bpffs()?;
+    test::mount_tracefs();
     let state = paths::target().join("run");
     let config = match &options.config {
         Some(path) => path.clone(),

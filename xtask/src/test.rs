@@ -53,6 +53,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         packages::ensure(&BROWSER, 40)?;
         packages::ensure(&TOOLS, 10)?;
         mount_bpffs()?;
+        mount_tracefs();
     }
     let agent = build::all(Profile::Debug)?;
     if options.vm {
@@ -89,4 +90,18 @@ pub(crate) fn mount_bpffs() -> Result<()> {
         bail!("this kernel has no BPF file system (CONFIG_BPF_SYSCALL)");
     }
     step::run("Mount the BPF file system", 0, Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
+}
+
+/// The file system of tracepoints, by which the agent sees who accepts connections; it does without where there is none.
+pub(crate) fn mount_tracefs() {
+    let folder = Path::new("/sys/kernel/tracing");
+    if folder.join("events").exists() || !folder.exists() {
+        return;
+    }
+    let mut mount = Command::new("mount");
+    if let Err(error) =
+        step::run("Mount tracefs", 0, mount.args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]))
+    {
+        step::say(&format!("{error:#}; processes are looked up in the socket tables instead"));
+    }
 }

@@ -8,6 +8,7 @@ use sensor_engine::policy::Action;
 use serde::Serialize;
 
 use super::community;
+use crate::attribution::Process;
 use crate::clock::WallClock;
 use crate::pipeline::{Delivered, Enforcement};
 use crate::printable::line;
@@ -21,6 +22,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) clock: WallClock,
     /// Interface name.
     pub(crate) interface: Option<&'a str>,
+    /// The process behind the connection.
+    pub(crate) process: Option<&'a Process>,
     /// Like reports that this event stands for and that have none of their own.
     pub(crate) suppressed: u64,
 }
@@ -97,6 +100,8 @@ struct Sensor<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     block: Option<Block>,
     client: Client,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<&'a Process>,
     findings: Vec<FindingView<'a>>,
     capture: Capture,
     #[serde(skip_serializing_if = "is_zero")]
@@ -223,7 +228,7 @@ fn safe(summary: &RequestSummary) -> RequestSummary {
     }
 }
 
-fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame<'_>) -> Sensor<'a> {
+fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame<'a>) -> Sensor<'a> {
     let verdict = &report.verdict;
     Sensor {
         id: frame.id,
@@ -234,6 +239,7 @@ fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame
         blocked_until: report.blocked_until.map(|until| timestamp(frame.clock.at(until))),
         block: enforcement.map(block),
         client: Client { address: report.client.ip().to_canonical().to_string(), source: "peer" },
+        process: frame.process,
         findings: report.findings.iter().map(finding).collect(),
         capture: Capture { bytes_missed: report.client_bytes_missed },
         suppressed: frame.suppressed,
@@ -380,8 +386,13 @@ pub(crate) mod tests {
 
     #[test]
     fn an_alert_is_an_eve_event() {
-        let frame =
-            Frame { id: 42, clock: WallClock::at_offset(BOOT), interface: Some("eth0"), suppressed: 0 };
+        let frame = Frame {
+            id: 42,
+            clock: WallClock::at_offset(BOOT),
+            interface: Some("eth0"),
+            process: None,
+            suppressed: 0,
+        };
         let text = event(&delivered("192.0.2.7", 100), frame);
         assert_eq!(
             text,
@@ -412,12 +423,36 @@ pub(crate) mod tests {
         let mut hostile = delivered("192.0.2.7", 100);
         hostile.report.request.user_agent = "a\nb\r\u{0}\u{1b}]0;x\u{7}\u{2028}\u{9b}".to_owned();
         hostile.report.findings[0].field = "header:\u{1b}".to_owned();
-        let frame = Frame { id: 1, clock: WallClock::at_offset(BOOT), interface: None, suppressed: 9 };
+        let frame =
+            Frame { id: 1, clock: WallClock::at_offset(BOOT), interface: None, process: None, suppressed: 9 };
         let text = event(&hostile, frame);
         assert!(!text.chars().any(|c| c.is_control() || c == '\u{2028}'), "{text}");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["sensor"]["suppressed"], 9);
         assert!(value.get("in_iface").is_none());
+    }
+
+    #[test]
+    fn the_process_behind_the_connection_stands_under_our_own_key() {
+        let process = Process {
+            pid: Some(7),
+            name: Some("nginx".to_owned()),
+            exe: None,
+            unit: Some("nginx.service".to_owned()),
+            container: None,
+            runtime: None,
+            pod: None,
+            user: Some("www-data".to_owned()),
+            uid: 33,
+            source: crate::attribution::Source::SockDiag,
+        };
+        let clock = WallClock::at_offset(BOOT);
+        let frame = Frame { id: 1, clock, interface: None, process: Some(&process), suppressed: 0 };
+        let value: serde_json::Value =
+            serde_json::from_str(&event(&delivered("192.0.2.7", 100), frame)).unwrap();
+        let expected = serde_json::json!({ "pid": 7, "name": "nginx", "unit": "nginx.service", "user": "www-data",
+            "uid": 33, "source": "sock_diag" });
+        assert_eq!(value["sensor"]["process"], expected);
     }
 
     #[test]
@@ -431,7 +466,13 @@ pub(crate) mod tests {
         ] {
             let mut report = delivered("192.0.2.7", 1);
             report.report.verdict.action = action;
-            let frame = Frame { id: 1, clock: WallClock::at_offset(0), interface: None, suppressed: 0 };
+            let frame = Frame {
+                id: 1,
+                clock: WallClock::at_offset(0),
+                interface: None,
+                process: None,
+                suppressed: 0,
+            };
             let value: serde_json::Value = serde_json::from_str(&event(&report, frame)).unwrap();
             assert_eq!((&value["alert"]["action"], &value["sensor"]["verdict"]), (&eve.into(), &ours.into()));
         }
@@ -446,7 +487,13 @@ pub(crate) mod tests {
             (Enforcement::Over, "allowed", "over"),
             (Enforcement::Failed, "allowed", "failed"),
         ] {
-            let frame = Frame { id: 1, clock: WallClock::at_offset(0), interface: None, suppressed: 0 };
+            let frame = Frame {
+                id: 1,
+                clock: WallClock::at_offset(0),
+                interface: None,
+                process: None,
+                suppressed: 0,
+            };
             let delivered = Delivered { enforcement: Some(enforcement), ..delivered("192.0.2.7", 1) };
             let value: serde_json::Value = serde_json::from_str(&event(&delivered, frame)).unwrap();
             assert_eq!(value["alert"]["action"], action);

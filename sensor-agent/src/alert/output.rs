@@ -17,6 +17,7 @@ use super::eve::{self, Frame};
 use super::file::LineFile;
 use super::interfaces::Interfaces;
 use super::rollup::Rollup;
+use crate::attribution::{Attribution, Tally};
 use crate::clock::WallClock;
 use crate::config::Alerts;
 use crate::pipeline::Delivered;
@@ -37,7 +38,6 @@ pub(crate) const LIVE_LAG: usize = 1024;
 pub(crate) type Live = broadcast::Sender<Arc<Row>>;
 
 /// What the output works with.
-#[derive(Debug)]
 pub(crate) struct Setup {
     /// The database.
     pub(crate) store: Arc<Store>,
@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) alerts: Alerts,
     /// Reports that may wait.
     pub(crate) queue: usize,
+    /// Finds the processes behind connections.
+    pub(crate) attribution: Attribution,
 }
 
 macro_rules! figures {
@@ -92,6 +94,22 @@ figures! {
     events_filed,
     /// Events about packets that the alert file did not take.
     events_lost,
+    /// Alerts whose process was seen accepting the connection.
+    attributed_by_accept,
+    /// Alerts whose process the kernel's socket tables named.
+    attributed_by_sock_diag,
+    /// Alerts whose process was looked for and not found.
+    unattributed,
+    /// Questions that the kernel's socket tables answered with an error.
+    attribution_failed,
+    /// Processes behind alerts that were in the cache.
+    process_cache_hits,
+    /// Processes behind alerts that had to be read.
+    process_cache_misses,
+    /// Processes that made room for others in the cache.
+    process_cache_evictions,
+    /// Processes in the cache.
+    processes_cached,
 }
 
 impl Figures {
@@ -119,6 +137,21 @@ impl Figures {
     pub(crate) fn set_queue_lost(&self, total: u64) {
         if self.queue_lost.swap(total, Relaxed) < total {
             set(&self.last_loss, Some(Instant::now()));
+        }
+    }
+
+    fn set_attribution(&self, tally: Tally) {
+        for (figure, value) in [
+            (&self.attributed_by_accept, tally.by_accept),
+            (&self.attributed_by_sock_diag, tally.by_sock_diag),
+            (&self.unattributed, tally.unknown),
+            (&self.attribution_failed, tally.failed),
+            (&self.process_cache_hits, tally.cache_hits),
+            (&self.process_cache_misses, tally.cache_misses),
+            (&self.process_cache_evictions, tally.cache_evictions),
+            (&self.processes_cached, tally.cached),
+        ] {
+            figure.store(value, Relaxed);
         }
     }
 
@@ -206,6 +239,7 @@ struct Writer {
     file: Option<LineFile>,
     rollup: Rollup,
     interfaces: Interfaces,
+    attribution: Attribution,
     clock: WallClock,
     next_id: u64,
     unstored: Backlog<Arc<Row>>,
@@ -232,6 +266,7 @@ impl Writer {
             file,
             rollup: Rollup::new(alerts.burst),
             interfaces: Interfaces::default(),
+            attribution: setup.attribution,
             clock: WallClock::measure(),
             unstored: Backlog::new(MAX_UNWRITTEN),
             unfiled: Backlog::new(MAX_UNWRITTEN),
@@ -285,7 +320,9 @@ impl Writer {
         let id = self.next_id;
         self.next_id += 1;
         let interface = self.interfaces.name(report.interface);
-        let frame = Frame { id, clock: self.clock, interface, suppressed };
+        let process = self.attribution.of(report.client, report.server);
+        self.figures.set_attribution(self.attribution.tally());
+        let frame = Frame { id, clock: self.clock, interface, process: process.as_ref(), suppressed };
         let row = Arc::new(Row {
             id,
             time_us: self.clock.at(report.time).as_microsecond(),
@@ -293,6 +330,7 @@ impl Writer {
             severity: report.verdict.severity,
             source: report.client.ip().to_canonical(),
             event: eve::event(delivered, frame),
+            owner: process.map(Into::into).unwrap_or_default(),
         });
         self.figures.made.fetch_add(1, Relaxed);
         if !self.unstored.push(row.clone()) {
@@ -427,7 +465,8 @@ mod tests {
     fn setup(dir: &std::path::Path, queue: usize, burst: u32) -> Setup {
         let store = Arc::new(Store::open(&dir.join("sensor.db"), 1000).unwrap().store);
         let file = Some(dir.join("eve.json"));
-        Setup { store, alerts: Alerts { file, burst, ..Config::default().alerts }, queue }
+        let alerts = Alerts { file, burst, ..Config::default().alerts };
+        Setup { store, alerts, queue, attribution: Attribution::off() }
     }
 
     fn ids(store: &Store) -> Vec<u64> {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::State;
 use super::problem::Problem;
-use crate::store::{Filter, Stored};
+use crate::store::{Filter, Owner, Stored};
 
 /// Alerts on a page unless the client asks for another number, and most that it gets.
 const PAGE: usize = 50;
@@ -26,6 +26,10 @@ pub(super) struct Wanted {
     class: Option<String>,
     severity: Option<String>,
     source: Option<String>,
+    process: Option<String>,
+    unit: Option<String>,
+    container: Option<String>,
+    user: Option<String>,
     since: Option<String>,
     until: Option<String>,
 }
@@ -43,6 +47,12 @@ impl Wanted {
             classes: names("class", self.class.as_deref())?,
             severities: names("severity", self.severity.as_deref())?,
             source: self.source.as_deref().map(crate::target::parse).transpose().map_err(about("source"))?,
+            owner: Owner {
+                process: self.process.clone(),
+                unit: self.unit.clone(),
+                container: self.container.clone(),
+                user: self.user.clone(),
+            },
             since_us: self.since.as_deref().map(time).transpose().map_err(about("since"))?,
             until_us: self.until.as_deref().map(time).transpose().map_err(about("until"))?,
         })

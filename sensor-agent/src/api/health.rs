@@ -7,6 +7,7 @@ use sensor_engine::policy::Mode;
 use serde::Serialize;
 
 use super::State;
+use crate::kernel::gauges::KernelLoad;
 use crate::shared::{Check, Shared, StatsSnapshot, Status};
 
 /// `GET /api/security/health`.
@@ -23,6 +24,7 @@ pub(super) struct Health {
     uptime_secs: u64,
     checks: BTreeMap<String, Check>,
     capture: Capture,
+    kernel: KernelLoad,
     alerts: BTreeMap<&'static str, u64>,
 }
 
@@ -70,6 +72,7 @@ impl Health {
             uptime_secs: shared.started.elapsed().as_secs(),
             checks,
             capture: capture(&stats),
+            kernel: shared.load(),
             alerts: shared.figures.named().into_iter().map(|(name, _, value)| (name, value)).collect(),
         }
     }

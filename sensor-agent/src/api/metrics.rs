@@ -16,6 +16,7 @@ use sensor_engine::policy::Mode;
 
 use super::State;
 use super::problem::Problem;
+use crate::kernel::gauges::KernelLoad;
 use crate::pipeline::BOUNDS_US;
 use crate::shared::{Check, StatsSnapshot};
 
@@ -28,6 +29,7 @@ pub(super) async fn metrics(api: State) -> Response {
     let shared = &api.shared;
     let snapshot = Snapshot {
         stats: shared.stats(),
+        load: shared.load(),
         alerts: shared.figures.named(),
         checks: shared.checks(),
         enforcing: shared.mode() == Mode::Enforce,
@@ -45,6 +47,7 @@ pub(super) async fn metrics(api: State) -> Response {
 #[derive(Debug)]
 struct Snapshot {
     stats: StatsSnapshot,
+    load: KernelLoad,
     alerts: Named,
     checks: BTreeMap<String, Check>,
     enforcing: bool,
@@ -70,10 +73,11 @@ impl Collector for Snapshot {
         }
         counter(&mut encoder, "records_delivered", "Records that reached an engine", self.stats.delivered)?;
         self.latency(&mut encoder)?;
+        self.load(&mut encoder)?;
         for (name, help, value) in &self.alerts {
             let name = format!("alerts_{name}");
             // What waits goes down again, the rest only up.
-            if name.ends_with("unstored") || name.ends_with("unfiled") {
+            if ["unstored", "unfiled", "cached"].iter().any(|end| name.ends_with(end)) {
                 gauge(&mut encoder, &name, help, *value)?;
             } else {
                 counter(&mut encoder, &name, help, *value)?;
@@ -133,6 +137,28 @@ impl Snapshot {
         metric.encode_histogram::<[(&str, &str); 0]>(latency.sum_ns as f64 / 1e9, count, &buckets, None)
     }
 
+    /// Names are those of our own programs, maps and rings: they carry no address.
+    fn load(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let load = &self.load;
+        let runs = load.programs.iter().map(|program| (program.name.as_str(), program.runs as f64));
+        let help =
+            "Runs of a kernel program while the kernel counted them (sensor-agent status --kernel-time)";
+        labelled(encoder, ("program_runs", help, MetricType::Counter), "program", runs)?;
+        let times = load.programs.iter().map(|program| (program.name.as_str(), program.run_ns as f64 / 1e9));
+        let help = "Seconds that those runs took";
+        labelled(encoder, ("program_run_seconds", help, MetricType::Counter), "program", times)?;
+        let entries = load.maps.iter().map(|map| (map.name.as_str(), map.entries as f64));
+        let help = "Entries of a kernel map, counted once a minute";
+        labelled(encoder, ("map_entries", help, MetricType::Gauge), "map", entries)?;
+        let most = load.maps.iter().map(|map| (map.name.as_str(), map.max_entries as f64));
+        labelled(encoder, ("map_max_entries", "Most entries that fit", MetricType::Gauge), "map", most)?;
+        let waiting = load.rings.iter().map(|ring| (ring.name.as_str(), ring.waiting_bytes as f64));
+        let help = "Bytes of a ring buffer that wait for their reader";
+        labelled(encoder, ("ring_waiting_bytes", help, MetricType::Gauge), "ring", waiting)?;
+        let sizes = load.rings.iter().map(|ring| (ring.name.as_str(), ring.size_bytes as f64));
+        labelled(encoder, ("ring_size_bytes", "Bytes of a ring buffer", MetricType::Gauge), "ring", sizes)
+    }
+
     fn engines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut sums: Vec<(String, &str, u64)> = Vec::new();
         for engine in &self.stats.engines {
@@ -151,6 +177,25 @@ impl Snapshot {
         sums.iter()
             .try_for_each(|(name, help, value)| counter(encoder, &format!("engine_{name}"), help, *value))
     }
+}
+
+/// One metric with a value for each label.
+fn labelled<'l>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help, kind): (&str, &str, MetricType),
+    label: &str,
+    values: impl Iterator<Item = (&'l str, f64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (of, value) in values {
+        let labels = [(label, of)];
+        let encoder = family.encode_family(&labels)?;
+        match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+            _ => ConstGauge::new(value).encode(encoder)?,
+        }
+    }
+    Ok(())
 }
 
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {

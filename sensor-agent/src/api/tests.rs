@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::blocklist::Book;
 use crate::config::Config;
+use crate::kernel::gauges::{KernelLoad, MapFill, ProgramLoad, RingLoad};
 use crate::shared::{KernelCounter, StatsSnapshot};
 use crate::store::{Row, Store};
 
@@ -30,6 +31,10 @@ fn row(id: u64) -> Row {
         severity: sensor_engine::finding::Severity::High,
         source: std::net::Ipv4Addr::new(192, 0, 2, id as u8).into(),
         event: json!({ "sensor": { "id": id } }).to_string(),
+        owner: crate::store::Owner {
+            unit: id.is_multiple_of(3).then(|| "nginx.service".to_owned()),
+            ..crate::store::Owner::default()
+        },
     }
 }
 
@@ -210,6 +215,10 @@ async fn alerts_are_paged_newest_first_and_filtered() {
     let (_, timed) =
         bench.get("/api/security/alerts?since=1970-01-01T00:00:03Z&until=1970-01-01T00:00:05Z").await;
     assert_eq!(ids(&timed), [4, 3]);
+    let (_, of_unit) = bench.get("/api/security/alerts?unit=nginx.service&limit=2").await;
+    assert_eq!(ids(&of_unit), [12, 9]);
+    let (_, of_nobody) = bench.get("/api/security/alerts?unit=nginx.service&user=nobody").await;
+    assert_eq!(ids(&of_nobody), [0; 0]);
 }
 
 #[tokio::test]
@@ -331,10 +340,21 @@ async fn health_shows_what_was_seen_and_lost() {
     assert!(health["checks"]["capture"]["detail"].as_str().unwrap().contains("10 segments were lost"));
 }
 
+/// Gauges with something in each.
+fn load() -> KernelLoad {
+    KernelLoad {
+        at_ns: 1,
+        programs: vec![ProgramLoad { name: "sensor_tap_in".to_owned(), runs: 4, run_ns: 2_500_000_000 }],
+        maps: vec![MapFill { name: "FLOWS".to_owned(), entries: 3, max_entries: 65_536, at_least: false }],
+        rings: vec![RingLoad { name: "ring-0".to_owned(), waiting_bytes: 8, size_bytes: 1024 }],
+    }
+}
+
 #[tokio::test]
 async fn metrics_are_openmetrics_text() {
     let bench = Bench::new(0);
     bench.api.shared.publish_stats(figures());
+    bench.api.shared.set_load(load());
     let response = bench.send(request("GET", "/metrics", "")).await;
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
@@ -342,6 +362,12 @@ async fn metrics_are_openmetrics_text() {
     for line in [
         "sensor_tap_packets_total{outcome=\"ring_full\"} 10",
         "sensor_tap_wakeups_total 7",
+        "sensor_program_runs_total{program=\"sensor_tap_in\"} 4.0",
+        "sensor_program_run_seconds_total{program=\"sensor_tap_in\"} 2.5",
+        "sensor_map_entries{map=\"FLOWS\"} 3.0",
+        "sensor_map_max_entries{map=\"FLOWS\"} 65536.0",
+        "sensor_ring_waiting_bytes{ring=\"ring-0\"} 8.0",
+        "sensor_ring_size_bytes{ring=\"ring-0\"} 1024.0",
         "sensor_engine_records_total 90",
         "sensor_engine_flows_total 3",
         "sensor_alerts_queue_lost_total 0",

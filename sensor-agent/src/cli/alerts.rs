@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::client::{Client, Query, is_down};
 use super::{Common, output};
 use crate::config::Config;
-use crate::store::{Filter, Store};
+use crate::store::{Filter, Owner, Store};
 use crate::target;
 
 /// Show alerts, newest last.
@@ -27,6 +27,18 @@ pub(super) struct Alerts {
     /// Only clients of this address or prefix
     #[arg(long, value_parser = target::parse)]
     source: Option<IpNet>,
+    /// Only connections of the process of this name
+    #[arg(long)]
+    process: Option<String>,
+    /// Only connections of this systemd unit, such as nginx.service
+    #[arg(long)]
+    unit: Option<String>,
+    /// Only connections of this container, by its id or the beginning of it
+    #[arg(long)]
+    container: Option<String>,
+    /// Only connections of this user's processes, by name, or by number where it has none
+    #[arg(long)]
+    user: Option<String>,
     /// Only from this time on, such as 2026-01-02T03:04:05Z
     #[arg(long)]
     since: Option<jiff::Timestamp>,
@@ -35,7 +47,7 @@ pub(super) struct Alerts {
     limit: u64,
 }
 
-const HEADS: [&str; 7] = ["time", "source", "class", "severity", "verdict", "request", "what"];
+const HEADS: [&str; 8] = ["time", "source", "class", "severity", "verdict", "process", "request", "what"];
 
 impl Alerts {
     /// Runs the command.
@@ -77,8 +89,25 @@ impl Alerts {
         names("class", self.class.iter().map(|class| class.name()).collect());
         names("severity", self.severity.iter().map(|severity| severity.name()).collect());
         query.extend(self.source.map(|source| ("source", source.to_string())));
+        let owner = self.owner();
+        let owners = [
+            ("process", owner.process),
+            ("unit", owner.unit),
+            ("container", owner.container),
+            ("user", owner.user),
+        ];
+        query.extend(owners.into_iter().filter_map(|(key, value)| Some((key, value?))));
         query.extend(self.since.map(|since| ("since", since.to_string())));
         query
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            process: self.process.clone(),
+            unit: self.unit.clone(),
+            container: self.container.clone(),
+            user: self.user.clone(),
+        }
     }
 
     /// The same from the database, oldest first.
@@ -88,6 +117,7 @@ impl Alerts {
             classes: self.class.clone(),
             severities: self.severity.clone(),
             source: self.source,
+            owner: self.owner(),
             since_us: self.since.map(jiff::Timestamp::as_microsecond),
             until_us: None,
         };
@@ -135,6 +165,7 @@ fn row(event: &Value) -> Vec<String> {
         text(&sensor["class"]),
         text(&sensor["severity"]),
         text(&sensor["verdict"]),
+        crate::printable::short(&text(&sensor["process"]["name"]), 20),
         crate::printable::short(&format!("{} {}", text(&http["http_method"]), text(&http["url"])), 60),
         text(&event["alert"]["signature"]) + &suppressed,
     ]

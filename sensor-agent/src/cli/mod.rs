@@ -7,6 +7,7 @@ mod block;
 mod client;
 mod doctor;
 mod install;
+mod kernel_time;
 mod output;
 mod panic;
 mod replay;
@@ -64,8 +65,8 @@ enum Command {
     Allow(allow::Allow),
     /// Suspend and lift every automatic block at once
     Panic(panic::Panic),
-    /// Show how the agent is
-    Status,
+    /// Show how the agent is, and how full the kernel's maps are
+    Status(status::Status),
     /// Show alerts, newest last
     Alerts(alerts::Alerts),
     /// Check and try detection rules
@@ -106,7 +107,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Block(block) => block.run(common),
         Command::Allow(allow) => allow.run(common),
         Command::Panic(panic) => panic.run(common),
-        Command::Status => status::run(common),
+        Command::Status(status) => status.run(common),
         Command::Alerts(alerts) => alerts.run(common),
         Command::Rules(rules) => rules.run(common),
         Command::Replay(replay) => replay.run(common),

@@ -107,7 +107,7 @@ fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {
 /// Shows a report: its event, or for people its verdict and findings.
 pub(super) fn show(delivered: &Delivered, id: u64, clock: WallClock, common: &Common) -> anyhow::Result<()> {
     if common.json {
-        let frame = eve::Frame { id, clock, interface: None, suppressed: 0 };
+        let frame = eve::Frame { id, clock, interface: None, process: None, suppressed: 0 };
         return output::say(&eve::event(delivered, frame));
     }
     let report = &delivered.report;

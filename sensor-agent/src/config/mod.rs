@@ -18,7 +18,7 @@ use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Confidence, Severity};
 use sensor_engine::policy::{Mode, Policy};
 
-use crate::kernel::choice::{TapChoice, XdpChoice};
+use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
 
 pub(crate) use reader::Problem;
 
@@ -64,6 +64,8 @@ pub(crate) struct Capture {
     pub(crate) xdp_mode: XdpChoice,
     /// How the tap attaches.
     pub(crate) tap_mode: TapChoice,
+    /// How the process behind a connection is found.
+    pub(crate) attribution: AttributionChoice,
     /// Server ports that are HTTP by configuration.
     pub(crate) ports: Vec<u16>,
     /// Share of the flows that are seen, 0 to 1.
@@ -176,6 +178,8 @@ pub(crate) struct Limits {
     /// Block entries of each family, addresses and prefixes together.
     pub(crate) max_blocked: u32,
     pub(crate) report_queue: u64,
+    /// Connections whose accepting process is remembered.
+    pub(crate) max_owners: u32,
 }
 
 impl Default for Config {
@@ -185,6 +189,7 @@ impl Default for Config {
                 interfaces: Vec::new(),
                 xdp_mode: XdpChoice::Auto,
                 tap_mode: TapChoice::Auto,
+                attribution: AttributionChoice::Auto,
                 ports: vec![80, 8080],
                 sample: 1.0,
                 least_sample: 0.05,
@@ -242,6 +247,7 @@ impl Default for Limits {
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             report_queue: 4096,
             max_blocked: sensor_common::limit::BLOCKED,
+            max_owners: sensor_common::limit::OWNERS,
         }
     }
 }

@@ -66,6 +66,11 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
             parsed("one of `auto`, `native`, `generic`, `off`"),
         ),
         tap_mode: section.read("tap_mode", default.tap_mode, parsed("one of `auto`, `tcx`, `clsact`")),
+        attribution: section.read(
+            "attribution",
+            default.attribution,
+            parsed("one of `auto`, `sock_diag`, `off`"),
+        ),
         ports: section.read("ports", default.ports, list(|value| narrow(integer(1, 65_535)(value)))),
         sample: section.read("sample", default.sample, fraction),
         least_sample: section.read("least_sample", default.least_sample, fraction),
@@ -156,6 +161,8 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             integer(0, 64 * MIB),
         ),
         report_queue: section.read("report_queue", default.report_queue, integer(16, MIB)),
+        max_owners: section
+            .read("max_owners", default.max_owners, |value| narrow(integer(1024, 4 * MIB)(value))),
     }
 }
 

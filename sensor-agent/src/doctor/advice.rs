@@ -58,7 +58,8 @@ const VIRTUAL: &[&str] = &["tun", "veth"];
 /// Judges the host.
 pub(crate) fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all =
-        vec![kernel(facts), btf(facts), capabilities(facts), bpffs(facts), jit(facts), lockdown(facts)];
+        vec![kernel(facts), btf(facts), capabilities(facts), bpffs(facts), tracefs(facts), jit(facts)];
+    all.push(lockdown(facts));
     all.extend(facts.configured.iter().filter_map(|name| absent(facts, name)));
     all.extend(watched(facts).map(|interface| attachment(facts, interface)));
     if watched(facts).next().is_none() {
@@ -117,6 +118,16 @@ fn bpffs(facts: &Facts) -> Advice {
     }
     let found = format!("`{}` lies on no BPF file system: nothing would survive a restart", facts.pin_dir);
     bad("BPF file system", Status::Failing, found, "mount -t bpf bpf /sys/fs/bpf")
+}
+
+fn tracefs(facts: &Facts) -> Advice {
+    if facts.accept_tracepoint {
+        return good("tracefs", "the tracepoints of accept(2) are there");
+    }
+    let found =
+        "no tracepoint of accept(2): processes behind connections are looked up in the socket tables only";
+    let remedy = "mount -t tracefs tracefs /sys/kernel/tracing, on a kernel with CONFIG_FTRACE_SYSCALLS=y";
+    bad("tracefs", Status::Degraded, found, remedy)
 }
 
 fn jit(facts: &Facts) -> Advice {
@@ -206,6 +217,7 @@ mod tests {
             release: "6.12.9-1-amd64".to_owned(),
             btf: true,
             bpffs: true,
+            accept_tracepoint: true,
             pin_dir: "/sys/fs/bpf/sensor".to_owned(),
             jit: Some("1".to_owned()),
             lockdown: Some("none".to_owned()),
@@ -245,6 +257,7 @@ mod tests {
             (|f| f.btf = false, "type information (BTF)", Status::Failing, "CONFIG_DEBUG_INFO_BTF"),
             (|f| f.missing_capabilities = vec!["CAP_BPF"], "capabilities", Status::Failing, "root"),
             (|f| f.bpffs = false, "BPF file system", Status::Failing, "mount -t bpf"),
+            (|f| f.accept_tracepoint = false, "tracefs", Status::Degraded, "mount -t tracefs"),
             (|f| f.jit = Some("0".into()), "JIT compiler", Status::Degraded, "sysctl"),
             (
                 |f| f.lockdown = Some("confidentiality".into()),

@@ -15,6 +15,8 @@ pub(crate) struct Facts {
     pub(crate) missing_capabilities: Vec<&'static str>,
     /// The pin directory lies on a mounted BPF file system.
     pub(crate) bpffs: bool,
+    /// The tracepoint behind accepting connections can be read in tracefs.
+    pub(crate) accept_tracepoint: bool,
     /// Where maps and links are pinned.
     pub(crate) pin_dir: String,
     /// `net.core.bpf_jit_enable`, if it can be read.

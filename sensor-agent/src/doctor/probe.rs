@@ -20,6 +20,10 @@ const NEEDED: &[(Capability, &str)] = &[
     (Capability::CAP_PERFMON, "CAP_PERFMON"),
 ];
 
+/// Where tracefs is mounted, and the tracepoint that attribution attaches to.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+const ACCEPT: &str = "events/syscalls/sys_exit_accept4/id";
+
 /// The facts that matter for `config`.
 pub(crate) fn facts(config: &Config) -> Facts {
     let pin_dir = &config.capture.pin_dir;
@@ -30,6 +34,7 @@ pub(crate) fn facts(config: &Config) -> Facts {
         btf: Path::new(BTF).exists(),
         missing_capabilities: missing_capabilities(),
         bpffs: on_bpffs(pin_dir),
+        accept_tracepoint: TRACEFS.iter().any(|root| Path::new(root).join(ACCEPT).exists()),
         pin_dir: pin_dir.display().to_string(),
         jit: line("/proc/sys/net/core/bpf_jit_enable"),
         lockdown: line("/sys/kernel/security/lockdown").and_then(|modes| chosen(&modes)),

@@ -28,6 +28,9 @@ struct Attributes {
     flags: u64,
 }
 
+/// Entries of one call when they are only counted.
+const COUNT_CHUNK: usize = 4096;
+
 /// What a map holds, as plain bytes.
 pub(super) trait Plain: FromBytes + IntoBytes + Immutable + Copy + 'static {}
 
@@ -82,6 +85,46 @@ pub(super) unsafe fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Res
         position[0] = position[1];
         first = false;
     }
+}
+
+/// Entries of a hash map or a trie, counted up to about `most`; none are kept.
+///
+/// # Safety
+/// `key` and `value` must be exactly the sizes of the map's keys and values.
+pub(super) unsafe fn count(map: BorrowedFd<'_>, key: usize, value: usize, most: u64) -> io::Result<u64> {
+    let (mut chunk, mut counted, mut first) = (COUNT_CHUNK, 0, true);
+    // Where to go on: the kernel writes four bytes of a hash map, and a whole key of a trie.
+    let (mut from, mut to) = (vec![0; key.max(8)], vec![0; key.max(8)]);
+    while counted < most {
+        let (mut keys, mut values): (Vec<u8>, Vec<u8>) = (vec![0; chunk * key], vec![0; chunk * value]);
+        let mut attributes = Attributes {
+            in_batch: if first { 0 } else { from.as_ptr() as u64 },
+            out_batch: to.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(chunk).unwrap_or(u32::MAX),
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            ..Attributes::default()
+        };
+        // SAFETY: the arrays have `count` elements of the map's sizes, as the caller promises; they and the positions outlive the call.
+        let outcome = unsafe { call(LOOKUP, &mut attributes) };
+        let taken = u64::from(attributes.count).min(chunk as u64);
+        let errno = outcome.as_ref().err().and_then(io::Error::raw_os_error);
+        if errno == Some(libc::ENOSPC) && taken == 0 {
+            // A bucket has more entries than there is room.
+            chunk *= 2;
+            continue;
+        }
+        counted += taken;
+        match errno {
+            None | Some(libc::ENOSPC) => {}
+            Some(libc::ENOENT) => break,
+            Some(_) => return Err(outcome.err().unwrap_or_else(io::Error::last_os_error)),
+        }
+        std::mem::swap(&mut from, &mut to);
+        first = false;
+    }
+    Ok(counted)
 }
 
 /// Inserts or replaces entries, in order.

@@ -46,3 +46,15 @@ choice! {
         Clsact = "clsact",
     }
 }
+
+choice! {
+    /// How the process behind a connection is found.
+    AttributionChoice {
+        /// By watching who accepts connections, and by the kernel's socket tables for those that were not seen.
+        Auto = "auto",
+        /// By the kernel's socket tables alone.
+        SockDiag = "sock_diag",
+        /// Not at all.
+        Off = "off",
+    }
+}

@@ -60,7 +60,8 @@ impl FlowTable {
     }
 }
 
-fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
+/// An endpoint as it stands in keys.
+pub(super) fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
     (bytes(address.ip()), address.port())
 }
 

@@ -6,6 +6,8 @@ use aya::include_bytes_aligned;
 static FIREWALL: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall.o"));
 /// Compiled object with the tap programs and their maps.
 static TAP: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tap.o"));
+/// Compiled object with the programs that note who accepts connections.
+static OWNER: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/owner.o"));
 
 /// The binary was built without kernel programs.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,11 @@ pub(crate) fn firewall() -> Result<&'static [u8], Missing> {
 /// The tap object.
 pub(crate) fn tap() -> Result<&'static [u8], Missing> {
     present(TAP)
+}
+
+/// The object that notes who accepts connections.
+pub(crate) fn owner() -> Result<&'static [u8], Missing> {
+    present(OWNER)
 }
 
 fn present(object: &'static [u8]) -> Result<&'static [u8], Missing> {

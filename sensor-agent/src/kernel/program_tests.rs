@@ -5,7 +5,9 @@
 
 mod firewall;
 mod flood;
+mod gauges;
 mod model;
+mod owner;
 mod packets;
 mod speed;
 mod tap;

@@ -16,6 +16,7 @@ use sensor_common::{map, program};
 
 use super::attach::{self, Attachment};
 use super::choice::{TapChoice, XdpChoice};
+use super::gauges::{self, Named};
 use super::lists::{Exemption, Lists, Origin, open_map};
 use super::pins::Pins;
 use super::rings::{self, Ring};
@@ -191,6 +192,11 @@ impl Sensor {
         &self.pins
     }
 
+    /// The loaded programs, for the gauges.
+    pub(crate) fn programs(&self) -> Vec<Named> {
+        [&self.firewall, &self.tap].into_iter().flat_map(gauges::programs_of).collect()
+    }
+
     /// What is attached where.
     pub(crate) fn attachments(&self) -> &[Attachment] {
         &self.attachments
@@ -291,18 +297,18 @@ fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
 }
 
 /// How much the verifier walked through tells how near a program is to what a kernel takes (a million instructions).
-fn say_loaded(name: &str, info: Result<ProgramInfo, ProgramError>) {
+pub(super) fn say_loaded(name: &str, info: Result<ProgramInfo, ProgramError>) {
     let verified = info.ok().and_then(|info| info.verified_instruction_count());
     tracing::info!(program = name, verified_instructions = verified, "loaded");
 }
 
-fn explain_object(error: EbpfError) -> anyhow::Error {
+pub(super) fn explain_object(error: EbpfError) -> anyhow::Error {
     anyhow::Error::new(error)
         .context("cannot make the kernel maps: `sensor-agent doctor` says what is missing")
 }
 
 /// The kernel's own reason first, then the end of the verifier's log, which has it.
-fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
+pub(super) fn explain_program(error: ProgramError, name: &str) -> anyhow::Error {
     let ProgramError::LoadError { io_error, verifier_log } = &error else {
         return anyhow::Error::new(error).context(format!("cannot load the program `{name}`"));
     };

@@ -24,6 +24,21 @@ pub(crate) struct Row {
     pub(crate) source: IpAddr,
     /// The whole event as JSON.
     pub(crate) event: String,
+    /// Who is behind the connection.
+    pub(crate) owner: Owner,
+}
+
+/// Who is behind an alert's connection, as far as alerts are looked for by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// Name of the process.
+    pub(crate) process: Option<String>,
+    /// Its systemd unit.
+    pub(crate) unit: Option<String>,
+    /// Its container's id.
+    pub(crate) container: Option<String>,
+    /// Its user: the name, or the number where it has none.
+    pub(crate) user: Option<String>,
 }
 
 /// An alert that was kept.
@@ -44,6 +59,8 @@ pub(crate) struct Filter {
     pub(crate) severities: Vec<Severity>,
     /// Clients in this prefix.
     pub(crate) source: Option<IpNet>,
+    /// Who is behind the connection; of a container the beginning of its id is enough. Each that is named must be the same.
+    pub(crate) owner: Owner,
     /// Not before, microseconds since 1970.
     pub(crate) since_us: Option<i64>,
     /// Before, microseconds since 1970.
@@ -56,8 +73,20 @@ impl Filter {
         (self.classes.is_empty() || self.classes.contains(&row.class))
             && (self.severities.is_empty() || self.severities.contains(&row.severity))
             && self.source.is_none_or(|net| net.contains(&row.source))
+            && self.owner.matches(&row.owner)
             && self.since_us.is_none_or(|since| row.time_us >= since)
             && self.until_us.is_none_or(|until| row.time_us < until)
+    }
+}
+
+impl Owner {
+    fn matches(&self, owner: &Self) -> bool {
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let begins = |wanted: &str| owner.container.as_ref().is_some_and(|id| id.starts_with(wanted));
+        same(&self.process, &owner.process)
+            && same(&self.unit, &owner.unit)
+            && same(&self.user, &owner.user)
+            && self.container.as_deref().is_none_or(begins)
     }
 }
 
@@ -86,7 +115,8 @@ pub(super) fn insert<R: Borrow<Row>>(
     let mut count = before;
     {
         let mut statement = transaction.prepare_cached(
-            "INSERT OR IGNORE INTO alerts (id, time_us, class, severity, source, event) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR IGNORE INTO alerts (id, time_us, class, severity, source, event, process, unit, container, user)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         for row in rows {
             let row: &Row = row.borrow();
@@ -97,7 +127,11 @@ pub(super) fn insert<R: Borrow<Row>>(
                 row.class.name(),
                 row.severity.name(),
                 key(row.source),
-                row.event
+                row.event,
+                row.owner.process,
+                row.owner.unit,
+                row.owner.container,
+                row.owner.user
             ])?;
             count += added as u64;
         }
@@ -157,6 +191,17 @@ impl Query {
         if let Some(net) = filter.source {
             query.and("source >= ?", Value::Blob(key(net.network()).to_vec()));
             query.and("source <= ?", Value::Blob(key(net.broadcast()).to_vec()));
+        }
+        let owner = &filter.owner;
+        for (condition, value) in [
+            ("process = ?", &owner.process),
+            ("unit = ?", &owner.unit),
+            ("instr(container, ?) = 1", &owner.container),
+            ("user = ?", &owner.user),
+        ] {
+            if let Some(value) = value {
+                query.and(condition, Value::Text(value.clone()));
+            }
         }
         if let Some(since) = filter.since_us {
             query.and("time_us >= ?", Value::Integer(since));

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub(crate) use alerts::{Filter, Row, Stored};
+pub(crate) use alerts::{Filter, Owner, Row, Stored};
 
 /// How long a statement waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

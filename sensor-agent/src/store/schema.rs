@@ -5,7 +5,8 @@ use std::fmt;
 use rusqlite::Connection;
 
 /// Steps to the newest schema: step `n` leads from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE alerts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         time_us INTEGER NOT NULL,
@@ -16,7 +17,14 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE INDEX alerts_by_source ON alerts (source, id);
     CREATE INDEX alerts_by_time ON alerts (time_us);
-"];
+",
+    "
+    ALTER TABLE alerts ADD COLUMN process TEXT;
+    ALTER TABLE alerts ADD COLUMN unit TEXT;
+    ALTER TABLE alerts ADD COLUMN container TEXT;
+    ALTER TABLE alerts ADD COLUMN user TEXT;
+",
+];
 
 /// The database's content contradicts itself.
 #[derive(Debug)]
@@ -61,6 +69,20 @@ pub(super) fn migrate(connection: &mut Connection, first_id: u64) -> anyhow::Res
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// Makes the database that an earlier version of the sensor would have left, with alert 7 in it.
+#[cfg(test)]
+pub(super) fn at_version(path: &std::path::Path, version: usize) {
+    let connection = Connection::open(path).unwrap();
+    MIGRATIONS[..version].iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+    connection
+        .execute_batch(
+            "INSERT INTO alerts (id, time_us, class, severity, source, event)
+             VALUES (7, 1, 'JWT', 'low', x'00000000000000000000ffffc0000201', '{}')",
+        )
+        .unwrap();
+    connection.pragma_update(None, "user_version", version as i64).unwrap();
 }
 
 fn version(connection: &Connection) -> anyhow::Result<usize> {

@@ -15,6 +15,17 @@ fn row(id: u64) -> Row {
             std::net::Ipv4Addr::new(192, 0, 2, id as u8).into()
         },
         event: format!("{{\"id\":{id}}}"),
+        owner: if id.is_multiple_of(2) { nginx() } else { Owner::default() },
+    }
+}
+
+fn nginx() -> Owner {
+    let text = |text: &str| Some(text.to_owned());
+    Owner {
+        process: text("nginx"),
+        unit: text("nginx.service"),
+        container: text("0123456789ab%_cdef"),
+        user: text("www-data"),
     }
 }
 
@@ -56,6 +67,7 @@ fn filters_in_sql_and_in_memory_agree() {
     let (_dir, path) = place();
     let store = store_of(&path, 30, 100);
     let net = |text: &str| Some(text.parse().unwrap());
+    let beginning = |id: &str| Owner { container: Some(id.to_owned()), ..Owner::default() };
     for filter in [
         Filter { classes: vec![Class::Jwt], ..Filter::default() },
         Filter { severities: vec![Severity::Critical, Severity::High], ..Filter::default() },
@@ -63,6 +75,13 @@ fn filters_in_sql_and_in_memory_agree() {
         Filter { source: net("192.0.2.7/32"), ..Filter::default() },
         Filter { source: net("2001:db8::/32"), ..Filter::default() },
         Filter { source: net("0.0.0.0/0"), ..Filter::default() },
+        Filter { owner: Owner { process: nginx().process, ..Owner::default() }, ..Filter::default() },
+        Filter { owner: nginx(), ..Filter::default() },
+        Filter { owner: Owner { user: Some("root".to_owned()), ..nginx() }, ..Filter::default() },
+        Filter { owner: beginning("0123456789ab%"), ..Filter::default() },
+        Filter { owner: beginning("0123456789ab%c"), ..Filter::default() },
+        Filter { owner: beginning("123"), ..Filter::default() },
+        Filter { owner: beginning(""), ..Filter::default() },
         Filter { since_us: Some(5_000_000), until_us: Some(9_000_000), ..Filter::default() },
         Filter {
             classes: vec![Class::SqlInjection, Class::Jwt],
@@ -96,6 +115,18 @@ fn a_batch_that_is_written_twice_counts_once() {
     let store = store_of(&path, 3, 100);
     store.insert(&[row(3), row(4)]).unwrap();
     assert_eq!(ids(&store.after(0, &Filter::default(), 100).unwrap()), [1, 2, 3, 4]);
+}
+
+#[test]
+fn alerts_of_an_earlier_schema_stay_and_have_no_owner() {
+    let (_dir, path) = place();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    schema::at_version(&path, 1);
+    let store = Store::open(&path, 100).unwrap().store;
+    assert_eq!(ids(&store.after(0, &Filter::default(), 100).unwrap()), [7]);
+    store.insert(&[row(8)]).unwrap();
+    let of_nginx = Filter { owner: nginx(), ..Filter::default() };
+    assert_eq!(ids(&store.after(0, &of_nginx, 100).unwrap()), [8]);
 }
 
 #[test]
@@ -143,7 +174,7 @@ fn a_newer_schema_is_refused_and_the_file_stays() {
     drop(store_of(&path, 3, 100));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = format!("{:#}", Store::open(&path, 100).unwrap_err());
-    assert!(error.contains("schema version 99, this version of the sensor knows up to 1"), "{error}");
+    assert!(error.contains("schema version 99, this version of the sensor knows up to 2"), "{error}");
     assert!(path.exists());
     assert!(Store::open_for_reading(&path).is_err());
 }

@@ -52,6 +52,7 @@ printf 'GET /?id=1%%27%%20UNION%%20SELECT%%20*%%20FROM%%20admin_users-- HTTP/1.0
     nsenter --net=/run/netns/client busybox timeout 5 busybox nc 10.66.1.1 80 > /dev/null
 for try in $(seq 20); do grep -q SQL_INJECTION /t/eve.json 2>/dev/null && break; sleep 0.5; done
 grep -q SQL_INJECTION /t/eve.json || fail "the attack was not reported"
+grep -q '"process":{"pid":[0-9]*,"name":"busybox".*"source":"accept"' /t/eve.json || fail "the process behind the connection is not named"
 agent block list | grep 10.66.1.2 || fail "the attacker is not blocked"
 served && fail "the attacker is still served"
 kill -9 $pid

@@ -61,7 +61,7 @@ fn grown(recorded: &Counts, counts: &Counts) -> Vec<String> {
             match recorded.get(kernel).and_then(|programs| programs.get(program)) {
                 Some(before) if count * 100 <= before * (100 + TOLERANCE) => {}
                 Some(before) => {
-                    grown.push(format!("kernel {kernel}: `{program}` has grown from {before} to {count}"))
+                    grown.push(format!("kernel {kernel}: `{program}` has grown from {before} to {count}"));
                 }
                 None => grown.push(format!("kernel {kernel}: `{program}` ({count}) is not recorded")),
             }

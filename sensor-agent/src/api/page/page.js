@@ -86,6 +86,7 @@ function showAlert(alert) {
     { text: sensor.class, look: sensor.severity },
     { text: sensor.confidence.toFixed(2) },
     { text: sensor.suppressed ? `${sensor.verdict}, ${sensor.suppressed} more` : sensor.verdict },
+    { text: sensor.process?.unit ?? sensor.process?.name, look: "wire" },
     { text: `${http.http_method ?? ""} ${http.hostname ?? ""}${http.url ?? ""}`, look: "wire" },
     { text: `${best.title ?? ""} in ${best.field ?? ""}: ${best.evidence ?? ""}`, look: "wire" },
   ]);

@@ -1,0 +1,284 @@
+//! Asks the kernel's socket tables for one socket (sock_diag(7)): its user, its inode and its control group. One question is one message
+//! of 72 bytes each way, and the kernel looks the socket up as it does for a packet.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Kind of a question (linux/sock_diag.h), of an error and flag of a request (linux/netlink.h).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+/// Attribute with the control group's id (linux/inet_diag.h), kernel 5.9 and later.
+const INET_DIAG_CGROUP_ID: u16 = 21;
+/// States of a socket (net/tcp_states.h).
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LISTEN: u8 = 10;
+/// Longest wait for an answer; the kernel answers within the call.
+const TIME_OUT: Duration = Duration::from_millis(200);
+/// Answers to earlier questions that are passed over.
+const MAX_STALE: u32 = 8;
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct Question {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+    family: u8,
+    protocol: u8,
+    extensions: u8,
+    pad: u8,
+    states: u32,
+    id: Id,
+}
+
+/// `struct inet_diag_sockid`: network byte order, IPv4 in the first four bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct Id {
+    local_port: [u8; 2],
+    remote_port: [u8; 2],
+    local: [u8; 16],
+    remote: [u8; 16],
+    interface: u32,
+    cookie: [u32; 2],
+}
+
+/// `struct nlmsghdr`.
+#[repr(C)]
+#[derive(FromBytes, Immutable, KnownLayout)]
+struct Head {
+    length: u32,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    port: u32,
+}
+
+/// `struct inet_diag_msg`.
+#[repr(C)]
+#[derive(FromBytes, Immutable, KnownLayout)]
+struct Answer {
+    family: u8,
+    state: u8,
+    timer: u8,
+    retransmissions: u8,
+    id: Id,
+    expires: u32,
+    receive_queue: u32,
+    send_queue: u32,
+    user: u32,
+    inode: u32,
+}
+
+/// A socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Who made it.
+    pub(super) user: u32,
+    /// Its inode.
+    pub(super) inode: u64,
+    /// Its control group's id: that of whoever made it, or made the socket that listened for it.
+    pub(super) cgroup: Option<u64>,
+    /// It listens.
+    pub(super) listens: bool,
+    /// A process has it: connections that are not accepted yet, or are over, belong to the kernel alone.
+    pub(super) owned: bool,
+    /// It waits to be accepted.
+    pub(super) waits: bool,
+}
+
+/// The way to the tables of this network namespace.
+#[derive(Debug)]
+pub(super) struct SockDiag {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl SockDiag {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If the kernel or the service's confinement refuses.
+    pub(super) fn open() -> Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkSockDiag,
+        )
+        .context("the kernel gives no socket of NETLINK_SOCK_DIAG")?;
+        let time_out = TimeVal::new(0, i64::try_from(TIME_OUT.as_micros())?);
+        setsockopt(&socket, sockopt::ReceiveTimeout, &time_out)?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// The socket of a connection, or the one that listens for it; without `remote` only the latter. `None` if there is none.
+    ///
+    /// # Errors
+    /// If the kernel does not answer, or cannot (no `tcp_diag`).
+    pub(super) fn find(&mut self, local: SocketAddr, remote: Option<SocketAddr>) -> Result<Option<Found>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let question = question(self.sequence, local, remote);
+        send(self.socket.as_raw_fd(), question.as_bytes(), MsgFlags::empty())
+            .context("it cannot be asked")?;
+        let mut bytes = [0; 1024];
+        for _ in 0..=MAX_STALE {
+            let length = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).context("no answer")?;
+            if let Some(answer) = answer(&bytes[..length], self.sequence)? {
+                return Ok(answer);
+            }
+        }
+        bail!("no answer among {MAX_STALE} messages")
+    }
+}
+
+fn question(sequence: u32, local: SocketAddr, remote: Option<SocketAddr>) -> Question {
+    let (family, local_bytes) = address(local.ip());
+    let remote_bytes = remote.map(|remote| address(remote.ip()).1).unwrap_or_default();
+    Question {
+        length: size_of::<Question>() as u32,
+        kind: SOCK_DIAG_BY_FAMILY,
+        flags: NLM_F_REQUEST,
+        sequence,
+        port: 0,
+        family,
+        protocol: libc::IPPROTO_TCP as u8,
+        extensions: 0,
+        pad: 0,
+        states: u32::MAX,
+        id: Id {
+            local_port: local.port().to_be_bytes(),
+            remote_port: remote.map_or([0; 2], |remote| remote.port().to_be_bytes()),
+            local: local_bytes,
+            remote: remote_bytes,
+            interface: 0,
+            // INET_DIAG_NOCOOKIE: whichever socket has these addresses.
+            cookie: [u32::MAX; 2],
+        },
+    }
+}
+
+/// Family and bytes of an address; IPv4 questions find IPv4-mapped sockets of IPv6 too.
+fn address(address: IpAddr) -> (u8, [u8; 16]) {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&v4.octets());
+            (libc::AF_INET as u8, bytes)
+        }
+        IpAddr::V6(v6) => (libc::AF_INET6 as u8, v6.octets()),
+    }
+}
+
+/// The answer in a message: `None` if it answers another question, `Some(None)` if there is no such socket.
+fn answer(message: &[u8], sequence: u32) -> Result<Option<Option<Found>>> {
+    let (head, body) = Head::read_from_prefix(message).ok().context("the answer is cut off")?;
+    if head.sequence != sequence {
+        return Ok(None);
+    }
+    if head.kind == NLMSG_ERROR {
+        let code = i32::read_from_prefix(body).map_or(0, |(code, _)| code);
+        return match Errno::from_raw(code.saturating_neg()) {
+            Errno::ENOENT => Ok(Some(None)),
+            error => Err(error).context("the kernel refused (is `tcp_diag` there?)"),
+        };
+    }
+    let (answer, attributes) = Answer::read_from_prefix(body).ok().context("the answer is cut off")?;
+    Ok(Some(Some(Found {
+        user: answer.user,
+        inode: answer.inode.into(),
+        cgroup: cgroup(attributes),
+        listens: answer.state == TCP_LISTEN,
+        owned: answer.inode != 0,
+        waits: answer.inode == 0 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&answer.state),
+    })))
+}
+
+/// The control group among the attributes (`struct nlattr`): length, kind, value, each on a multiple of four bytes.
+fn cgroup(mut attributes: &[u8]) -> Option<u64> {
+    loop {
+        let (&[length, kind], _) = <[u16; 2]>::ref_from_prefix(attributes).ok()?;
+        let value = attributes.get(4..usize::from(length))?;
+        if kind == INET_DIAG_CGROUP_ID {
+            return u64::read_from_bytes(value).ok();
+        }
+        attributes = attributes.get(usize::from(length).next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn layouts_are_the_kernels() {
+        let sizes = (size_of::<Question>(), size_of::<Id>(), size_of::<Head>(), size_of::<Answer>());
+        assert_eq!(sizes, (72, 48, 16, 72));
+    }
+
+    fn inode_of(socket: &impl AsRawFd) -> u64 {
+        let target = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let text = target.to_string_lossy().into_owned();
+        text.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+    }
+
+    #[test]
+    fn connections_and_listeners_of_both_families_are_found() {
+        for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let to = if listen == "[::1]:0" { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") };
+            let client = TcpStream::connect(to).unwrap();
+            let (local, remote) = (client.peer_addr().unwrap(), client.local_addr().unwrap());
+            let mut tables = SockDiag::open().unwrap();
+            let found = tables.find(local, Some(remote)).unwrap().unwrap();
+            assert_eq!((found.owned, found.waits), (false, true), "{listen}");
+            let (server, _) = listener.accept().unwrap();
+            let found = tables.find(local, Some(remote)).unwrap().unwrap();
+            assert_eq!(
+                (found.inode, found.listens, found.owned),
+                (inode_of(&server), false, true),
+                "{listen}"
+            );
+            assert!(!found.waits, "{listen}");
+            assert_eq!(found.user, nix::unistd::geteuid().as_raw());
+            let found = tables.find(local, None).unwrap().unwrap();
+            assert_eq!((found.inode, found.listens), (inode_of(&listener), true), "{listen}");
+            assert_eq!(tables.find(remote, None).unwrap(), None, "nobody listens there");
+        }
+    }
+
+    #[test]
+    fn messages_that_lie_are_errors_or_nothing() {
+        let mut message = vec![0; 16 + 72 + 12];
+        message[8..12].copy_from_slice(&5u32.to_ne_bytes());
+        message[88..92].copy_from_slice(&[12, 0, INET_DIAG_CGROUP_ID as u8, 0]);
+        message[92..].copy_from_slice(&77u64.to_ne_bytes());
+        let cgroup = |message: &[u8]| answer(message, 5).unwrap().unwrap().unwrap().cgroup;
+        assert_eq!(cgroup(&message), Some(77));
+        assert_eq!(answer(&message, 6).unwrap(), None, "another question's");
+        for length in [0, 3, 8, 200] {
+            message[88] = length;
+            assert_eq!(cgroup(&message), None, "an attribute of {length} bytes");
+        }
+        for length in 0..message.len() {
+            let _ = answer(&message[..length], 5);
+        }
+    }
+}
