@@ -84,8 +84,15 @@ impl Worker {
         let in_use = Arc::clone(inputs.load());
         let engine = engine(&settings, &in_use);
         let stats = WorkerStats::default();
-        let carrier =
-            Carrier { lists, flows, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
+        let carrier = Carrier {
+            lists,
+            flows,
+            reports,
+            stats,
+            enforcement: None,
+            earlier: Stats::default(),
+            started_ns,
+        };
         Self {
             ring,
             carrier,
@@ -205,6 +212,8 @@ impl Carrier {
                 Command::Block(block) => self.block(&block, record),
                 Command::Report(report) => self.report(report),
                 Command::Skip(skip) => self.skip(&skip),
+                // Only a replay asks for them.
+                Command::Transaction(_) => {}
             }
         }
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sensor_common::record::RecordHeader;
-use sensor_engine::engine::{Command, Engine};
+use sensor_engine::engine::{Command, Engine, Transaction};
 use sensor_engine::time::Timestamp;
 use zerocopy::IntoBytes;
 
@@ -46,16 +46,25 @@ enum Kind {
     Requests,
 }
 
-/// An engine, and where its reports go.
-pub(crate) struct Replay<F: FnMut(Delivered) -> Result<()>> {
+/// What comes out of a replay.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// Something was found.
+    Report(Delivered),
+    /// A request and its response, if the engine lists them.
+    Transaction(Box<Transaction>),
+}
+
+/// An engine, and where what it sees goes.
+pub(crate) struct Replay<F: FnMut(Seen) -> Result<()>> {
     engine: Engine,
     take: F,
     record: Vec<u8>,
     account: Account,
 }
 
-impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
-    /// A replay that hands each report to `take`.
+impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
+    /// A replay that hands to `take` what is seen.
     pub(crate) fn new(engine: Engine, take: F) -> Self {
         Self { engine, take, record: Vec::new(), account: Account::default() }
     }
@@ -136,8 +145,12 @@ impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
 
     fn drain(&mut self) -> Result<()> {
         while let Some(command) = self.engine.next_command() {
-            if let Command::Report(report) = command {
-                (self.take)(Delivered { report, enforcement: None })?;
+            match command {
+                Command::Report(report) => {
+                    (self.take)(Seen::Report(Delivered { report, enforcement: None }))?;
+                }
+                Command::Transaction(transaction) => (self.take)(Seen::Transaction(transaction))?,
+                Command::Block(_) | Command::Skip(_) => {}
             }
         }
         Ok(())

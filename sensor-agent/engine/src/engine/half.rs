@@ -121,7 +121,8 @@ impl Half {
     /// the hole is none to wait for; what comes in all the same is read as before.
     fn skip_unwanted(&mut self, tools: &mut Tools<'_>) {
         let request_done = tools.exchange.open.as_ref().is_some_and(|open| open.inspected);
-        let ahead = self.reader.unwanted(request_done).min(MAX_SKIP);
+        let response_done = tools.exchange.answer.as_ref().is_none_or(|answer| answer.inspected);
+        let ahead = self.reader.unwanted(request_done, response_done).min(MAX_SKIP);
         let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
         if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
             return;

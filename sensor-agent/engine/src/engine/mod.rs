@@ -1,6 +1,7 @@
 //! The façade: records in, commands out.
 
 mod acceptance;
+mod answers;
 mod blocks;
 mod bodies;
 mod command;
@@ -12,6 +13,9 @@ mod exchange;
 mod half;
 mod inspect;
 mod readings;
+mod reflection;
+#[cfg(test)]
+mod response_tests;
 mod settings;
 #[cfg(test)]
 mod smuggling_tests;
@@ -40,7 +44,7 @@ use crate::http::reader::Scratch;
 use crate::policy::Policy;
 use crate::rule::RuleSet;
 use crate::time::Timestamp;
-pub use command::{Block, Command, Report, RequestSummary, SUMMARY_LEN, Skip};
+pub use command::{Block, Command, Outcome, Report, RequestSummary, SUMMARY_LEN, Skip, Transaction};
 use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
@@ -90,7 +94,7 @@ impl Engine {
     /// An engine without flows.
     #[must_use]
     pub fn new(settings: Settings, rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
-        let worker = Worker::new(Detector::new(rules), policy);
+        let worker = Worker::new(Detector::new(rules), policy, &settings);
         Self {
             table: Table::new(settings.max_flows),
             shared: Shared { settings, worker, scratch: Scratch::default() },
@@ -148,7 +152,7 @@ impl Engine {
 
     /// Uses other rules from the next message on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
-        self.shared.worker.detector.replace_rules(rules);
+        self.shared.worker.replace_rules(rules);
     }
 
     /// Uses another policy from the next verdict on.

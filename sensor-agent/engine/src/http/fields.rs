@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
 use super::anomaly::Anomaly;
-use super::message::{Request, Span};
+use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
 /// Longest header name that is written in lower case; a longer one is kept as it is.
@@ -20,6 +20,23 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     push_pairs(Place::Query, b'&', request.query(), target + request.path().len() + 1, fields);
     for header in &request.headers {
         push_header(header.name.of(&request.head), header.value, &request.head, fields);
+    }
+}
+
+/// Adds the fields of a response head: the status, and every header.
+pub fn push_response_head(response: &Response, fields: &mut Fields) {
+    let status = response.status;
+    let digits = [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+    fields.push(Place::ResponseStatus, b"", &digits, 0);
+    for header in &response.headers {
+        let mut lower = [0; MAX_NAME];
+        let name = lower_case(header.name.of(&response.head), &mut lower);
+        fields.push(
+            Place::ResponseHeader,
+            name,
+            header.value.of(&response.head),
+            header.value.start as usize,
+        );
     }
 }
 
@@ -78,16 +95,20 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     }
     push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
     let mut lower = [0; MAX_NAME];
-    let name = match lower.get_mut(..name.len()) {
+    let name = lower_case(name, &mut lower);
+    fields.push(Place::Header, name, value.of(head), value.start as usize);
+    push_pieces(name, value.of(head), value.start as usize, fields);
+}
+
+fn lower_case<'a>(name: &'a [u8], space: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
+    match space.get_mut(..name.len()) {
         Some(lower) => {
             lower.copy_from_slice(name);
             lower.make_ascii_lowercase();
-            &*lower
+            lower
         }
         None => name,
-    };
-    fields.push(Place::Header, name, value.of(head), value.start as usize);
-    push_pieces(name, value.of(head), value.start as usize, fields);
+    }
 }
 
 /// Where a value has a NUL or a line end inside, some servers see only what stands before, and others what stands behind.

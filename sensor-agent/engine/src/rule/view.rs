@@ -80,6 +80,11 @@ impl Views {
         self.entries.clear();
         self.bytes.extend_from_slice(field.value);
         self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
+        // What a server wrote reaches its reader as it stands.
+        if field.place.is_response() {
+            self.decoded = 0;
+            return;
+        }
         let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
