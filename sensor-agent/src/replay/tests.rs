@@ -17,6 +17,7 @@ enum Link {
     Ethernet,
     Raw,
     Cooked,
+    Cooked2,
     Loopback,
 }
 
@@ -26,6 +27,7 @@ impl Link {
             Self::Ethernet => 1,
             Self::Raw => 101,
             Self::Cooked => 113,
+            Self::Cooked2 => 276,
             Self::Loopback => 0,
         }
     }
@@ -35,6 +37,7 @@ impl Link {
             Self::Ethernet => &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0],
             Self::Raw => &[],
             Self::Cooked => &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0],
+            Self::Cooked2 => &[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0],
             Self::Loopback => &[2, 0, 0, 0],
         };
         [before, ip].concat()
@@ -104,7 +107,7 @@ fn replayed(file: &[u8]) -> (Account, Vec<String>) {
 fn an_attack_is_found_in_every_kind_of_capture() {
     let (head, tail) = ATTACK.split_at(20);
     let packets = [ip(1, head), ip(21, tail)];
-    let captures = [Link::Ethernet, Link::Raw, Link::Cooked, Link::Loopback]
+    let captures = [Link::Ethernet, Link::Raw, Link::Cooked, Link::Cooked2, Link::Loopback]
         .map(|link| (format!("{link:?}"), pcap(link, &packets)));
     for (kind, file) in captures.into_iter().chain([("pcapng".to_owned(), pcapng(&packets))]) {
         let (account, found) = replayed(&file);
@@ -182,4 +185,24 @@ fn transactions_are_listed_as_they_were_understood() {
     assert_eq!((&event["event_type"], &event["http"]["status"]), (&"http".into(), &201.into()));
     assert_eq!((&event["http"]["length"], &event["sensor"]["request_bytes"]), (&5.into(), &3.into()));
     assert_eq!(event["http"]["http_user_agent"], r"u\x1b");
+}
+
+/// Cases E22 and E23: the parts of a datagram are put together, in any order; an overlap drops it.
+#[test]
+fn fragments_are_put_together() {
+    let whole = ip(1, ATTACK);
+    let (header, payload) = whole.split_at(20);
+    let part = |at: usize, end: usize| {
+        let mut header = header.to_vec();
+        header[2..4].copy_from_slice(&(20 + end as u16 - at as u16).to_be_bytes());
+        let more = if end < payload.len() { 0x2000 } else { 0 };
+        header[6..8].copy_from_slice(&(at as u16 / 8 | more).to_be_bytes());
+        [&header, &payload[at..end]].concat()
+    };
+    let pieces: Vec<_> =
+        (0..payload.len()).step_by(8).map(|at| part(at, payload.len().min(at + 8))).rev().collect();
+    let (account, found) = replayed(&pcap(Link::Ethernet, &pieces));
+    assert_eq!((found.len(), account.fragments, account.records), (1, pieces.len() as u64, 1));
+    let overlapping = [part(0, 32), part(16, 48), part(32, payload.len())];
+    assert_eq!(replayed(&pcap(Link::Raw, &overlapping)).1.len(), 0);
 }

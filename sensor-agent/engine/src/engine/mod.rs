@@ -111,9 +111,15 @@ impl Engine {
     pub fn handle_record(&mut self, record: &[u8]) {
         self.counters().records += 1;
         match capture::decode(record) {
-            Ok(segment) => self.handle_segment(&segment),
+            Ok(segment) => self.take(&segment),
             Err(_) => self.counters().record_malformed += 1,
         }
+    }
+
+    /// Takes a segment that did not come as a record: one of a capture.
+    pub fn handle_segment(&mut self, segment: &Segment<'_>) {
+        self.counters().records += 1;
+        self.take(segment);
     }
 
     /// The next thing to do, if any; call until `None`.
@@ -173,7 +179,7 @@ impl Engine {
         &mut self.shared.worker.counters
     }
 
-    fn handle_segment(&mut self, segment: &Segment<'_>) {
+    fn take(&mut self, segment: &Segment<'_>) {
         if segment.flags & tcp::SYN != 0 {
             return self.counters().ignored_syn += 1;
         }
