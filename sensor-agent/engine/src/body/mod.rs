@@ -115,7 +115,11 @@ fn push_form(form: Form<'_>, sniffed: Form<'_>, body: &[u8], fields: &mut Fields
     let parsed = match form {
         Form::UrlEncoded => return push_pairs(Place::Form, b'&', body, 0, fields),
         Form::Text => false,
-        Form::GraphQl => return graphql::push(body, fields, anomalies),
+        Form::GraphQl => {
+            let before = fields.len();
+            graphql::push(body, fields, anomalies);
+            fields.len() > before
+        }
         Form::Xml => {
             // Markup that is data to the application would not show among texts and attributes.
             xml::push(body, fields, anomalies);

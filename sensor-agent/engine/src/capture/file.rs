@@ -238,7 +238,12 @@ mod tests {
                 Step::Skip(used) => at += used,
                 Step::Frame(frame, used) => {
                     let nanos = frame.time.as_nanos();
-                    shown.push(format!("{nanos} {:?} {} {}", frame.link, frame.interface, frame.bytes.escape_ascii()));
+                    shown.push(format!(
+                        "{nanos} {:?} {} {}",
+                        frame.link,
+                        frame.interface,
+                        frame.bytes.escape_ascii()
+                    ));
                     at += used;
                 }
                 Step::Broken => return (shown, false),
@@ -250,7 +255,10 @@ mod tests {
     fn check(file: &[u8], expected: &[&str], whole: bool) {
         for piece in [1, 7, 1000] {
             let (shown, ended) = read(file, piece);
-            assert_eq!((shown.iter().map(String::as_str).collect::<Vec<_>>(), ended), (expected.to_vec(), whole));
+            assert_eq!(
+                (shown.iter().map(String::as_str).collect::<Vec<_>>(), ended),
+                (expected.to_vec(), whole)
+            );
         }
     }
 
@@ -271,7 +279,8 @@ mod tests {
             check(&file, &[expected], true);
             check(&file[..file.len() - 1], &[], false);
         }
-        let huge = [words(Order::Little, &[0xa1b2_c3d4, 4, 0, 0, 0, 1]), words(Order::Little, &[1, 2, 1 << 30, 0])];
+        let huge =
+            [words(Order::Little, &[0xa1b2_c3d4, 4, 0, 0, 0, 1]), words(Order::Little, &[1, 2, 1 << 30, 0])];
         check(&huge.concat(), &[], false);
         check(b"no capture", &[], false);
     }

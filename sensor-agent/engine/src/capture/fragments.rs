@@ -272,7 +272,8 @@ impl Incomplete {
 
     /// Puts bytes between the runs before and from `at` on, and joins what touches.
     fn insert(&mut self, mut at: usize, start: u32, bytes: &[u8]) {
-        match at.checked_sub(1).and_then(|before| self.runs.get_mut(before)).filter(|run| run.end() == start) {
+        match at.checked_sub(1).and_then(|before| self.runs.get_mut(before)).filter(|run| run.end() == start)
+        {
             Some(before) => {
                 before.bytes.extend_from_slice(bytes);
                 at -= 1;
@@ -374,7 +375,8 @@ mod tests {
     /// Case R12: a flood of parts of datagrams that never become complete.
     #[test]
     fn r12_floods_are_bounded_in_datagrams_bytes_parts_and_time() {
-        let limits = Limits { max_datagrams: 10, max_bytes: 400, max_runs: 4, patience: Duration::from_secs(1) };
+        let limits =
+            Limits { max_datagrams: 10, max_bytes: 400, max_runs: 4, patience: Duration::from_secs(1) };
         let mut fragments = Fragments::new(limits);
         for id in 0..1000 {
             fragments.push(&part(id, 8, true, &[b'x'; 80]), Timestamp::default());

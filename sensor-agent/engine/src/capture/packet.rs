@@ -151,7 +151,16 @@ fn ipv4(packet: &[u8]) -> Option<Packet<'_>> {
     let (offset, more) = (u32::from(place & 0x1fff) * 8, place & 0x2000 != 0);
     if offset > 0 || more {
         let id = u32::from(be16(packet, 4)?);
-        return Some(Packet::Fragment(Fragment { source, destination, id, protocol, offset, more, wire_len, payload }));
+        return Some(Packet::Fragment(Fragment {
+            source,
+            destination,
+            id,
+            protocol,
+            offset,
+            more,
+            wire_len,
+            payload,
+        }));
     }
     (protocol == TCP).then(|| tcp(source, destination, payload, wire_len)).flatten().map(Packet::Tcp)
 }
@@ -182,7 +191,8 @@ fn ipv6_payload(
             44 => {
                 let (place, id) = (be16(rest, 2)?, be32(rest, 4)?);
                 let (offset, more) = (u32::from(place & 0xfff8), place & 1 != 0);
-                let (protocol, payload, wire_len) = (*rest.first()?, rest.get(8..)?, wire_len.checked_sub(8)?);
+                let (protocol, payload, wire_len) =
+                    (*rest.first()?, rest.get(8..)?, wire_len.checked_sub(8)?);
                 if offset > 0 || more {
                     return Some(Packet::Fragment(Fragment {
                         source,
@@ -208,7 +218,12 @@ fn ipv6_payload(
 
 /// Decodes the payload of a datagram that was put together of its parts.
 #[must_use]
-pub fn decode_payload(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Option<TcpPacket<'_>> {
+pub fn decode_payload(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    payload: &[u8],
+) -> Option<TcpPacket<'_>> {
     let wire_len = u32::try_from(payload.len()).ok()?;
     if source.is_ipv4() {
         return (protocol == TCP).then(|| tcp(source, destination, payload, wire_len)).flatten();
@@ -297,7 +312,8 @@ pub(crate) mod tests {
         let mut packet = vec![0x60, 0, 0, 0, 0, 0, next, 64];
         packet[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
         let addresses = [[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 7]].concat();
-        [&packet[..], &addresses, &[[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 1]].concat(), payload].concat()
+        [&packet[..], &addresses, &[[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 1]].concat(), payload]
+            .concat()
     }
 
     fn shown(link: Link, frame: &[u8]) -> Option<String> {
@@ -306,7 +322,13 @@ pub(crate) mod tests {
                 format!("{} {} {}/{}", tcp.source, tcp.destination, tcp.payload.escape_ascii(), tcp.wire_len)
             }
             Packet::Fragment(part) => {
-                format!("{} {}+{} {}", part.id, part.offset, part.payload.len(), if part.more { "more" } else { "last" })
+                format!(
+                    "{} {}+{} {}",
+                    part.id,
+                    part.offset,
+                    part.payload.len(),
+                    if part.more { "more" } else { "last" }
+                )
             }
         })
     }
@@ -334,7 +356,10 @@ pub(crate) mod tests {
         let packet = v4(1, 0, &segment(b"GET"));
         let padded = [&packet[..], b"EVIL"].concat();
         assert_eq!(shown(Link::Raw, &padded), shown(Link::Raw, &packet));
-        assert_eq!(shown(Link::Raw, &packet[..packet.len() - 2]).as_deref(), Some("192.0.2.7:4000 198.51.100.1:80 G/3"));
+        assert_eq!(
+            shown(Link::Raw, &packet[..packet.len() - 2]).as_deref(),
+            Some("192.0.2.7:4000 198.51.100.1:80 G/3")
+        );
         let Some(Packet::Tcp(tcp)) = decode(Link::Raw, &packet) else { panic!() };
         assert_eq!((tcp.timestamp, tcp.urgent_pointer, tcp.flags, tcp.signed), (Some(7), 5, 0x18, false));
         let mut odd = packet.clone();
@@ -353,7 +378,8 @@ pub(crate) mod tests {
         let ends = "[2001:db8::7]:4000 [2001:db8::1]:80 x/1";
         assert_eq!(shown(Link::Raw, &plain).as_deref(), Some(ends));
         let options = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
-        let many: Vec<u8> = (0..10).map(|at| options(if at == 9 { 6 } else { 60 })).collect::<Vec<_>>().concat();
+        let many: Vec<u8> =
+            (0..10).map(|at| options(if at == 9 { 6 } else { 60 })).collect::<Vec<_>>().concat();
         assert_eq!(shown(Link::Raw, &v6(60, &[many, segment(b"x")].concat())).as_deref(), Some(ends));
         let atomic = [&[6, 0, 0, 0, 0, 0, 0, 9][..], &segment(b"x")].concat();
         assert_eq!(shown(Link::Raw, &v6(44, &atomic)).as_deref(), Some(ends));

@@ -51,6 +51,8 @@ pub(super) struct Half {
     /// Timestamp of the last segment that the receiver took it from.
     pub(super) recent_timestamp: Option<u32>,
     disputes: Disputes,
+    /// Whether the first segment that was seen is not the first of the stream: what the ends said before is not known.
+    pub(super) joined: bool,
     /// Whether somebody looks after the hole.
     pub(super) watched: bool,
     /// Offset before which nothing is wanted.
@@ -84,6 +86,7 @@ impl Half {
             initial,
             stream,
             sent: 0,
+            joined: initial.is_some_and(|initial| initial != sequence),
             recent_timestamp: None,
             disputes: Disputes::default(),
             reader: Reader::new(initial.is_some(), settings.max_head_bytes),

@@ -9,6 +9,8 @@ mod connection;
 #[cfg(test)]
 mod content_tests;
 mod counters;
+#[cfg(test)]
+mod evasion_tests;
 mod exchange;
 mod half;
 mod inspect;

@@ -48,7 +48,46 @@ pub fn note_query(request: &mut Request) {
 
 /// Adds the pairs of `name=value&name=value` (WHATWG URL, application/x-www-form-urlencoded); a piece without `=` is a name
 /// with an empty value, so it counts as a name and is looked at there.
+///
+/// Of a name that is given more than once, some applications read the values joined by commas; so that is a value too, where
+/// the pieces hold more than words.
 pub fn push_pairs(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
+    let first = fields.len();
+    push_each(place, separator, text, offset, fields);
+    if (2..=MAX_JOINED).contains(&(fields.len() - first)) {
+        push_joined(place, first, fields);
+    }
+}
+
+/// Most fields of one text among which names are compared.
+const MAX_JOINED: usize = 32;
+
+fn push_joined(place: Place, first: usize, fields: &mut Fields) {
+    let end = fields.len();
+    let of = |fields: &Fields, at: usize, name: &[u8]| {
+        fields
+            .at(at)
+            .filter(|field| field.place == place && field.name == name)
+            .map(|field| field.value.to_vec())
+    };
+    for at in first..end {
+        let Some(field) = fields.at(at).filter(|field| field.place == place && !field.name.is_empty()) else {
+            continue;
+        };
+        let named =
+            |other: usize| fields.at(other).is_some_and(|one| one.place == place && one.name == field.name);
+        if !(at + 1..end).any(named) || (first..at).any(named) {
+            continue;
+        }
+        let (name, offset) = (field.name.to_vec(), field.offset as usize);
+        let values: Vec<_> = (at..end).filter_map(|other| of(fields, other, &name)).collect();
+        if values.iter().any(|value| !value.iter().all(|&byte| is_plain(byte))) {
+            fields.push(place, &name, &values.join(&b','), offset);
+        }
+    }
+}
+
+fn push_each(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
     let mut start = 0;
     for end in memchr_iter(separator, text).chain([text.len()]) {
         if is_nearly_full(fields) {
@@ -179,6 +218,21 @@ mod tests {
                 "cookie=u",
             ]
         );
+    }
+
+    /// Case C12.
+    #[test]
+    fn values_of_one_name_are_joined_too() {
+        let shown = |query: &str| {
+            let mut fields = Fields::default();
+            push_pairs(Place::Query, b'&', query.as_bytes(), 0, &mut fields);
+            let all: Vec<_> =
+                fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii())).collect();
+            all.join(" ")
+        };
+        assert_eq!(shown("id=1/*&x=2&id=*/3"), "query.id=1/* query.x=2 query.id=*/3 query.id=1/*,*/3");
+        assert_eq!(shown("id=1&id=2"), "query.id=1 query.id=2");
+        assert_eq!(shown("a='&b='"), r"query.a=\' query.b=\'");
     }
 
     /// Case C37.
