@@ -28,6 +28,15 @@ pub(crate) struct Options {
 const BROWSER: [Needed; 1] =
     [Needed { file: "/usr/bin/chromium", package: "chromium", why: "the page is tested in a real browser" }];
 
+/// Clients and servers whose traffic the sensor must understand as they do.
+const CLIENTS: [Needed; 5] = [
+    Needed { file: "/usr/bin/curl", package: "curl", why: "a client whose requests are read" },
+    Needed { file: "/usr/bin/wrk", package: "wrk", why: "a client with many connections" },
+    Needed { file: "/usr/bin/h2load", package: "nghttp2-client", why: "clients of HTTP/2" },
+    Needed { file: "/usr/bin/python3", package: "python3", why: "a client and a server" },
+    Needed { file: "/usr/bin/node", package: "nodejs", why: "a client and a server" },
+];
+
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [
     Needed { file: "/usr/sbin/nginx", package: "nginx-light", why: "the application that is protected" },
@@ -44,6 +53,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     } else {
         packages::ensure(&PROGRAMS, 20)?;
         packages::ensure(&BROWSER, 40)?;
+        packages::ensure(&CLIENTS, 30)?;
         mount_bpffs()?;
     }
     let agent = build::all(Profile::Debug)?;

@@ -75,8 +75,7 @@ fn exists(name: &str, files: &[(PathBuf, String)]) -> bool {
     let stem = module.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
     let fits = |path: &Path| stem.is_empty() || path.to_string_lossy().contains(stem);
     files.iter().any(|(path, text)| {
-        fits(path)
-            && (text.contains(&format!("fn {last}(")) || last == "tests" && text.contains("mod tests"))
+        fits(path) && (text.contains(&format!("fn {last}(")) || last == "tests" && text.contains("mod tests"))
     }) || files.iter().any(|(path, _)| path.file_stem().is_some_and(|stem| *stem == *last))
 }
 
@@ -94,6 +93,9 @@ fn every_test_that_is_named_exists() {
             assert!(exists(name, &files), "{case}: `{name}` does not exist");
         }
         let of_content = case.starts_with('C');
-        assert!(!named(tests).is_empty() || of_content || tests.starts_with("the same"), "{case} has no test");
+        assert!(
+            !named(tests).is_empty() || of_content || tests.starts_with("the same"),
+            "{case} has no test"
+        );
     }
 }
