@@ -76,31 +76,31 @@ fn run(segments: &Segments, rules: &Arc<RuleSet>) -> Duration {
 }
 
 /// In segments as offloads make them.
-fn whole(text: String) -> Segments {
+fn whole(text: &str) -> Segments {
     let parts = text.as_bytes().chunks(60_000).enumerate();
     parts.map(|(number, part)| (number * 60_000, part.to_vec())).collect()
 }
 
 fn post(kind: &str, body: &str) -> Segments {
     let head = traffic::head("POST / HTTP/1.1");
-    whole(format!("{head}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    whole(&format!("{head}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
-fn chunked(body: String) -> Segments {
-    whole(format!("{}Transfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n", traffic::head("POST / HTTP/1.1")))
+fn chunked(body: &str) -> Segments {
+    whole(&format!("{}Transfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n", traffic::head("POST / HTTP/1.1")))
 }
 
 fn headers(n: usize) -> Segments {
     let lines: String = (0..n).map(|at| format!("X-{at}: a value of no meaning\r\n")).collect();
-    whole(format!("{}{lines}\r\n", traffic::head("GET / HTTP/1.1")))
+    whole(&format!("{}{lines}\r\n", traffic::head("GET / HTTP/1.1")))
 }
 
 fn folds(n: usize) -> Segments {
-    whole(format!("{}X: y{}\r\n\r\n", traffic::head("GET / HTTP/1.1"), "\r\n z".repeat(n)))
+    whole(&format!("{}X: y{}\r\n\r\n", traffic::head("GET / HTTP/1.1"), "\r\n z".repeat(n)))
 }
 
 fn chunks(n: usize) -> Segments {
-    chunked("1\r\na\r\n".repeat(n))
+    chunked(&"1\r\na\r\n".repeat(n))
 }
 
 fn parameters(n: usize) -> Segments {
@@ -129,17 +129,17 @@ fn fragments(n: usize) -> Segments {
 
 fn cookies(n: usize) -> Segments {
     let all: Vec<_> = (0..n).map(|at| format!("c{at}=it's {at}")).collect();
-    whole(format!("{}Cookie: {}\r\n\r\n", traffic::head("GET / HTTP/1.1"), all.join("; ")))
+    whole(&format!("{}Cookie: {}\r\n\r\n", traffic::head("GET / HTTP/1.1"), all.join("; ")))
 }
 
 fn extensions(n: usize) -> Segments {
-    chunked(format!("1{}\r\na\r\n", ";name=value".repeat(n)))
+    chunked(&format!("1{}\r\na\r\n", ";name=value".repeat(n)))
 }
 
 fn pipelined(n: usize) -> Segments {
-    whole(format!("{}\r\n", traffic::head("GET / HTTP/1.1")).repeat(n))
+    whole(&format!("{}\r\n", traffic::head("GET / HTTP/1.1")).repeat(n))
 }
 
 fn findings(n: usize) -> Segments {
-    whole(format!("{}\r\n", traffic::head("GET /?q=1'+union+select+1,2+from+users-- HTTP/1.1")).repeat(n))
+    whole(&format!("{}\r\n", traffic::head("GET /?q=1'+union+select+1,2+from+users-- HTTP/1.1")).repeat(n))
 }

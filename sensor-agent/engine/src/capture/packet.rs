@@ -309,7 +309,7 @@ pub(crate) mod tests {
     }
 
     pub(in super::super) fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x60, 0, 0, 0, 0, 0, next, 64];
+        let mut packet = [0x60, 0, 0, 0, 0, 0, next, 64];
         packet[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
         let addresses = [[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 7]].concat();
         [&packet[..], &addresses, &[[0x20, 1, 0xd, 0xb8], [0; 4], [0; 4], [0, 0, 0, 1]].concat(), payload]

@@ -1,7 +1,5 @@
 //! More of group E of the catalogue of cases, and of group R as far as it concerns connections: evasion and exhaustion by TCP.
 
-use std::time::{Duration, Instant};
-
 use super::Settings;
 use super::tests::{ATTACK, Dialog, FOUND, GOOD, check, unescape};
 
@@ -172,18 +170,4 @@ fn r12_out_of_order_floods_are_bounded() {
     let flood: String = (0..400).map(|n| format!(">> @{} {}\n", 2000 + n * 300, "y".repeat(200))).collect();
     let (_, stats) = Dialog { settings, ..Dialog::default() }.run(&flood);
     assert!(stats.named("flow_bytes") < 4 * most as u64, "{stats:?}");
-}
-
-/// Case R9: connections whose addresses and ports an attacker chose cost no more than others: the table's hash has a key.
-#[test]
-fn r9_chosen_endpoints_cost_no_more() {
-    let time = |ports: &dyn Fn(u32) -> u32| {
-        let script: String = (0..3000).map(|n| format!("port {}\n>> {GOOD}\n", ports(n))).collect();
-        let started = Instant::now();
-        Dialog::default().run(&script);
-        started.elapsed()
-    };
-    let best = |ports: &dyn Fn(u32) -> u32| (0..3).map(|_| time(ports)).min().unwrap_or(Duration::MAX);
-    let (regular, mixed) = (best(&|n| 1024 + n * 16), best(&|n| 1024 + n * 7919 % 60_000));
-    assert!(regular < mixed * 3 && mixed < regular * 3, "{regular:?} {mixed:?}");
 }

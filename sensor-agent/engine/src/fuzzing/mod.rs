@@ -7,8 +7,11 @@ mod connection;
 mod messages;
 mod streams;
 
-/// Name and body of every target.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// Name and body of a target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
     ("record", captures::record),
     ("frame", captures::frame),
     ("capture_file", captures::file),
