@@ -148,10 +148,27 @@ fn publish(pipeline: &mut Pipeline, shared: &Shared) {
             }));
             let lost = snapshot.workers.iter().map(|worker| worker.reports_lost).sum();
             shared.figures.set_queue_lost(lost);
+            shared.set_check("inspection", Status::Ok, encrypted(&stats));
             shared.publish_stats(stats);
         }
         Err(error) => tracing::warn!("the kernel's counters cannot be read: {error:#}"),
     }
+}
+
+/// What goes by unread. It is nobody's mistake, so that it is no failure; and nobody shall take it for clean.
+fn encrypted(stats: &StatsSnapshot) -> String {
+    let tap = stats
+        .kernel
+        .iter()
+        .filter(|counter| (counter.program, counter.name) == ("tap", TapCounter::Tls.name()));
+    let segments: u64 = tap.map(|counter| counter.value).sum();
+    let connections: u64 = stats.engines.iter().map(|engine| engine.named("encrypted_connections")).sum();
+    if segments + connections == 0 {
+        return "no encrypted traffic was seen".to_owned();
+    }
+    format!(
+        "not inspected because encrypted: {segments} segments, {connections} connections on HTTP ports; the sensor belongs where TLS ends"
+    )
 }
 
 fn follow(pipeline: &mut Pipeline, shared: &Shared) {
@@ -265,6 +282,16 @@ mod tests {
         assert_eq!(stats.lost(), 4, "a full ring and a failed copy");
         assert_eq!(stats.rings, [(1, "ring_full", 2)]);
         assert!(stats.kernel.iter().any(|counter| !counter.outcome));
+    }
+
+    /// Case H35.
+    #[test]
+    fn h35_encrypted_traffic_is_said_not_to_be_inspected() {
+        let quiet = StatsSnapshot::default();
+        assert_eq!(encrypted(&quiet), "no encrypted traffic was seen");
+        let kernel = KernelCounts { tap: vec![(TapCounter::Tls, 7)], ..KernelCounts::default() };
+        let seen = stats(&Snapshot { kernel, workers: Vec::new() });
+        assert!(encrypted(&seen).starts_with("not inspected because encrypted: 7 segments, "));
     }
 
     #[test]

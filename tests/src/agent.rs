@@ -38,6 +38,8 @@ pub struct Setup {
     pub extra: String,
     /// Further lines of the section `[capture]`.
     pub capture: String,
+    /// Further lines of the section `[alerts]`.
+    pub alerts: String,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             exempt: Vec::new(),
             extra: String::new(),
             capture: String::new(),
+            alerts: String::new(),
         }
     }
 }
@@ -110,7 +113,7 @@ impl Agent {
             "[capture]\nring_bytes = {}\nrings = {}\npin_dir = {:?}\n{}\n\
              [detection]\nrules_dir = [\"{folder}/rules\"]\n\
              [response]\nenforce = {}\nblock_secs = {}\nexempt = [{}]\n\
-             [alerts]\nfile = \"{folder}/eve.json\"\n\
+             [alerts]\nfile = \"{folder}/eve.json\"\n{}\n\
              [store]\npath = \"{folder}/sensor.db\"\n\
              [api]\nlisten = \"127.0.0.1:{API_PORT}\"\ntoken_file = \"{folder}/api.token\"\n\
              [service]\nruntime_dir = \"{folder}/run\"\n{}\n",
@@ -121,6 +124,7 @@ impl Agent {
             setup.enforce,
             setup.block_secs,
             exempt.join(", "),
+            setup.alerts,
             setup.extra,
         );
         fs::write(self.config(), text).context("cannot write the agent's configuration")
@@ -135,6 +139,12 @@ impl Agent {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.join("sensor.toml")
+    }
+
+    /// The file of alerts.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("eve.json")
     }
 
     /// The rules' folder.

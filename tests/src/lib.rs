@@ -10,5 +10,6 @@ pub mod nginx;
 pub mod process;
 pub mod rawtcp;
 pub mod scenarios;
+pub mod servers;
 pub mod site;
 pub mod systemd;

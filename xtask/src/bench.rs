@@ -1,6 +1,7 @@
 //! Measurements of whole paths: real packets, real nginx, the release build.
 
 mod block_latency;
+mod engine;
 mod flood;
 mod tap;
 mod xdp;
@@ -27,6 +28,8 @@ pub(crate) struct Options {
 enum What {
     /// Time from an attack's last segment at the tap to the block in force.
     BlockLatency(block_latency::Options),
+    /// Transactions a second of one core, whether time is linear, and what connections cost (no root needed).
+    Engine(engine::Options),
     /// Packets of a flood dropped for a second of processor time, beside nftables.
     Flood,
     /// What a packet costs in the XDP program, with up to a million addresses listed.
@@ -41,6 +44,10 @@ const CLIENTS: [Needed; 2] = [
 ];
 
 pub(crate) fn command(options: &Options) -> Result<()> {
+    if let What::Engine(options) = &options.what {
+        machine();
+        return engine::run(options);
+    }
     if !geteuid().is_root() {
         bail!("the benchmarks load kernel programs, which needs root");
     }
@@ -51,6 +58,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     machine();
     match &options.what {
         What::BlockLatency(options) => block_latency::run(&binary, options),
+        What::Engine(options) => engine::run(options),
         What::Flood => flood::run(),
         What::Tap(options) => tap::run(&binary, options),
         What::Xdp(options) => xdp::run(options),

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod packages;
 mod paths;
@@ -39,8 +40,10 @@ enum Command {
     Run(run::Options),
     /// Run all tests: units, kernel programs, end to end in network namespaces (root for the latter two).
     Test(test::Options),
-    /// Measure: `block-latency` or `tap`.
+    /// Measure: `block-latency`, `engine`, `flood`, `tap`, `xdp`.
     Bench(bench::Options),
+    /// Run the fuzz targets, one or all, for a time each.
+    Fuzz(fuzz::Options),
     /// Formatting, lints and the project's own rules.
     Check,
 }
@@ -53,6 +56,7 @@ fn main() {
         Command::Run(options) => run::command(&options),
         Command::Test(options) => test::command(&options),
         Command::Bench(options) => bench::command(&options),
+        Command::Fuzz(options) => fuzz::command(&options),
         Command::Check => check::command(),
     };
     if let Err(error) = report(result) {

@@ -34,6 +34,14 @@ const TOOLS: [Needed; 1] = [Needed {
     package: "bpftool",
     why: "attaches a program as somebody else would",
 }];
+/// Clients and servers whose traffic the sensor must understand as they do.
+const CLIENTS: [Needed; 5] = [
+    Needed { file: "/usr/bin/curl", package: "curl", why: "a client whose requests are read" },
+    Needed { file: "/usr/bin/wrk", package: "wrk", why: "a client with many connections" },
+    Needed { file: "/usr/bin/h2load", package: "nghttp2-client", why: "clients of HTTP/2" },
+    Needed { file: "/usr/bin/python3", package: "python3", why: "a client and a server" },
+    Needed { file: "/usr/bin/node", package: "nodejs", why: "a client and a server" },
+];
 
 /// Programs that the end-to-end tests and the demo drive.
 pub(crate) const PROGRAMS: [Needed; 4] = [
@@ -52,6 +60,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         packages::ensure(&PROGRAMS, 20)?;
         packages::ensure(&BROWSER, 40)?;
         packages::ensure(&TOOLS, 10)?;
+        packages::ensure(&CLIENTS, 30)?;
         mount_bpffs()?;
         mount_tracefs();
     }

@@ -36,10 +36,18 @@ pub enum Place {
     GraphQl,
     /// A WebSocket text message. A message that is JSON or XML gives fields of those places beside.
     WebSocket,
+    /// A text of a gRPC message, named by the path of its field numbers, `1.2`.
+    Grpc,
     /// A body of no known form, or the part of a body that did not parse.
     Text,
     /// The NAME of a parameter, JSON key, header or part, as a value: attacks stand there too.
     Name,
+    /// The status code of a response.
+    ResponseStatus,
+    /// A header's value in a response, or a trailer's; the name is in lower case.
+    ResponseHeader,
+    /// A response's body as text, without codings, as far as it is inspected.
+    ResponseBody,
 }
 
 impl Place {
@@ -59,8 +67,12 @@ impl Place {
             Self::Xml => "body.xml",
             Self::GraphQl => "body.graphql",
             Self::WebSocket => "body.websocket",
+            Self::Grpc => "body.grpc",
             Self::Text => "body.text",
             Self::Name => "name",
+            Self::ResponseStatus => "response.status",
+            Self::ResponseHeader => "response.header",
+            Self::ResponseBody => "response.body",
         }
     }
 
@@ -75,8 +87,15 @@ impl Place {
                 | Self::Xml
                 | Self::GraphQl
                 | Self::WebSocket
+                | Self::Grpc
                 | Self::Text
         )
+    }
+
+    /// Whether values of this place come from a response.
+    #[must_use]
+    pub const fn is_response(self) -> bool {
+        matches!(self, Self::ResponseStatus | Self::ResponseHeader | Self::ResponseBody)
     }
 
     /// Whether values of this place are percent-encoded on the wire as a rule.

@@ -138,6 +138,8 @@ named! {
         SqlComments = "sql-comments",
         /// Base64 resolved.
         Base64 = "base64",
+        /// Hexadecimal digits resolved.
+        Hex = "hex",
         /// White space folded to single spaces and letters to lower case.
         Fold = "fold",
         /// Path normalised: backslashes, dot segments, doubled slashes.

@@ -25,3 +25,6 @@ pub mod detect;
 pub mod policy;
 
 pub mod engine;
+
+#[doc(hidden)]
+pub mod fuzzing;

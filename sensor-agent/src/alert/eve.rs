@@ -43,6 +43,8 @@ struct Event<'a> {
     app_proto: &'static str,
     tx_id: u64,
     community_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xff: Option<String>,
     alert: Alert<'a>,
     http: Http<'a>,
     sensor: Sensor<'a>,
@@ -71,7 +73,7 @@ struct Metadata<'a> {
 }
 
 #[derive(Serialize)]
-struct Http<'a> {
+pub(super) struct Http<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     hostname: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -95,6 +97,7 @@ struct Sensor<'a> {
     severity: &'static str,
     confidence: f64,
     verdict: &'static str,
+    outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +166,8 @@ pub(crate) fn event(delivered: &Delivered, frame: Frame<'_>) -> String {
         app_proto: "http",
         tx_id: report.transaction,
         community_id: community::id(report.client, report.server),
+        xff: (report.identity.address != report.client.ip().to_canonical())
+            .then(|| report.identity.address.to_string()),
         alert: alert(report, delivered.enforcement),
         http: http(&summary),
         sensor: sensor(report, delivered.enforcement, frame),
@@ -202,7 +207,7 @@ pub(super) fn leading(report: &Report) -> Option<&Finding> {
     of_class.or(report.findings.first())
 }
 
-fn http(summary: &RequestSummary) -> Http<'_> {
+pub(super) fn http(summary: &RequestSummary) -> Http<'_> {
     Http {
         hostname: &summary.host,
         url: &summary.target,
@@ -215,7 +220,7 @@ fn http(summary: &RequestSummary) -> Http<'_> {
 }
 
 /// The summary with every control and bidirectional character escaped: the file is read in terminals.
-fn safe(summary: &RequestSummary) -> RequestSummary {
+pub(super) fn safe(summary: &RequestSummary) -> RequestSummary {
     let safe = |text: &str| line(text).into_owned();
     RequestSummary {
         method: safe(&summary.method),
@@ -236,9 +241,13 @@ fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame
         severity: verdict.severity.name(),
         confidence: hundredths(verdict.confidence.get()),
         verdict: verdict_name(verdict.action),
+        outcome: report.outcome.name(),
         blocked_until: report.blocked_until.map(|until| timestamp(frame.clock.at(until))),
         block: enforcement.map(block),
-        client: Client { address: report.client.ip().to_canonical().to_string(), source: "peer" },
+        client: Client {
+            address: report.identity.address.to_string(),
+            source: report.identity.source.name(),
+        },
         process: frame.process,
         findings: report.findings.iter().map(finding).collect(),
         capture: Capture { bytes_missed: report.client_bytes_missed },
@@ -355,7 +364,9 @@ pub(crate) mod tests {
             interface: 1,
             client: format!("{source}:40000").parse().unwrap(),
             server: "198.51.100.1:80".parse().unwrap(),
+            identity: sensor_engine::http::client::Client::peer(source.parse().unwrap()),
             transaction: 3,
+            outcome: sensor_engine::engine::Outcome::Attempt,
             request: RequestSummary {
                 method: "GET".to_owned(),
                 host: "shop.example".to_owned(),
@@ -406,7 +417,7 @@ pub(crate) mod tests {
                 r#""tag":["CWE-89"]}},"http":{"hostname":"shop.example","#,
                 r#""url":"/item?id=1%20UNION%20SELECT\\u{d}\\u{a}\\u{202e}","http_user_agent":"probe \"1\"","#,
                 r#""http_method":"GET","protocol":"HTTP/1.1"},"sensor":{"id":42,"class":"SQL_INJECTION","#,
-                r#""severity":"high","confidence":0.9,"verdict":"block","#,
+                r#""severity":"high","confidence":0.9,"verdict":"block","outcome":"attempt","#,
                 r#""blocked_until":"2026-01-02T03:14:05.000000+0000","client":{"address":"192.0.2.7","#,
                 r#""source":"peer"},"findings":[{"rule":"sqli-union-select","revision":2,"class":"SQL_INJECTION","#,
                 r#""severity":"high","confidence":0.9,"title":"UNION SELECT in a parameter","tags":["CWE-89"],"#,

@@ -6,6 +6,7 @@ mod community;
 pub(crate) mod eve;
 mod file;
 mod interfaces;
+pub(crate) mod listing;
 mod output;
 mod rollup;
 pub(crate) mod traffic;

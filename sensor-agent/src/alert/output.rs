@@ -328,7 +328,7 @@ impl Writer {
             time_us: self.clock.at(report.time).as_microsecond(),
             class: report.verdict.class,
             severity: report.verdict.severity,
-            source: report.client.ip().to_canonical(),
+            source: report.identity.address,
             event: eve::event(delivered, frame),
             owner: process.map(Into::into).unwrap_or_default(),
         });

@@ -101,7 +101,7 @@ impl Rollup {
 fn key(delivered: &Delivered) -> Key {
     let report = &delivered.report;
     Key {
-        source: report.client.ip(),
+        source: report.identity.address,
         rule: eve::leading(report).map(|finding| finding.rule.id.clone()).unwrap_or_default(),
         verdict: eve::verdict_name(report.verdict.action),
     }

@@ -22,6 +22,27 @@ pub(super) fn say(text: &str) -> anyhow::Result<()> {
     writeln!(anstream::stdout(), "{text}").context("the output cannot be written")
 }
 
+/// Many lines in a row, written in large pieces.
+#[derive(Debug)]
+pub(super) struct Lines(std::io::BufWriter<std::io::Stdout>);
+
+impl Lines {
+    /// No lines yet.
+    pub(super) fn new() -> Self {
+        Self(std::io::BufWriter::with_capacity(1 << 16, std::io::stdout()))
+    }
+
+    /// Adds a line of plain text.
+    pub(super) fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        writeln!(self.0, "{text}").context("the output cannot be written")
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        self.0.flush().context("the output cannot be written")
+    }
+}
+
 /// Prints a value as JSON.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string_pretty(value)?)

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sensor_engine::engine::Engine;
+use sensor_engine::engine::{Engine, Settings};
 use sensor_engine::policy::Mode;
 
 use super::{Common, output, rules};
+use crate::alert::listing;
 use crate::clock::WallClock;
 use crate::detection;
-use crate::replay::{self, Account};
+use crate::replay::{self, Account, Seen};
 
 /// Run a capture, an HTTP archive or a request through the engine, and show what it says
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,9 @@ pub(super) struct Replay {
     /// pcap, pcapng (Ethernet, Linux cooked, loopback, raw IP), HAR, or an HTTP/1 request as it goes over the wire
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// List every request with its response, as it was understood
+    #[arg(long)]
+    transactions: bool,
 }
 
 impl Replay {
@@ -30,18 +34,26 @@ impl Replay {
         policy.mode = Mode::Observe;
         let policy = Arc::new(policy);
         for file in &self.files {
-            let engine = Engine::new(config.engine_settings(), Arc::clone(&rules), Arc::clone(&policy));
+            let settings = Settings { list_transactions: self.transactions, ..config.engine_settings() };
+            let engine = Engine::new(settings, Arc::clone(&rules), Arc::clone(&policy));
             let started = Instant::now();
             // A capture has the wall clock's times.
             let clock = WallClock::of_wall_times();
-            let mut id = 0;
-            let replay = replay::Replay::new(engine, |delivered| {
-                id += 1;
-                rules::show(&delivered, id, clock, common)
+            let mut reports = 0;
+            let mut out = output::Lines::new();
+            let replay = replay::Replay::new(engine, |seen| match seen {
+                Seen::Report(delivered) => {
+                    reports += 1;
+                    out.flush()?;
+                    rules::show(&delivered, reports, clock, common)
+                }
+                Seen::Transaction(one) if common.json => out.say(&listing::event(&one, clock)),
+                Seen::Transaction(one) => out.say(&listing::text(&one)),
             });
             let (account, engine) = replay.run(file)?;
+            out.flush()?;
             if !common.json {
-                conclude(account, &engine, id, started)?;
+                conclude(account, &engine, reports, started)?;
             }
         }
         Ok(ExitCode::SUCCESS)

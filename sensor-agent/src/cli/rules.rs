@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sensor_engine::engine::{Command, Engine};
+use sensor_engine::engine::{Command, Engine, Outcome};
+use sensor_engine::http::client::ClientSource;
 use sensor_engine::policy::Mode;
 
 use super::output::{GREEN, PLAIN, YELLOW};
@@ -113,13 +114,23 @@ pub(super) fn show(delivered: &Delivered, id: u64, clock: WallClock, common: &Co
     let report = &delivered.report;
     let verdict = &report.verdict;
     output::say(&format!(
-        "{YELLOW}{}{PLAIN} from {} to {}: severity {}, confidence {}, verdict {}",
+        "{YELLOW}{}{PLAIN} from {}{} to {}: severity {}, confidence {}, verdict {}{}",
         verdict.class,
         report.client,
+        if report.identity.source == ClientSource::Peer {
+            String::new()
+        } else {
+            format!(" for {}", report.identity)
+        },
         report.server,
         verdict.severity,
         verdict.confidence,
-        eve::verdict_name(verdict.action)
+        eve::verdict_name(verdict.action),
+        if report.outcome == Outcome::Attempt {
+            String::new()
+        } else {
+            format!(", {}", report.outcome.name())
+        },
     ))?;
     let rows: Vec<Vec<String>> = report
         .findings

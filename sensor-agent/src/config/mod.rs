@@ -16,6 +16,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Confidence, Severity};
+use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::policy::{Mode, Policy};
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
@@ -80,6 +81,10 @@ pub(crate) struct Capture {
     pub(crate) ring_bytes: u32,
     /// Directory of the pinned maps and links.
     pub(crate) pin_dir: PathBuf,
+    /// Proxies that are trusted to name their clients.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Headers in which they do; the first that is there counts.
+    pub(crate) client_headers: Vec<ClientHeader>,
 }
 
 /// `[detection]`.
@@ -174,6 +179,8 @@ pub(crate) struct Limits {
     pub(crate) max_body_bytes: u64,
     /// Bytes of a body that are inspected once its coding is removed.
     pub(crate) max_decoded_body_bytes: u64,
+    /// Bytes of a response's body that are inspected.
+    pub(crate) max_response_body_bytes: u64,
     /// Reports waiting to be written.
     /// Block entries of each family, addresses and prefixes together.
     pub(crate) max_blocked: u32,
@@ -197,6 +204,8 @@ impl Default for Config {
                 rings: 0,
                 ring_bytes: 0,
                 pin_dir: "/sys/fs/bpf/sensor".into(),
+                trusted_proxies: Vec::new(),
+                client_headers: ClientHeader::ALL.to_vec(),
             },
             detection: Detection { rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()] },
             response: Response {
@@ -245,6 +254,7 @@ impl Default for Limits {
             max_total_bytes: engine.max_total_bytes as u64,
             max_body_bytes: engine.max_body_bytes as u64,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
+            max_response_body_bytes: engine.max_response_body_bytes as u64,
             report_queue: 4096,
             max_blocked: sensor_common::limit::BLOCKED,
             max_owners: sensor_common::limit::OWNERS,
@@ -301,6 +311,11 @@ impl Config {
             max_total_bytes: size(limits.max_total_bytes),
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
+            max_response_body_bytes: size(limits.max_response_body_bytes),
+            proxies: Proxies {
+                trusted: self.capture.trusted_proxies.clone(),
+                headers: self.capture.client_headers.clone(),
+            },
             ..Settings::default()
         }
     }

@@ -81,6 +81,8 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
         rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),
         ring_bytes: section.read("ring_bytes", default.ring_bytes, ring_bytes),
         pin_dir: section.read("pin_dir", default.pin_dir, path),
+        trusted_proxies: section.read("trusted_proxies", default.trusted_proxies, list(with(exemption))),
+        client_headers: section.read("client_headers", default.client_headers, list(with(str::parse))),
     }
 }
 
@@ -158,6 +160,11 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
         max_decoded_body_bytes: section.read(
             "max_decoded_body_bytes",
             default.max_decoded_body_bytes,
+            integer(0, 64 * MIB),
+        ),
+        max_response_body_bytes: section.read(
+            "max_response_body_bytes",
+            default.max_response_body_bytes,
             integer(0, 64 * MIB),
         ),
         report_queue: section.read("report_queue", default.report_queue, integer(16, MIB)),

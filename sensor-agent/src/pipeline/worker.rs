@@ -231,6 +231,8 @@ impl Carrier {
                 Command::Report(report) => self.report(report),
                 Command::Skip(skip) => self.skip(&skip),
                 Command::WebSocket(ends) => self.websocket(&ends),
+                // Only a replay asks for them.
+                Command::Transaction(_) => {}
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What the tap's flow table would have known of each segment: where both streams start, and that the opener is who it says.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use sensor_common::record::{INGRESS, RecordHeader, mapped, mark, tcp};
-
-use super::packet::Segment;
+use sensor_common::record::tcp;
+use sensor_engine::capture::Segment;
+use sensor_engine::capture::packet::TcpPacket;
+use sensor_engine::time::Timestamp;
 
 /// Handshakes kept; when there are more, all are forgotten and connections are picked up in the middle.
 const MAX_HANDSHAKES: usize = 1 << 20;
@@ -26,80 +27,72 @@ struct Handshake {
 }
 
 impl Connections {
-    /// The header of the segment's record; `None` for one that the tap does not record.
-    pub(super) fn record(&mut self, segment: &Segment<'_>) -> Option<RecordHeader> {
-        let opening = segment.flags & (tcp::SYN | tcp::RST) == tcp::SYN;
-        if opening && segment.flags & tcp::ACK != 0 {
-            self.remember(segment);
+    /// The packet as the tap would have recorded it; `None` for one that it does not record.
+    pub(super) fn segment<'a>(
+        &mut self,
+        packet: &TcpPacket<'a>,
+        time: Timestamp,
+        interface: u32,
+    ) -> Option<Segment<'a>> {
+        let opening = packet.flags & (tcp::SYN | tcp::RST) == tcp::SYN;
+        if opening && packet.flags & tcp::ACK != 0 {
+            self.remember(packet);
         }
-        let ends = segment.flags & (tcp::FIN | tcp::RST) != 0;
-        if opening || segment.payload.is_empty() && segment.wire_len == 0 && !ends {
+        let ends = packet.flags & (tcp::FIN | tcp::RST) != 0;
+        if opening || packet.wire_len == 0 && !ends {
             return None;
         }
-        let mut header = header(segment);
-        self.describe(segment, &mut header);
-        Some(header)
+        let known = self.known(packet);
+        let (initial_sequence, peer_initial_sequence) = known.map_or((None, None), |(known, by_opener)| {
+            let initials = (Some(known.opener_initial), Some(known.acceptor_initial));
+            if by_opener { initials } else { (initials.1, initials.0) }
+        });
+        let agreed = known.is_some_and(|(known, _)| known.timestamps);
+        Some(Segment {
+            time,
+            source: canonical(packet.source),
+            destination: canonical(packet.destination),
+            sequence: packet.sequence,
+            acknowledgement: packet.acknowledgement,
+            initial_sequence,
+            peer_initial_sequence,
+            flags: packet.flags,
+            ingress: true,
+            from_opener: known.map(|(_, by_opener)| by_opener),
+            handshake: known.is_some_and(|(known, _)| known.proven),
+            timestamp: packet.timestamp.filter(|_| agreed),
+            signed: packet.signed,
+            urgent: (packet.flags & tcp::URG != 0).then_some(packet.urgent_pointer),
+            wire_len: packet.wire_len,
+            interface,
+            payload: packet.payload,
+        })
     }
 
-    fn remember(&mut self, segment: &Segment<'_>) {
+    fn remember(&mut self, packet: &TcpPacket<'_>) {
         if self.handshakes.len() >= MAX_HANDSHAKES {
             self.handshakes.clear();
         }
         let handshake = Handshake {
-            opener_initial: segment.acknowledgement,
-            acceptor_initial: segment.sequence.wrapping_add(1),
-            timestamps: segment.timestamp.is_some(),
+            opener_initial: packet.acknowledgement,
+            acceptor_initial: packet.sequence.wrapping_add(1),
+            timestamps: packet.timestamp.is_some(),
             proven: false,
         };
-        self.handshakes.insert((segment.destination.into(), segment.source.into()), handshake);
+        self.handshakes.insert((packet.destination, packet.source), handshake);
     }
 
-    fn describe(&mut self, segment: &Segment<'_>, header: &mut RecordHeader) {
-        let (from, to) = (segment.source.into(), segment.destination.into());
-        let (known, by_opener) = match self.handshakes.get_mut(&(from, to)) {
-            Some(known) => (known, true),
-            None => match self.handshakes.get_mut(&(to, from)) {
-                Some(known) => (known, false),
-                None => return,
-            },
+    /// The handshake of the packet's connection, and whether its opener sent the packet.
+    fn known(&mut self, packet: &TcpPacket<'_>) -> Option<(Handshake, bool)> {
+        let (from, to) = (packet.source, packet.destination);
+        let Some(known) = self.handshakes.get_mut(&(from, to)) else {
+            return self.handshakes.get(&(to, from)).map(|known| (*known, false));
         };
-        if by_opener && segment.flags & tcp::ACK != 0 && segment.acknowledgement == known.acceptor_initial {
-            known.proven = true;
-        }
-        let initials = (known.opener_initial, known.acceptor_initial);
-        (header.initial_sequence, header.peer_initial_sequence) =
-            if by_opener { initials } else { (initials.1, initials.0) };
-        header.marks |= mark::INITIAL_SEQUENCE;
-        header.marks |= if known.proven { mark::HANDSHAKE } else { 0 };
-        header.marks |= if known.timestamps { mark::TIMESTAMPS_AGREED } else { 0 };
+        known.proven |= packet.flags & tcp::ACK != 0 && packet.acknowledgement == known.acceptor_initial;
+        Some((*known, true))
     }
 }
 
-fn header(segment: &Segment<'_>) -> RecordHeader {
-    RecordHeader {
-        time_ns: segment.time_ns,
-        source: bytes(segment.source.0),
-        destination: bytes(segment.destination.0),
-        sequence: segment.sequence,
-        acknowledgement: segment.acknowledgement,
-        payload_len: segment.wire_len,
-        captured_len: segment.payload.len() as u32,
-        interface: segment.interface,
-        source_port: segment.source.1,
-        destination_port: segment.destination.1,
-        tcp_flags: segment.flags,
-        direction: INGRESS,
-        ip_version: if segment.source.0.is_ipv4() { 4 } else { 6 },
-        marks: if segment.timestamp.is_some() { mark::TIMESTAMP } else { 0 },
-        timestamp: segment.timestamp.unwrap_or(0),
-        urgent_pointer: segment.urgent_pointer,
-        ..RecordHeader::default()
-    }
-}
-
-fn bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => mapped(v4.octets()),
-        IpAddr::V6(v6) => v6.octets(),
-    }
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

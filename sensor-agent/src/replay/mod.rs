@@ -6,17 +6,17 @@
 mod capture;
 mod connections;
 mod har;
-mod packet;
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sensor_common::record::RecordHeader;
-use sensor_engine::engine::{Command, Engine};
+use sensor_engine::capture::file::{Frame, is_capture};
+use sensor_engine::capture::fragments::Fragments;
+use sensor_engine::capture::packet::{self, Packet, TcpPacket};
+use sensor_engine::engine::{Command, Engine, Transaction};
 use sensor_engine::time::Timestamp;
-use zerocopy::IntoBytes;
 
 use crate::pipeline::Delivered;
 use crate::request;
@@ -32,6 +32,8 @@ pub(crate) struct Account {
     pub(crate) read: u64,
     /// Packets that were no TCP segment, or none that could be read.
     pub(crate) passed_over: u64,
+    /// Packets that were parts of IP datagrams.
+    pub(crate) fragments: u64,
     /// Records that the engine got.
     pub(crate) records: u64,
     /// The capture ends in the middle of a packet.
@@ -46,18 +48,29 @@ enum Kind {
     Requests,
 }
 
-/// An engine, and where its reports go.
-pub(crate) struct Replay<F: FnMut(Delivered) -> Result<()>> {
+/// What comes out of a replay.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// Something was found.
+    Report(Delivered),
+    /// A request and its response, if the engine lists them.
+    Transaction(Box<Transaction>),
+}
+
+/// An engine, and where what it sees goes.
+pub(crate) struct Replay<F: FnMut(Seen) -> Result<()>> {
     engine: Engine,
     take: F,
-    record: Vec<u8>,
+    connections: Connections,
+    fragments: Fragments,
     account: Account,
 }
 
-impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
-    /// A replay that hands each report to `take`.
+impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
+    /// A replay that hands to `take` what is seen.
     pub(crate) fn new(engine: Engine, take: F) -> Self {
-        Self { engine, take, record: Vec::new(), account: Account::default() }
+        let (connections, fragments, account) = Default::default();
+        Self { engine, take, connections, fragments, account }
     }
 
     /// Runs a file: a capture (pcap, pcapng), an HTTP archive, or a request as it goes over the wire.
@@ -82,22 +95,40 @@ impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
     }
 
     fn capture(&mut self, file: File) -> Result<()> {
-        let mut connections = Connections::default();
-        let cut_off = capture::read(BufReader::new(file), |frame| {
-            self.account.read += 1;
-            match packet::segment(frame) {
-                Some(segment) => match connections.record(&segment) {
-                    Some(header) => self.feed(&header, segment.payload),
+        self.account.cut_off = capture::read(file, |frame| self.frame(frame))?;
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+        self.account.read += 1;
+        if self.account.read.is_multiple_of(PACKETS_BETWEEN_TIMEOUTS) {
+            self.engine.handle_timeout(frame.time);
+        }
+        match frame.link.and_then(|link| packet::decode(link, frame.bytes)) {
+            Some(Packet::Tcp(packet)) => self.packet(&packet, frame),
+            Some(Packet::Fragment(part)) => {
+                self.account.fragments += 1;
+                let Some(whole) = self.fragments.push(&part, frame.time) else { return Ok(()) };
+                let (source, destination) = (whole.source, whole.destination);
+                match packet::decode_payload(source, destination, whole.protocol, &whole.payload) {
+                    Some(packet) => self.packet(&packet, frame),
                     None => Ok(()),
-                },
-                None => {
-                    self.account.passed_over += 1;
-                    Ok(())
                 }
             }
-        })?;
-        self.account.cut_off = cut_off;
-        Ok(())
+            None => {
+                self.account.passed_over += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn packet(&mut self, packet: &TcpPacket<'_>, frame: &Frame<'_>) -> Result<()> {
+        let Some(segment) = self.connections.segment(packet, frame.time, frame.interface) else {
+            return Ok(());
+        };
+        self.account.records += 1;
+        self.engine.handle_segment(&segment);
+        self.drain()
     }
 
     fn har(&mut self, file: File) -> Result<()> {
@@ -125,36 +156,25 @@ impl<F: FnMut(Delivered) -> Result<()>> Replay<F> {
         Ok(())
     }
 
-    fn feed(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<()> {
-        self.record.clear();
-        self.record.extend_from_slice(header.as_bytes());
-        self.record.extend_from_slice(payload);
-        self.account.records += 1;
-        self.engine.handle_record(&self.record);
-        self.drain()
-    }
-
     fn drain(&mut self) -> Result<()> {
         while let Some(command) = self.engine.next_command() {
-            if let Command::Report(report) = command {
-                (self.take)(Delivered { report, enforcement: None })?;
+            match command {
+                Command::Report(report) => {
+                    (self.take)(Seen::Report(Delivered { report, enforcement: None }))?;
+                }
+                Command::Transaction(transaction) => (self.take)(Seen::Transaction(transaction))?,
+                Command::Block(_) | Command::Skip(_) | Command::WebSocket(_) => {}
             }
         }
         Ok(())
     }
 }
 
-/// Magic numbers of pcap (both byte orders, micro- and nanoseconds) and of pcapng's first block.
-const MAGIC: [[u8; 4]; 5] = [
-    [0xa1, 0xb2, 0xc3, 0xd4],
-    [0xd4, 0xc3, 0xb2, 0xa1],
-    [0xa1, 0xb2, 0x3c, 0x4d],
-    [0x4d, 0x3c, 0xb2, 0xa1],
-    [0x0a, 0x0d, 0x0d, 0x0a],
-];
+/// How often the engine learns from the packets' times that time has passed.
+const PACKETS_BETWEEN_TIMEOUTS: u64 = 256;
 
 fn kind(first: &[u8]) -> Kind {
-    if first.first_chunk().is_some_and(|magic| MAGIC.contains(magic)) {
+    if is_capture(first) {
         return Kind::Capture;
     }
     let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);

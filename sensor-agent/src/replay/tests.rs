@@ -17,6 +17,7 @@ enum Link {
     Ethernet,
     Raw,
     Cooked,
+    Cooked2,
     Loopback,
 }
 
@@ -26,6 +27,7 @@ impl Link {
             Self::Ethernet => 1,
             Self::Raw => 101,
             Self::Cooked => 113,
+            Self::Cooked2 => 276,
             Self::Loopback => 0,
         }
     }
@@ -35,6 +37,7 @@ impl Link {
             Self::Ethernet => &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0],
             Self::Raw => &[],
             Self::Cooked => &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0],
+            Self::Cooked2 => &[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0],
             Self::Loopback => &[2, 0, 0, 0],
         };
         [before, ip].concat()
@@ -91,7 +94,8 @@ fn replayed(file: &[u8]) -> (Account, Vec<String>) {
     let rules = crate::detection::load(&[]).unwrap().rules;
     let engine = Engine::new(Settings::default(), Arc::new(rules), Arc::new(Policy::default()));
     let mut classes = Vec::new();
-    let replay = Replay::new(engine, |delivered| {
+    let replay = Replay::new(engine, |seen| {
+        let Seen::Report(delivered) = seen else { return Ok(()) };
         classes.push(format!("{} {}", delivered.report.client.ip(), delivered.report.verdict.class));
         Ok(())
     });
@@ -103,7 +107,7 @@ fn replayed(file: &[u8]) -> (Account, Vec<String>) {
 fn an_attack_is_found_in_every_kind_of_capture() {
     let (head, tail) = ATTACK.split_at(20);
     let packets = [ip(1, head), ip(21, tail)];
-    let captures = [Link::Ethernet, Link::Raw, Link::Cooked, Link::Loopback]
+    let captures = [Link::Ethernet, Link::Raw, Link::Cooked, Link::Cooked2, Link::Loopback]
         .map(|link| (format!("{link:?}"), pcap(link, &packets)));
     for (kind, file) in captures.into_iter().chain([("pcapng".to_owned(), pcapng(&packets))]) {
         let (account, found) = replayed(&file);
@@ -141,4 +145,64 @@ fn garbage_behind_a_capture_header_is_no_panic() {
     }
     replayed(&file);
     replayed(&pcapng(&[vec![0x45; 30], vec![]]));
+}
+
+/// A segment of one side of a connection that goes on.
+fn segment(from_client: bool, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let (client, server) = (([192, 0, 2, 7], 40_000), ([198, 51, 100, 1], 8080));
+    let (from, to) = if from_client { (client, server) } else { (server, client) };
+    let mut bytes = Vec::new();
+    let packet = PacketBuilder::ipv4(from.0, to.0, 64).tcp(from.1, to.1, sequence, 1000);
+    packet.ack(1).write(&mut bytes, payload).unwrap();
+    bytes
+}
+
+#[test]
+fn transactions_are_listed_as_they_were_understood() {
+    let post = b"POST /a?b=c HTTP/1.1\r\nHost: h\r\nUser-Agent: u\x1b\r\nContent-Length: 3\r\n\r\nx=1";
+    let get = b"GET /2 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let created = b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+    let packets =
+        [segment(true, 1, post), segment(false, 1, created), segment(true, 1 + post.len() as u32, get)];
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(&pcap(Link::Ethernet, &packets)).unwrap();
+    let settings = Settings { list_transactions: true, ..Settings::default() };
+    let engine = Engine::new(settings, Arc::default(), Arc::new(Policy::default()));
+    let (mut lines, mut events) = (Vec::new(), Vec::new());
+    let replay = Replay::new(engine, |seen| {
+        let Seen::Transaction(one) = seen else { return Ok(()) };
+        lines.push(crate::alert::listing::text(&one));
+        events.push(crate::alert::listing::event(&one, crate::clock::WallClock::of_wall_times()));
+        Ok(())
+    });
+    replay.run(written.path()).unwrap();
+    let ends = "192.0.2.7:40000 198.51.100.1:8080";
+    assert_eq!(
+        lines,
+        [format!("{ends} #0 POST h/a?b=c HTTP/1.1 3 201 5"), format!("{ends} #1 GET h/2 HTTP/1.1 0 - 0"),]
+    );
+    let event: serde_json::Value = serde_json::from_str(&events[0]).unwrap();
+    assert_eq!((&event["event_type"], &event["http"]["status"]), (&"http".into(), &201.into()));
+    assert_eq!((&event["http"]["length"], &event["sensor"]["request_bytes"]), (&5.into(), &3.into()));
+    assert_eq!(event["http"]["http_user_agent"], r"u\x1b");
+}
+
+/// Cases E22 and E23: the parts of a datagram are put together, in any order; an overlap drops it.
+#[test]
+fn fragments_are_put_together() {
+    let whole = ip(1, ATTACK);
+    let (header, payload) = whole.split_at(20);
+    let part = |at: usize, end: usize| {
+        let mut header = header.to_vec();
+        header[2..4].copy_from_slice(&(20 + end as u16 - at as u16).to_be_bytes());
+        let more = if end < payload.len() { 0x2000 } else { 0 };
+        header[6..8].copy_from_slice(&(at as u16 / 8 | more).to_be_bytes());
+        [&header, &payload[at..end]].concat()
+    };
+    let pieces: Vec<_> =
+        (0..payload.len()).step_by(8).map(|at| part(at, payload.len().min(at + 8))).rev().collect();
+    let (account, found) = replayed(&pcap(Link::Ethernet, &pieces));
+    assert_eq!((found.len(), account.fragments, account.records), (1, pieces.len() as u64, 1));
+    let overlapping = [part(0, 32), part(16, 48), part(32, payload.len())];
+    assert_eq!(replayed(&pcap(Link::Raw, &overlapping)).1.len(), 0);
 }

@@ -1,11 +1,13 @@
-//! Request bodies → named inspection fields, by Content-Type where it is true and by content where it is missing or lies.
+//! Bodies → named inspection fields: those of requests, by Content-Type where it is true and by content where it is missing or lies.
 //! What does not parse is inspected as text, so that a broken body hides nothing.
 
 pub mod coding;
 pub mod nested;
+pub mod response;
 
 mod charset;
 mod graphql;
+mod grpc;
 mod json;
 mod multipart;
 mod parameter;
@@ -32,6 +34,11 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
     }
     let first = fields.len();
     let types = content_types(request, &mut anomalies);
+    if types.iter().flatten().any(|one| grpc::is_grpc(one)) {
+        grpc::push(request.header("grpc-encoding"), body, fields, &mut anomalies);
+        anomalies.merge(nested::expand_from(first, fields));
+        return anomalies;
+    }
     let charset = types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?));
     match charset.or_else(|| Charset::sniff(body)) {
         Some(charset) => {
@@ -108,7 +115,11 @@ fn push_form(form: Form<'_>, sniffed: Form<'_>, body: &[u8], fields: &mut Fields
     let parsed = match form {
         Form::UrlEncoded => return push_pairs(Place::Form, b'&', body, 0, fields),
         Form::Text => false,
-        Form::GraphQl => return graphql::push(body, fields, anomalies),
+        Form::GraphQl => {
+            let before = fields.len();
+            graphql::push(body, fields, anomalies);
+            fields.len() > before
+        }
         Form::Xml => {
             // Markup that is data to the application would not show among texts and attributes.
             xml::push(body, fields, anomalies);
@@ -135,8 +146,13 @@ fn push_form(form: Form<'_>, sniffed: Form<'_>, body: &[u8], fields: &mut Fields
     }
 }
 
-/// Adds the lines of a trailer section as headers.
+/// Adds the lines of a request's trailer section as headers.
 pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
+    push_lines(Place::Header, trailer, fields)
+}
+
+/// Adds the lines of a trailer section as headers of that place.
+pub fn push_lines(place: Place, trailer: &[u8], fields: &mut Fields) -> Anomalies {
     const FORBIDDEN: &[&str] =
         &["content-length", "transfer-encoding", "host", "authorization", "cookie", "content-type"];
     let mut anomalies = Anomalies::NONE;
@@ -148,7 +164,7 @@ pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
         let name = line[..colon].trim_ascii().to_ascii_lowercase();
         anomalies
             .insert_if(FORBIDDEN.iter().any(|known| known.as_bytes() == name), Anomaly::TrailerForbidden);
-        fields.push(Place::Header, &name, line[colon + 1..].trim_ascii(), 0);
+        fields.push(place, &name, line[colon + 1..].trim_ascii(), 0);
     }
     anomalies
 }

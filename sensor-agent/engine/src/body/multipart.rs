@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::charset::Charset;
 use super::parameter::{boundaries, parameters, percent_decoded};
 use super::transfer;
-use crate::field::{Fields, Place};
+use crate::field::{Field, Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_name;
 
@@ -22,7 +23,29 @@ const MAX_DEPTH: usize = 2;
 
 /// Adds the fields of a multipart body under every boundary that its Content-Type may mean; false if none occurs in it.
 pub(super) fn push(content_type: &[u8], body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) -> bool {
-    push_nested(content_type, body, 0, fields, anomalies)
+    let first = fields.len();
+    let found = push_nested(content_type, body, 0, fields, anomalies);
+    push_in_charset(first, fields, anomalies);
+    found
+}
+
+/// A part named `_charset_` says in which character set the others are written (HTML, section 4.10.21.5).
+fn push_in_charset(first: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+    let parts = || (first..fields.len()).filter_map(|at| fields.at(at));
+    let named = parts().find(|field| field.name.eq_ignore_ascii_case(b"_charset_"));
+    let Some(charset) = named.and_then(|field| Charset::of(field.value)).filter(|one| one.is_unusual())
+    else {
+        return;
+    };
+    anomalies.insert(Anomaly::CharsetUnusual);
+    let of_part = |field: &Field<'_>| field.place == Place::Multipart;
+    let decoded: Vec<_> = parts()
+        .filter(of_part)
+        .map(|field| (field.name.to_vec(), charset.decode(field.value), field.offset as usize))
+        .collect();
+    for (name, value, offset) in decoded {
+        fields.push(Place::Multipart, &name, &value, offset);
+    }
 }
 
 fn push_nested(
@@ -290,6 +313,18 @@ mod tests {
             ),
             r"body.text=EVIL\r\n a=1 c=2 body.text=junk !multipart-boundary-ambiguous",
         );
+    }
+
+    /// Case C33.
+    #[test]
+    fn a_part_names_the_charset_of_the_others() {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n")
+        };
+        let body = part("_charset_", "utf-7") + &part("a", "+ADw-b+AD4-") + "--b--";
+        check(TYPE, &body, "_charset_=utf-7 a=+ADw-b+AD4- _charset_=utf-7 a=<b> !charset-unusual");
+        let usual = part("_charset_", "utf-8") + &part("a", "+ADw-b+AD4-") + "--b--";
+        check(TYPE, &usual, "_charset_=utf-8 a=+ADw-b+AD4-");
     }
 
     /// Case C33.

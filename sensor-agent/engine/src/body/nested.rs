@@ -77,6 +77,7 @@ fn may_hold(field: &Field<'_>) -> bool {
             | Place::Header
             | Place::Xml
             | Place::WebSocket
+            | Place::Grpc
     );
     let named = field.name.len() >= 5 && field.name[field.name.len() - 5..].eq_ignore_ascii_case(b"query");
     let starts = matches!(

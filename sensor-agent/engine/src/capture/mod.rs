@@ -1,5 +1,11 @@
 //! From ring record to [`Segment`]: one decoded, bounds-checked TCP segment that borrows its payload.
 
+pub mod file;
+pub mod fragments;
+pub mod packet;
+
+mod bytes;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mark, tcp};

@@ -39,6 +39,8 @@ pub enum Phase {
     Head,
     /// The body is complete, or as much of it as is inspected; `fields` holds what the body gave.
     Body,
+    /// The response is there, or as much of it as is inspected; `fields` holds what it gave. Only rules look at it.
+    Response,
 }
 
 /// What is inspected at once.
@@ -152,6 +154,9 @@ impl Detector {
                 self.field(part, index, &name, findings);
             }
         }
+        if part.phase == Phase::Response {
+            return self.limit(first, findings);
+        }
         if part.phase == Phase::Head {
             self.foreign_page(part.request, findings);
         }
@@ -159,6 +164,18 @@ impl Detector {
             self.oddities(part, findings);
         }
         self.repeated(part.fields, findings);
+        self.limit(first, findings);
+    }
+
+    /// Whether a rule looks at the heads of responses, and whether one looks at their bodies.
+    #[must_use]
+    pub fn wants_responses(&self) -> (bool, bool) {
+        let wants = |place| self.rules.looks_into(place);
+        (wants(Place::ResponseStatus) || wants(Place::ResponseHeader), wants(Place::ResponseBody))
+    }
+
+    /// Keeps at most [`MAX_FINDINGS`] of those from `first` on.
+    fn limit(&mut self, first: usize, findings: &mut Vec<Finding>) {
         let kept = first + MAX_FINDINGS;
         if findings.len() > kept {
             self.stats.findings_dropped += (findings.len() - kept) as u64;
@@ -168,7 +185,10 @@ impl Detector {
 
     fn field(&mut self, part: Part<'_>, index: usize, field: &Field<'_>, findings: &mut Vec<Finding>) {
         self.scanner.clear();
-        self.scanner.raw(field, part.request.method());
+        let response = field.place.is_response();
+        if !response {
+            self.scanner.raw(field, part.request.method());
+        }
         if self.scanner.hits().is_empty() {
             if self.rules.needs_no_look(field) {
                 self.stats.plain_fields += 1;
@@ -183,7 +203,9 @@ impl Detector {
         self.hits.clear();
         let scope = Scope { request: part.request, fields: part.fields };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
-        self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+        if !response {
+            self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+        }
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {
             if !undecided {

@@ -57,12 +57,21 @@ pub(super) fn ignored(
             (half.stream.offset(segment.acknowledgement), half.sent)
         }
         Some(_) => return None,
+        None if joined(segment, sender) => return None,
         None => (i64::from(segment.acknowledgement.wrapping_sub(initial).cast_signed()), 0),
     };
     match offset {
         ..0 => Some(Ignored::BeforeStart),
         _ if offset > sent => Some(Ignored::NotSent),
         _ => None,
+    }
+}
+
+/// Whether the connection is seen from its middle: after the engine forgot it, say. Then the other end may have sent anything before.
+fn joined(segment: &Segment<'_>, sender: Option<&Half>) -> bool {
+    match sender {
+        Some(half) => half.joined,
+        None => segment.initial_sequence.is_some_and(|initial| initial != segment.sequence),
     }
 }
 

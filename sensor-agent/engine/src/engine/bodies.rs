@@ -28,7 +28,7 @@ impl Worker {
         let new = self.find_in_body(open, context.settings.max_decoded_body_bytes);
         self.decide_body(open, new, context);
         if open.request.anomalies.contains(Anomaly::EmbeddedRequest) && !open.embedded {
-            let decoded = codings(&open.request).map(|_| self.decoder.output().to_vec());
+            let decoded = codings_of(&open.request.headers()).map(|_| self.decoder.output().to_vec());
             self.inspect_embedded(
                 open.number,
                 [decoded.as_deref().unwrap_or(&open.body), &open.trailer],
@@ -43,7 +43,7 @@ impl Worker {
         let Self { decoder, fields, counters, .. } = self;
         let mut anomalies = Anomalies::NONE;
         let mut as_sent = &[][..];
-        let body = match codings(&open.request) {
+        let body = match codings_of(&open.request.headers()) {
             None => &open.body[..],
             Some(codings) => {
                 counters.body_encoded += 1;
@@ -69,7 +69,13 @@ impl Worker {
         anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
         counters.anomalies += u64::from(anomalies.len());
         open.request.anomalies.merge(anomalies);
-        self.detect(Phase::Body, &open.request, &mut open.findings)
+        let before = self.detect(Phase::Body, &open.request, &mut open.findings);
+        if open.findings.len() > before {
+            let findings = std::mem::take(&mut open.findings);
+            self.note_probes(findings.get(before..).unwrap_or_default(), open);
+            open.findings = findings;
+        }
+        before
     }
 
     /// Inspects the body of a request as another server may read it.
@@ -140,10 +146,12 @@ impl Worker {
 }
 
 /// All codings of a body in the order in which they were applied: those of the content, then those of the transfer.
-fn codings(request: &Request) -> Option<Vec<u8>> {
+pub(super) fn codings_of<'a>(
+    headers: &(impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone),
+) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     for name in [&b"content-encoding"[..], b"transfer-encoding"] {
-        let same = request.headers().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let same = headers.clone().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         for coding in same.flat_map(|(_, value)| value.split(|&byte| byte == b',')) {
             let transfer = name == b"transfer-encoding" && !is_known(coding);
             if is_coded(coding) && !transfer {

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::finding::Finding;
+use crate::http::anomaly::Anomalies;
+use crate::http::client::Client;
 use crate::policy::Verdict;
 use crate::time::Timestamp;
 
@@ -17,6 +19,66 @@ pub enum Command {
     Skip(Skip),
     /// A connection has left HTTP for WebSocket (RFC 6455 section 4).
     WebSocket(Endpoints),
+    /// A request and its response, where [`Settings::list_transactions`](super::Settings::list_transactions) asks for them.
+    Transaction(Box<Transaction>),
+}
+
+/// What is known of an attack's outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request was sent.
+    Attempt,
+    /// The response shows that it worked: the payload came back as it was sent.
+    Confirmed,
+    /// It is the response in which something was found.
+    Response,
+}
+
+impl Outcome {
+    /// Name in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Confirmed => "confirmed",
+            Self::Response => "response",
+        }
+    }
+}
+
+/// A request, and what is known of its response. All text is printable and redacted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transaction {
+    /// When the request's head was complete.
+    pub time: Timestamp,
+    /// When the response was over, or given up.
+    pub ended: Timestamp,
+    /// Number of the flow within this engine's run; never 0.
+    pub flow_id: u64,
+    /// Number of the request in its connection, from 0.
+    pub number: u64,
+    /// The side that sent the request.
+    pub client: SocketAddr,
+    /// The side that got it.
+    pub server: SocketAddr,
+    /// Who that is, behind proxies.
+    pub identity: Client,
+    /// The request line and headers.
+    pub request: RequestSummary,
+    /// Bytes of the request's body, without transfer coding.
+    pub request_bytes: u64,
+    /// What is odd about the request.
+    pub request_anomalies: Anomalies,
+    /// Status code; `None` if no response was seen.
+    pub status: Option<u16>,
+    /// Content-Type of the response.
+    pub response_type: String,
+    /// Bytes of the response's body, without transfer coding.
+    pub response_bytes: u64,
+    /// What is odd about the response.
+    pub response_anomalies: Anomalies,
+    /// Status of a gRPC call.
+    pub grpc_status: Option<String>,
 }
 
 /// Both ends of a connection.
@@ -65,8 +127,12 @@ pub struct Report {
     pub client: SocketAddr,
     /// The side that got it.
     pub server: SocketAddr,
+    /// Who the client is, behind proxies.
+    pub identity: Client,
     /// Number of the transaction in its connection, from 0.
     pub transaction: u64,
+    /// What is known of the outcome.
+    pub outcome: Outcome,
     /// The request line and two headers.
     pub request: RequestSummary,
     /// Everything found, the most confident first; never empty.

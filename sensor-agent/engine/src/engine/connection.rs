@@ -2,11 +2,11 @@
 
 use sensor_common::record::tcp;
 
-use super::acceptance;
 use super::exchange::Exchange;
 use super::half::{Half, Tools};
 use super::settings::Settings;
 use super::worker::Worker;
+use super::{acceptance, answers};
 use crate::capture::Segment;
 use crate::flow::{Key, Side};
 use crate::http::reader::Scratch;
@@ -110,6 +110,7 @@ impl Connection {
                 half.end(&mut tools(&mut self.exchange, shared, side, time));
             }
         }
+        answers::unanswered(&mut shared.worker, &mut self.exchange, time);
     }
 
     /// Gives up the hole of a direction if it made no progress since `position`.

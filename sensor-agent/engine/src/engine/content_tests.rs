@@ -13,14 +13,14 @@ fn post(headers: &str, body: &[u8], piece: usize) -> (Vec<String>, super::Stats)
     (log.into_iter().filter(|line| line.starts_with("REPORT")).collect(), stats)
 }
 
-fn packed(text: &[u8], zlib: bool) -> Vec<u8> {
+pub(super) fn packed(text: &[u8], zlib: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 100);
     let mut compress = flate2::Compress::new(flate2::Compression::best(), zlib);
     compress.compress_vec(text, &mut out, flate2::FlushCompress::Finish).unwrap();
     out
 }
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(text: &[u8]) -> Vec<u8> {
     [&b"\x1f\x8b\x08\0\0\0\0\0\0\0"[..], &packed(text, false), &[0; 8]].concat()
 }
 

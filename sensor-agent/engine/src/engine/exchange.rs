@@ -1,13 +1,15 @@
 //! What one connection knows of its messages, beside the bytes.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::answers::{Answer, Awaited};
+use super::reflection::Probe;
 use super::upgraded::{Asking, Upgraded};
 use crate::finding::Finding;
 use crate::flow::{Key, Side};
-use crate::http::framing::Asked;
 use crate::http::message::{HeaderSpan, Request};
+use crate::time::Timestamp;
 
 /// A request whose body is coming in.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,12 @@ pub(super) struct OpenRequest {
     pub(super) inspected: bool,
     /// Whether it stood in another request's body.
     pub(super) embedded: bool,
+    /// When its head was there.
+    pub(super) time: Timestamp,
+    /// Bytes of its body.
+    pub(super) length: u64,
+    /// What in its response would prove its findings.
+    pub(super) probes: Vec<Probe>,
 }
 
 impl OpenRequest {
@@ -63,8 +71,12 @@ pub(super) struct Exchange {
     payload_ways: [[bool; 2]; 2],
     /// Bytes of a direction that were on the wire, but not captured.
     pub(super) missed: [u64; 2],
-    /// Kinds of the requests whose responses are still to come.
-    pub(super) asked: VecDeque<Asked>,
+    /// The requests whose responses are still to come.
+    pub(super) asked: VecDeque<Awaited>,
+    /// The response in hand, if it is looked into.
+    pub(super) answer: Option<Box<Answer>>,
+    /// The sender that a PROXY protocol header names.
+    pub(super) proxied: Option<IpAddr>,
     pub(super) responses: u64,
     pub(super) requests: u64,
     /// Findings that would block the source if it were verified.
@@ -87,6 +99,8 @@ impl Exchange {
             payload_ways: [[false; 2]; 2],
             missed: [0; 2],
             asked: VecDeque::new(),
+            answer: None,
+            proxied: None,
             responses: 0,
             requests: 0,
             deferred: Vec::new(),
@@ -109,7 +123,11 @@ impl Exchange {
         let open = self.open.as_ref().map_or(0, |open| open.memory());
         let asking = self.asking.as_ref().map_or(0, |asking| asking.0.head.capacity());
         let upgraded = self.upgraded.as_ref().map_or(0, Upgraded::memory);
-        open + asking + upgraded + self.asked.capacity() + self.deferred.capacity() * size_of::<Finding>()
+        let kept = |awaited: &Awaited| awaited.kept.as_ref().map_or(0, |open| open.memory());
+        let awaited =
+            self.asked.capacity() * size_of::<Awaited>() + self.asked.iter().map(kept).sum::<usize>();
+        let answer = self.answer.as_ref().map_or(0, |answer| answer.memory());
+        open + asking + upgraded + awaited + answer + self.deferred.capacity() * size_of::<Finding>()
     }
 
     /// Sender and receiver of what comes from `from`.
@@ -117,7 +135,12 @@ impl Exchange {
         (self.key.address(from), self.key.address(from.other()))
     }
 
+    /// The end that sends requests, as far as that is known.
+    pub(super) fn client_side(&self) -> Side {
+        self.client.unwrap_or(Side::Low)
+    }
+
     pub(super) fn client_address(&self) -> SocketAddr {
-        self.key.address(self.client.unwrap_or(Side::Low))
+        self.key.address(self.client_side())
     }
 }

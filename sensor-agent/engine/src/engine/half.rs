@@ -51,6 +51,8 @@ pub(super) struct Half {
     /// Timestamp of the last segment that the receiver took it from.
     pub(super) recent_timestamp: Option<u32>,
     disputes: Disputes,
+    /// Whether the first segment that was seen is not the first of the stream: what the ends said before is not known.
+    pub(super) joined: bool,
     /// Whether somebody looks after the hole.
     pub(super) watched: bool,
     /// Offset before which nothing is wanted.
@@ -84,6 +86,7 @@ impl Half {
             initial,
             stream,
             sent: 0,
+            joined: initial.is_some_and(|initial| initial != sequence),
             recent_timestamp: None,
             disputes: Disputes::default(),
             reader: Reader::new(initial.is_some(), settings.max_head_bytes),
@@ -121,7 +124,8 @@ impl Half {
     /// the hole is none to wait for; what comes in all the same is read as before.
     fn skip_unwanted(&mut self, tools: &mut Tools<'_>) {
         let request_done = tools.exchange.open.as_ref().is_some_and(|open| open.inspected);
-        let ahead = self.reader.unwanted(request_done).min(MAX_SKIP);
+        let response_done = tools.exchange.answer.as_ref().is_none_or(|answer| answer.inspected);
+        let ahead = self.reader.unwanted(request_done, response_done).min(MAX_SKIP);
         let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
         if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
             return;

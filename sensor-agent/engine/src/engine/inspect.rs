@@ -1,5 +1,8 @@
 //! Listens to the readers of a connection and hands what they read to the detector.
 
+use std::net::IpAddr;
+
+use super::answers::{Awaited, unanswered};
 use super::bodies::Context;
 use super::command::{Command, Endpoints};
 use super::exchange::{Exchange, OpenRequest};
@@ -44,6 +47,9 @@ impl<'a> Inspector<'a> {
         self.worker.counters.gaps += 1;
         self.worker.counters.gap_bytes += bytes;
         self.exchange.missed[self.from.index()] += bytes;
+        if !self.is_client() {
+            self.answer_gap(bytes);
+        }
     }
 
     fn inspect_body(&mut self, open: &mut OpenRequest) {
@@ -86,15 +92,19 @@ impl<'a> Inspector<'a> {
         exchange.client = Some(self.from);
         if exchange.asked.len() >= self.settings.max_pipelined {
             self.worker.counters.pipeline_overflows += 1;
-            exchange.asked.pop_front();
+            if let Some(kept) = exchange.asked.pop_front().and_then(|awaited| awaited.kept) {
+                self.worker.give_back(kept);
+            }
         }
-        exchange.asked.push_back(match request.method() {
+        let asked = match request.method() {
             b"HEAD" => Asked::Head,
             b"CONNECT" => Asked::Connect,
             _ => Asked::Other,
-        });
+        };
+        let number = exchange.requests;
+        exchange.asked.push_back(Awaited { asked, number, kept: None });
         exchange.requests += 1;
-        exchange.requests - 1
+        number
     }
 }
 
@@ -122,14 +132,19 @@ impl Sink for Inspector<'_> {
         if !findings.is_empty() {
             worker.decide(self.exchange, request, number, &findings, 0, self.time);
         }
-        if !matches!(framing, Framing::None | Framing::Length(0)) {
+        let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+        if has_body || worker.wanted.any() || !findings.is_empty() {
             let mut open = worker.spare.pop().unwrap_or_default();
-            open.number = number;
+            (open.number, open.time) = (number, self.time);
+            worker.note_probes(&findings, &mut open);
             std::mem::swap(&mut open.request, request);
             std::mem::swap(&mut open.findings, &mut findings);
             self.exchange.open = Some(open);
         }
-        worker.findings = findings;
+        self.worker.findings = findings;
+        if !has_body && let Some(open) = self.exchange.open.take() {
+            self.keep(open);
+        }
     }
 
     fn asked(&mut self, status: u16) -> Asked {
@@ -144,8 +159,10 @@ impl Sink for Inspector<'_> {
         if (100..200).contains(&status) && status != 101 {
             return Asked::Other;
         }
-        let asked = exchange.asked.pop_front();
-        self.worker.counters.transactions += u64::from(asked.is_some());
+        let awaited = exchange.asked.pop_front();
+        self.worker.counters.transactions += u64::from(awaited.is_some());
+        let asked = awaited.as_ref().map(|awaited| awaited.asked);
+        self.begin_answer(awaited);
         asked.unwrap_or_default()
     }
 
@@ -160,10 +177,27 @@ impl Sink for Inspector<'_> {
         }
         #[cfg(test)]
         self.worker.seam.response(response);
+        if !(100..200).contains(&response.status) || response.status == 101 {
+            self.answer_head(response);
+        }
+    }
+
+    fn response_body(&mut self, data: &[u8]) {
+        self.answer_body(data);
+    }
+
+    fn response_trailer(&mut self, data: &[u8]) {
+        self.answer_trailer(data);
+    }
+
+    fn proxied(&mut self, client: IpAddr) {
+        self.worker.counters.proxied_connections += 1;
+        self.exchange.proxied = Some(client);
     }
 
     fn request_body(&mut self, data: &[u8]) {
         let Some(mut open) = self.exchange.open.take() else { return };
+        open.length += data.len() as u64;
         let taken = data.len().min(self.settings.max_body_bytes.saturating_sub(open.body.len()));
         let (kept, rest) = data.split_at(taken);
         open.body.extend_from_slice(kept);
@@ -241,15 +275,16 @@ impl Sink for Inspector<'_> {
         if !open.inspected {
             self.inspect_body(&mut open);
         }
-        self.worker.give_back(open);
+        self.keep(open);
     }
 
     fn response_end(&mut self, anomalies: Anomalies) {
         self.worker.counters.anomalies += u64::from(anomalies.len());
+        self.end_answer();
     }
 
     fn lost(&mut self) {
         self.worker.counters.resyncs += 1;
-        self.exchange.asked.clear();
+        unanswered(self.worker, self.exchange, self.time);
     }
 }

@@ -1,6 +1,7 @@
 //! The façade: records in, commands out.
 
 mod acceptance;
+mod answers;
 mod blocks;
 mod bodies;
 mod command;
@@ -8,10 +9,15 @@ mod connection;
 #[cfg(test)]
 mod content_tests;
 mod counters;
+#[cfg(test)]
+mod evasion_tests;
 mod exchange;
 mod half;
 mod inspect;
 mod readings;
+mod reflection;
+#[cfg(test)]
+mod response_tests;
 mod settings;
 #[cfg(test)]
 mod smuggling_tests;
@@ -40,7 +46,9 @@ use crate::http::reader::Scratch;
 use crate::policy::Policy;
 use crate::rule::RuleSet;
 use crate::time::Timestamp;
-pub use command::{Block, Command, Endpoints, Report, RequestSummary, SUMMARY_LEN, Skip};
+pub use command::{
+    Block, Command, Endpoints, Outcome, Report, RequestSummary, SUMMARY_LEN, Skip, Transaction,
+};
 use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
@@ -90,7 +98,7 @@ impl Engine {
     /// An engine without flows.
     #[must_use]
     pub fn new(settings: Settings, rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
-        let worker = Worker::new(Detector::new(rules), policy);
+        let worker = Worker::new(Detector::new(rules), policy, &settings);
         Self {
             table: Table::new(settings.max_flows),
             shared: Shared { settings, worker, scratch: Scratch::default() },
@@ -109,10 +117,16 @@ impl Engine {
         match capture::decode(record) {
             Ok(segment) => {
                 self.counters().captured_bytes += segment.payload.len() as u64;
-                self.handle_segment(&segment);
+                self.take(&segment);
             }
             Err(_) => self.counters().record_malformed += 1,
         }
+    }
+
+    /// Takes a segment that did not come as a record: one of a capture.
+    pub fn handle_segment(&mut self, segment: &Segment<'_>) {
+        self.counters().records += 1;
+        self.take(segment);
     }
 
     /// The next thing to do, if any; call until `None`.
@@ -151,7 +165,7 @@ impl Engine {
 
     /// Uses other rules from the next message on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
-        self.shared.worker.detector.replace_rules(rules);
+        self.shared.worker.replace_rules(rules);
     }
 
     /// Uses another policy from the next verdict on.
@@ -172,7 +186,7 @@ impl Engine {
         &mut self.shared.worker.counters
     }
 
-    fn handle_segment(&mut self, segment: &Segment<'_>) {
+    fn take(&mut self, segment: &Segment<'_>) {
         if segment.flags & tcp::SYN != 0 {
             return self.counters().ignored_syn += 1;
         }

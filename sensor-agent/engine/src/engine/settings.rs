@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::client::Proxies;
+
 /// Limits and switches of an engine.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -31,6 +33,13 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
     pub max_decoded_body_bytes: usize,
+    /// Bytes of a response body that are inspected, before and after its content coding is removed
+    /// (`response_uninspected_bytes`), where somebody looks at responses at all.
+    pub max_response_body_bytes: usize,
+    /// Proxies that are trusted to name their clients.
+    pub proxies: Proxies,
+    /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
+    pub list_transactions: bool,
 }
 
 impl Default for Settings {
@@ -48,6 +57,9 @@ impl Default for Settings {
             max_total_bytes: 64 << 20,
             max_body_bytes: 128 * 1024,
             max_decoded_body_bytes: 512 * 1024,
+            max_response_body_bytes: 32 * 1024,
+            proxies: Proxies::default(),
+            list_transactions: false,
         }
     }
 }

@@ -33,13 +33,17 @@ impl Seam {
         }
         let shown = match phase {
             Phase::Head => format!("{} {}", request.method().escape_ascii(), request.target().escape_ascii()),
-            Phase::Body => {
+            Phase::Body | Phase::Response => {
                 let fields = fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii()));
                 format!("body {}", fields.collect::<Vec<_>>().join(" "))
             }
         };
         let anomalies: String = request.anomalies.iter().map(|anomaly| format!(" !{anomaly}")).collect();
-        self.log.push(shown + &anomalies);
+        self.log.push(if phase == Phase::Response {
+            format!("response {shown}")
+        } else {
+            shown + &anomalies
+        });
         let hit = |value: &[u8]| value.windows(4).any(|window| window == b"EVIL");
         for field in fields.iter().filter(|field| field.place != Place::Target && hit(field.value)) {
             findings.push(finding(&field.to_string()));
@@ -58,7 +62,7 @@ impl Seam {
     }
 }
 
-fn finding(field: &str) -> Finding {
+pub(super) fn finding(field: &str) -> Finding {
     let info = RuleInfo {
         id: "evil".into(),
         number: 1,
@@ -98,6 +102,7 @@ pub(super) struct Dialog {
     pub(super) action: Action,
     pub(super) marks: u8,
     pub(super) client_isn: u32,
+    pub(super) rules: Arc<RuleSet>,
 }
 
 impl Default for Dialog {
@@ -107,6 +112,7 @@ impl Default for Dialog {
             action: Action::Block(Duration::from_secs(60)),
             marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
             client_isn: 1000,
+            rules: Arc::default(),
         }
     }
 }
@@ -142,7 +148,7 @@ impl Dialog {
     }
 
     fn script(self) -> Script {
-        let mut engine = Engine::new(self.settings, Arc::default(), Arc::new(no_policy()));
+        let mut engine = Engine::new(self.settings, self.rules, Arc::new(no_policy()));
         engine.shared.worker.seam.action = Some(self.action);
         let initial = [self.client_isn, 0xffff_ff00];
         let now = Duration::from_secs(100);
@@ -286,10 +292,21 @@ impl Script {
                     )
                 }
                 Command::WebSocket(ends) => format!("WEBSOCKET {} {}", ends.client, ends.server),
+                Command::Transaction(one) => format!(
+                    "LIST {} {} {} {} {} {}{}",
+                    one.number,
+                    one.request.method,
+                    one.request.target,
+                    one.request_bytes,
+                    one.status.map_or("-".to_owned(), |status| status.to_string()),
+                    one.response_bytes,
+                    one.grpc_status.map_or(String::new(), |status| format!(" grpc {status}")),
+                ),
                 Command::Skip(skip) => format!("SKIP {} {}", skip.source, skip.until),
                 Command::Report(report) => {
                     let fields: Vec<_> = report.findings.iter().map(|finding| &*finding.field).collect();
-                    format!("REPORT {} {}", report.transaction, fields.join(","))
+                    let confirmed = if report.outcome == Outcome::Confirmed { " confirmed" } else { "" };
+                    format!("REPORT {} {}{confirmed}", report.transaction, fields.join(","))
                 }
             });
         }

@@ -1,6 +1,9 @@
 //! What a connection becomes after HTTP/1: WebSocket after a 101, HTTP/2 after its preface or an Upgrade, or a tunnel that
 //! nobody looks into. Messages and streams go the way of requests and their bodies.
 
+use std::collections::VecDeque;
+
+use super::answers::Answer;
 use super::bodies::Context;
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::{Inspector, MAX_TRAILER};
@@ -39,8 +42,18 @@ pub(super) struct Talk {
 pub(super) struct Multiplex {
     readers: [Reader; 2],
     streams: Vec<Stream>,
+    answers: Answers,
     request: Request,
     response: Response,
+}
+
+/// Which responses belong to which requests.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Streams whose response is to come, and the numbers of their requests.
+    numbers: VecDeque<(u32, u64)>,
+    /// Responses that are looked into, by stream.
+    open: Vec<(u32, Box<Answer>)>,
 }
 
 #[derive(Debug)]
@@ -82,7 +95,8 @@ impl Upgraded {
         let mut readers = [Reader::new(b""), Reader::new(b"")];
         readers[client] = Reader::new(preface);
         let (request, response) = Default::default();
-        Self::Http2(Box::new(Multiplex { readers, streams: Vec::new(), request, response }))
+        let (streams, answers) = Default::default();
+        Self::Http2(Box::new(Multiplex { readers, streams, answers, request, response }))
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -90,7 +104,10 @@ impl Upgraded {
             Self::WebSocket(talk) => talk.reader.memory() + talk.asking.0.head.capacity(),
             Self::Http2(multiplex) => {
                 let readers: usize = multiplex.readers.iter().map(Reader::memory).sum();
-                readers + multiplex.streams.iter().map(|stream| stream.open.memory()).sum::<usize>()
+                let answers: usize = multiplex.answers.open.iter().map(|(_, answer)| answer.memory()).sum();
+                let numbers = multiplex.answers.numbers.capacity() * size_of::<(u32, u64)>();
+                let streams: usize = multiplex.streams.iter().map(|stream| stream.open.memory()).sum();
+                readers + streams + answers + numbers
             }
         }
     }
@@ -107,8 +124,8 @@ impl Upgraded {
             }
             Self::Http2(multiplex) => {
                 let side = inspector.from.index();
-                let Multiplex { readers, streams, request, response } = &mut **multiplex;
-                readers[side].data(data, &mut Streams { inspector, streams, request, response })
+                let Multiplex { readers, streams, answers, request, response } = &mut **multiplex;
+                readers[side].data(data, &mut Streams { inspector, streams, answers, request, response })
             }
         }
     }
@@ -131,6 +148,10 @@ impl Upgraded {
             Self::Http2(multiplex) => {
                 for stream in std::mem::take(&mut multiplex.streams) {
                     finish(stream, Anomaly::Incomplete, inspector);
+                }
+                for (_, answer) in std::mem::take(&mut multiplex.answers.open) {
+                    inspector.exchange.answer = Some(answer);
+                    inspector.end_answer();
                 }
             }
         }
@@ -161,6 +182,7 @@ impl Messages for Listener<'_, '_> {
 struct Streams<'a, 'b> {
     inspector: &'a mut Inspector<'b>,
     streams: &'a mut Vec<Stream>,
+    answers: &'a mut Answers,
     request: &'a mut Request,
     response: &'a mut Response,
 }
@@ -176,6 +198,10 @@ impl Streams<'_, '_> {
         counters.http2_streams += 1;
         message::request(list, self.request);
         self.inspector.request(self.request, if end { Framing::None } else { Framing::UntilClose });
+        if self.answers.numbers.len() >= self.inspector.settings.max_pipelined {
+            self.answers.numbers.pop_front();
+        }
+        self.answers.numbers.push_back((id, self.inspector.exchange.requests - 1));
         let Some(open) = self.inspector.exchange.open.take() else { return };
         if self.streams.len() >= MAX_STREAMS {
             self.inspector.worker.counters.http2_stream_overflows += 1;
@@ -185,13 +211,55 @@ impl Streams<'_, '_> {
         self.streams.push(Stream { id, open, length: 0 });
     }
 
-    fn respond(&mut self, list: &FieldList) {
+    fn respond(&mut self, id: u32, list: &FieldList, end: bool) {
         if list.get(b":status").is_none() {
-            return;
+            let mut trailer = Vec::new();
+            message::trailers(list, &mut trailer);
+            self.answer(id, |inspector| inspector.answer_trailer(&trailer));
+        } else {
+            message::response(list, self.response);
+            self.expect(id);
+            self.inspector.response(self.response, Framing::None);
+            if let Some(answer) = self.inspector.exchange.answer.take() {
+                self.answers.open.push((id, answer));
+            }
         }
-        message::response(list, self.response);
+        if end {
+            self.end_answer(id);
+        }
+    }
+
+    /// Pairs the response of a stream with its request: streams are answered in any order, and before their requests are over.
+    fn expect(&mut self, id: u32) {
+        let informs = (100..200).contains(&self.response.status);
+        let place = self.answers.numbers.iter().position(|(stream, _)| *stream == id).filter(|_| !informs);
+        let Some((_, number)) = place.and_then(|at| self.answers.numbers.remove(at)) else { return };
+        let asked = &mut self.inspector.exchange.asked;
+        let place = asked.iter().position(|awaited| awaited.number == number);
+        let Some(awaited) = place.and_then(|at| asked.remove(at)) else { return };
+        asked.push_front(awaited);
+        let stream = self.take(id);
+        let length = stream.as_ref().map_or(0, |stream| stream.length);
+        self.inspector.exchange.open = stream.map(|stream| stream.open);
         self.inspector.asked(self.response.status);
-        self.inspector.response(self.response, Framing::None);
+        if let Some(open) = self.inspector.exchange.open.take() {
+            self.streams.push(Stream { id, open, length });
+        }
+    }
+
+    /// Goes on with the response of a stream.
+    fn answer(&mut self, id: u32, step: impl FnOnce(&mut Inspector<'_>)) {
+        let Some(at) = self.answers.open.iter().position(|(stream, _)| *stream == id) else { return };
+        let (id, answer) = self.answers.open.swap_remove(at);
+        self.inspector.exchange.answer = Some(answer);
+        step(self.inspector);
+        if let Some(answer) = self.inspector.exchange.answer.take() {
+            self.answers.open.push((id, answer));
+        }
+    }
+
+    fn end_answer(&mut self, id: u32) {
+        self.answer(id, |inspector| inspector.end_answer());
     }
 }
 
@@ -200,7 +268,7 @@ impl Frames for Streams<'_, '_> {
         let undecoded = list.undecoded > 0 || list.broken;
         self.inspector.worker.counters.http2_undecoded_blocks += u64::from(undecoded);
         if list.get(b":status").is_some() || self.inspector.is_server() {
-            return self.respond(list);
+            return self.respond(id, list, end);
         }
         let Some(mut stream) = self.take(id) else { return self.begin_request(id, list, end) };
         let before = stream.open.trailer.len();
@@ -214,7 +282,10 @@ impl Frames for Streams<'_, '_> {
     }
 
     fn data(&mut self, id: u32, data: &[u8]) {
-        if data.is_empty() || self.inspector.is_server() {
+        if self.inspector.is_server() {
+            return self.answer(id, |inspector| inspector.answer_body(data));
+        }
+        if data.is_empty() {
             return;
         }
         let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return };
@@ -230,7 +301,7 @@ impl Frames for Streams<'_, '_> {
 
     fn end(&mut self, id: u32) {
         if self.inspector.is_server() {
-            return;
+            return self.end_answer(id);
         }
         let Some(stream) = self.take(id) else { return };
         let declared = stream.open.request.header("content-length");
@@ -249,6 +320,9 @@ impl Frames for Streams<'_, '_> {
             Control::Ping => counters.http2_pings += 1,
             Control::Continuation => counters.http2_continuations += 1,
             Control::Other => {}
+        }
+        if control == Control::Reset {
+            self.end_answer(id);
         }
         if control == Control::Reset
             && let Some(stream) = self.take(id)

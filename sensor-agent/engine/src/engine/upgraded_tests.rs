@@ -162,3 +162,44 @@ fn incomplete_http2_requests_are_inspected_at_the_end() {
         ],
     );
 }
+
+/// Streams are answered in any order, and each response finds its request.
+#[test]
+fn http2_responses_find_their_requests() {
+    let get = |id: u32, path: &str| {
+        let block = [&b"\x82\x04"[..], &[path.len() as u8], path.as_bytes(), b"\x86\x41\x01h"].concat();
+        frame(1, 5, id, &block)
+    };
+    let answer = |id: u32, body: &[u8]| [frame(1, 4, id, b"\x88"), frame(0, 1, id, body)].concat();
+    let asked = http2(&[get(1, "/1"), get(3, "/3"), get(5, "/5")]);
+    let answers = [frame(4, 0, 0, b""), answer(5, b"five"), answer(1, b"one!!!"), answer(3, b"")].concat();
+    let settings = crate::engine::Settings { list_transactions: true, ..Default::default() };
+    let dialog = Dialog { settings, ..Dialog::default() };
+    let (log, stats) = dialog.run(&format!(">> {asked}\n<< {}", escaped(&answers)));
+    let listed: Vec<_> = log.into_iter().filter(|line| line.starts_with("LIST")).collect();
+    assert_eq!(listed, ["LIST 2 GET /5 0 200 4", "LIST 0 GET /1 0 200 6", "LIST 1 GET /3 0 200 0"]);
+    assert_eq!(stats.named("transactions"), 3);
+}
+
+#[test]
+fn grpc_calls_are_read_with_their_status() {
+    let head = b"\x83\x04\x08/s.S/Get\x86\x41\x01h\0\x0ccontent-type\x10application/grpc";
+    let message = b"\0\0\0\0\x06\x0a\x04EVIL";
+    let asked = http2(&[frame(1, 4, 1, head), frame(0, 1, 1, message)]);
+    let answers = [frame(4, 0, 0, b""), frame(1, 4, 1, b"\x88"), frame(0, 0, 1, b"\0\0\0\0\0")].concat();
+    let trailer = frame(1, 5, 1, b"\0\x0bgrpc-status\x0216");
+    let settings = crate::engine::Settings { list_transactions: true, ..Default::default() };
+    let dialog = Dialog { settings, ..Dialog::default() };
+    let (log, _) = dialog.run(&format!(">> {asked}\n<< {}{}", escaped(&answers), escaped(&trailer)));
+    assert_eq!(
+        log,
+        [
+            "POST /s.S/Get",
+            "body body.grpc.1=EVIL",
+            "BLOCK 10.0.0.9 SQL_INJECTION evil",
+            "REPORT 0 body.grpc.1",
+            "200",
+            "LIST 0 POST /s.S/Get 11 200 5 grpc 16",
+        ]
+    );
+}

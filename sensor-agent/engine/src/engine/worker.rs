@@ -4,25 +4,37 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::{Answer, Wanted};
 use super::blocks::RecentBlocks;
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
-use super::{Block, Command, Report, RequestSummary};
+use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
 use crate::detect::{Detector, Part, Phase};
 use crate::field::Fields;
 use crate::finding::Finding;
 use crate::flow::Side;
+use crate::http::client::{Client, Proxies};
 use crate::http::message::Request;
 use crate::policy::{Action, Policy, Verdict};
+use crate::rule::{RuleSet, Views};
 use crate::time::Timestamp;
 
 /// Most requests' memory kept for reuse.
-const MAX_SPARE: usize = 16;
+pub(super) const MAX_SPARE: usize = 16;
 /// Memory of a request's body kept for reuse.
-const MAX_SPARE_BODY: usize = 64 * 1024;
+pub(super) const MAX_SPARE_BODY: usize = 64 * 1024;
 /// Most findings kept of a connection whose source is not verified yet.
 const MAX_DEFERRED: usize = 16;
+
+/// What a decision is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) request: &'a Request,
+    /// Number of the request in its connection.
+    pub(super) number: u64,
+    pub(super) outcome: Outcome,
+}
 
 /// What all connections of a thread share.
 #[derive(Debug)]
@@ -36,15 +48,22 @@ pub(super) struct Worker {
     pub(super) findings: Vec<Finding>,
     #[expect(clippy::vec_box, reason = "the boxes are what is reused: they move to connections and back")]
     pub(super) spare: Vec<Box<OpenRequest>>,
+    #[expect(clippy::vec_box, reason = "as with `spare`")]
+    pub(super) spare_answers: Vec<Box<Answer>>,
     spare_bytes: Vec<Vec<u8>>,
+    /// What somebody wants to see of responses.
+    pub(super) wanted: Wanted,
+    /// Views of a value whose return would prove a finding.
+    pub(super) views: Views,
+    proxies: Proxies,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
 }
 
 impl Worker {
-    pub(super) fn new(detector: Detector, policy: Arc<Policy>) -> Self {
-        Self {
+    pub(super) fn new(detector: Detector, policy: Arc<Policy>, settings: &Settings) -> Self {
+        let mut worker = Self {
             detector,
             policy,
             counters: Counters::default(),
@@ -53,11 +72,28 @@ impl Worker {
             decoder: Decoder::default(),
             findings: Vec::new(),
             spare: Vec::new(),
+            spare_answers: Vec::new(),
             spare_bytes: Vec::new(),
+            wanted: Wanted::default(),
+            views: Views::default(),
+            proxies: settings.proxies.clone(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
-        }
+        };
+        worker.note_wanted(settings.list_transactions);
+        worker
+    }
+
+    /// Uses other rules from the next message on.
+    pub(super) fn replace_rules(&mut self, rules: Arc<RuleSet>) {
+        self.detector.replace_rules(rules);
+        self.note_wanted(self.wanted.list);
+    }
+
+    /// Who sent a request.
+    pub(super) fn identity(&self, exchange: &Exchange, request: &Request) -> Client {
+        self.proxies.client(exchange.client_address().ip(), exchange.proxied, request)
     }
 
     /// Runs the detector over `self.fields`; appends to `findings` and returns how many there were before.
@@ -71,13 +107,17 @@ impl Worker {
         before
     }
 
-    fn judge(&self, exchange: &Exchange, findings: &[Finding]) -> Option<Verdict> {
-        let source = exchange.client_address().ip();
+    /// Behind a trusted proxy the connection's address is everybody's, so that it is never blocked; the client's own would block
+    /// nothing, because no packet carries it.
+    fn judge(&self, exchange: &Exchange, client: Client, findings: &[Finding]) -> Option<Verdict> {
+        let verdict = self.policy.judge(client.address, exchange.is_verified(), findings);
         #[cfg(test)]
-        if let Some(action) = self.seam.action(exchange.is_verified(), findings) {
-            return Some(action);
+        let verdict = self.seam.action(exchange.is_verified(), findings).or(verdict);
+        let mut verdict = verdict?;
+        if verdict.action != Action::Report && self.proxies.trusts(exchange.client_address().ip()) {
+            verdict.action = Action::Exempt;
         }
-        self.policy.judge(source, exchange.is_verified(), findings)
+        Some(verdict)
     }
 
     /// Carries the verdict on `findings` out. Those from `new` on are reported.
@@ -90,7 +130,25 @@ impl Worker {
         new: usize,
         time: Timestamp,
     ) {
-        let Some(verdict) = self.judge(exchange, findings) else { return };
+        let subject = Subject { request, number, outcome: Outcome::Attempt };
+        self.decide_about(exchange, subject, findings, new, time);
+    }
+
+    /// As [`Worker::decide`], for what is known of an attack's outcome.
+    pub(super) fn decide_about(
+        &mut self,
+        exchange: &mut Exchange,
+        subject: Subject<'_>,
+        findings: &[Finding],
+        new: usize,
+        time: Timestamp,
+    ) {
+        let Subject { request, number, outcome } = subject;
+        let identity = self.identity(exchange, request);
+        let Some(mut verdict) = self.judge(exchange, identity, findings) else { return };
+        if outcome == Outcome::Response {
+            verdict.action = Action::Report;
+        }
         let blocked_until = self.act(exchange, &verdict, findings, time);
         let mut reported = findings.get(new..).unwrap_or_default().to_vec();
         reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
@@ -102,6 +160,8 @@ impl Worker {
             interface: exchange.interface,
             client: exchange.key.address(client),
             server: exchange.key.address(client.other()),
+            identity,
+            outcome,
             transaction: number,
             request: RequestSummary::of(request),
             findings: reported,
@@ -159,7 +219,7 @@ impl Worker {
             return;
         }
         let findings = std::mem::take(&mut exchange.deferred);
-        if let Some(verdict) = self.judge(exchange, &findings) {
+        if let Some(verdict) = self.judge(exchange, Client::peer(exchange.client_address().ip()), &findings) {
             self.act(exchange, &verdict, &findings, time);
         }
     }
@@ -170,6 +230,8 @@ impl Worker {
             open.trailer.clear();
             open.findings.clear();
             open.extension.clear();
+            open.probes.clear();
+            open.length = 0;
             (open.inspected, open.embedded) = (false, false);
             self.spare.push(open);
         }

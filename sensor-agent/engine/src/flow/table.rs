@@ -140,6 +140,16 @@ mod tests {
         assert_eq!((table.get(second), table.len()), (Some(&'c'), 2));
     }
 
+    /// Case R9: who chooses addresses and ports does not know where they fall.
+    #[test]
+    fn r9_every_table_hashes_with_a_key_of_its_own() {
+        let (one, other) = (Table::<()>::new(1), Table::<()>::new(1));
+        let hashes =
+            |table: &Table<()>| (0..64).map(|port| table.hasher.hash_one(key(port))).collect::<Vec<_>>();
+        assert_eq!(hashes(&one), hashes(&one));
+        assert_ne!(hashes(&one), hashes(&other));
+    }
+
     #[test]
     fn equal_words_of_another_family_are_another_connection() {
         let v4 = Key { low: ([0, 0, 0, 1].into(), 1), high: ([0, 0, 0, 2].into(), 2) };

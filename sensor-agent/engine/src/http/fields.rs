@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
 use super::anomaly::Anomaly;
-use super::message::{Request, Span};
+use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
 /// Longest header name that is written in lower case; a longer one is kept as it is.
@@ -23,6 +23,23 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     }
 }
 
+/// Adds the fields of a response head: the status, and every header.
+pub fn push_response_head(response: &Response, fields: &mut Fields) {
+    let status = response.status;
+    let digits = [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
+    fields.push(Place::ResponseStatus, b"", &digits, 0);
+    for header in &response.headers {
+        let mut lower = [0; MAX_NAME];
+        let name = lower_case(header.name.of(&response.head), &mut lower);
+        fields.push(
+            Place::ResponseHeader,
+            name,
+            header.value.of(&response.head),
+            header.value.start as usize,
+        );
+    }
+}
+
 /// What is odd about the request once its fields are looked at.
 pub fn note_query(request: &mut Request) {
     let separated = memchr(b';', request.query()).is_some();
@@ -31,7 +48,46 @@ pub fn note_query(request: &mut Request) {
 
 /// Adds the pairs of `name=value&name=value` (WHATWG URL, application/x-www-form-urlencoded); a piece without `=` is a name
 /// with an empty value, so it counts as a name and is looked at there.
+///
+/// Of a name that is given more than once, some applications read the values joined by commas; so that is a value too, where
+/// the pieces hold more than words.
 pub fn push_pairs(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
+    let first = fields.len();
+    push_each(place, separator, text, offset, fields);
+    if (2..=MAX_JOINED).contains(&(fields.len() - first)) {
+        push_joined(place, first, fields);
+    }
+}
+
+/// Most fields of one text among which names are compared.
+const MAX_JOINED: usize = 32;
+
+fn push_joined(place: Place, first: usize, fields: &mut Fields) {
+    let end = fields.len();
+    let of = |fields: &Fields, at: usize, name: &[u8]| {
+        fields
+            .at(at)
+            .filter(|field| field.place == place && field.name == name)
+            .map(|field| field.value.to_vec())
+    };
+    for at in first..end {
+        let Some(field) = fields.at(at).filter(|field| field.place == place && !field.name.is_empty()) else {
+            continue;
+        };
+        let named =
+            |other: usize| fields.at(other).is_some_and(|one| one.place == place && one.name == field.name);
+        if !(at + 1..end).any(named) || (first..at).any(named) {
+            continue;
+        }
+        let (name, offset) = (field.name.to_vec(), field.offset as usize);
+        let values: Vec<_> = (at..end).filter_map(|other| of(fields, other, &name)).collect();
+        if values.iter().any(|value| !value.iter().all(|&byte| is_plain(byte))) {
+            fields.push(place, &name, &values.join(&b','), offset);
+        }
+    }
+}
+
+fn push_each(place: Place, separator: u8, text: &[u8], offset: usize, fields: &mut Fields) {
     let mut start = 0;
     for end in memchr_iter(separator, text).chain([text.len()]) {
         if is_nearly_full(fields) {
@@ -78,16 +134,20 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     }
     push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
     let mut lower = [0; MAX_NAME];
-    let name = match lower.get_mut(..name.len()) {
+    let name = lower_case(name, &mut lower);
+    fields.push(Place::Header, name, value.of(head), value.start as usize);
+    push_pieces(name, value.of(head), value.start as usize, fields);
+}
+
+fn lower_case<'a>(name: &'a [u8], space: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
+    match space.get_mut(..name.len()) {
         Some(lower) => {
             lower.copy_from_slice(name);
             lower.make_ascii_lowercase();
-            &*lower
+            lower
         }
         None => name,
-    };
-    fields.push(Place::Header, name, value.of(head), value.start as usize);
-    push_pieces(name, value.of(head), value.start as usize, fields);
+    }
 }
 
 /// Where a value has a NUL or a line end inside, some servers see only what stands before, and others what stands behind.
@@ -158,6 +218,21 @@ mod tests {
                 "cookie=u",
             ]
         );
+    }
+
+    /// Case C12.
+    #[test]
+    fn values_of_one_name_are_joined_too() {
+        let shown = |query: &str| {
+            let mut fields = Fields::default();
+            push_pairs(Place::Query, b'&', query.as_bytes(), 0, &mut fields);
+            let all: Vec<_> =
+                fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii())).collect();
+            all.join(" ")
+        };
+        assert_eq!(shown("id=1/*&x=2&id=*/3"), "query.id=1/* query.x=2 query.id=*/3 query.id=1/*,*/3");
+        assert_eq!(shown("id=1&id=2"), "query.id=1 query.id=2");
+        assert_eq!(shown("a='&b='"), r"query.a=\' query.b=\'");
     }
 
     /// Case C37.

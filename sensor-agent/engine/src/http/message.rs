@@ -90,7 +90,7 @@ impl Request {
     }
 
     /// Header lines in order: name as written, value.
-    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         named(&self.head, &self.headers)
     }
 
@@ -111,7 +111,7 @@ impl Request {
 
 impl Response {
     /// Header lines in order: name as written, value.
-    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         named(&self.head, &self.headers)
     }
 
@@ -130,7 +130,10 @@ impl Response {
     }
 }
 
-fn named<'a>(head: &'a [u8], headers: &'a [HeaderSpan]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn named<'a>(
+    head: &'a [u8],
+    headers: &'a [HeaderSpan],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
     headers.iter().map(|header| (header.name.of(head), header.value.of(head)))
 }
 

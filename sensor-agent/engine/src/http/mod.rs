@@ -2,6 +2,7 @@
 //! direction in, calls of a [`reader::Sink`] out. What a connection becomes after that is [`http2`] or [`websocket`].
 
 pub mod anomaly;
+pub mod client;
 pub mod embedded;
 pub mod fields;
 pub mod framing;

@@ -32,8 +32,10 @@ pub(super) enum Rest {
 
 impl Body {
     pub(super) fn data(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request && !data.is_empty() {
-            sink.request_body(data);
+        match self.kind {
+            _ if data.is_empty() => {}
+            Kind::Request => sink.request_body(data),
+            Kind::Response => sink.response_body(data),
         }
     }
 
@@ -44,8 +46,9 @@ impl Body {
     }
 
     pub(super) fn trailer(&self, data: &[u8], sink: &mut impl Sink) {
-        if self.kind == Kind::Request {
-            sink.request_trailer(data);
+        match self.kind {
+            Kind::Request => sink.request_trailer(data),
+            Kind::Response => sink.response_trailer(data),
         }
     }
 }
@@ -90,12 +93,16 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
 }
 
 impl Reader {
-    /// Bytes ahead that certainly belong to a body nobody inspects: a response's, or a request's behind the limit (`request_done`). What
-    /// other readings of the framing may end earlier is never among them.
+    /// Bytes ahead that certainly belong to a body nobody inspects, or no more of: a request's if `request_done`, a response's if
+    /// `response_done`. What other readings of the framing may end earlier is never among them.
     #[must_use]
-    pub fn unwanted(&self, request_done: bool) -> u64 {
+    pub fn unwanted(&self, request_done: bool, response_done: bool) -> u64 {
         let State::Body(body) = self.state else { return 0 };
-        if self.readings.is_some() || body.kind == Kind::Request && !request_done {
+        let done = match body.kind {
+            Kind::Request => request_done,
+            Kind::Response => response_done,
+        };
+        if self.readings.is_some() || !done {
             return 0;
         }
         match body.rest {

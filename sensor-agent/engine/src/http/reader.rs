@@ -8,6 +8,8 @@
 //!     └────▶ Lost ◀─────┘
 //! ```
 
+use std::net::IpAddr;
+
 use memchr::memchr;
 
 use super::anomaly::{Anomalies, Anomaly};
@@ -27,6 +29,12 @@ pub trait Sink {
     fn response(&mut self, response: &mut Response, framing: Framing);
     /// Bytes of a request's body, without transfer coding.
     fn request_body(&mut self, data: &[u8]);
+    /// The direction begins with a PROXY protocol header, which names this address as the sender.
+    fn proxied(&mut self, _client: IpAddr) {}
+    /// Bytes of a response's body, without transfer coding.
+    fn response_body(&mut self, _data: &[u8]) {}
+    /// Bytes of a response's trailer section.
+    fn response_trailer(&mut self, _data: &[u8]) {}
     /// Text of a request's chunk extensions; a line end stands between two of them.
     fn request_extension(&mut self, _data: &[u8]) {}
     /// The body of an earlier request as another server may read it.

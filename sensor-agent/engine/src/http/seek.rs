@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::anomaly::{Anomalies, Anomaly};
+use super::client;
 use super::head;
 use super::http2::frame::looks_like_frames;
 use super::pending::Kind;
@@ -22,6 +23,9 @@ impl Reader {
     ) -> &'a [u8] {
         if self.buffer.is_empty() {
             if let Some(length) = proxy_header(data) {
+                if let Some(client) = client::proxied(data.get(..length).unwrap_or(data)) {
+                    sink.proxied(client);
+                }
                 self.state = State::Proxy(length);
                 return data;
             }

@@ -38,6 +38,22 @@ pub(crate) fn percent(input: &[u8], plus: bool, out: &mut Vec<u8>) -> bool {
     changed
 }
 
+/// Drops percent signs before a letter that begin no escape, as some servers do: `s%elect`.
+pub(crate) fn lone_percent(input: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut changed = false;
+    for (at, &byte) in input.iter().enumerate() {
+        let tail = input.get(at + 1..).unwrap_or_default();
+        let lone = byte == b'%'
+            && percent_escape(tail).1.is_none()
+            && tail.first().is_some_and(u8::is_ascii_alphabetic);
+        changed |= lone;
+        if !lone {
+            out.push(byte);
+        }
+    }
+    changed
+}
+
 /// Length of the escape with its `%`, and its code; the text behind the `%` is `tail`.
 fn percent_escape(tail: &[u8]) -> (usize, Option<u32>) {
     match tail {
@@ -334,6 +350,28 @@ pub(crate) fn base64(input: &[u8], out: &mut Vec<u8>) -> bool {
     done
 }
 
+/// Whether a text is hexadecimal digits of mostly printable text.
+pub(crate) fn is_hex_text(input: &[u8]) -> bool {
+    (MIN_BASE64..=MAX_BASE64).contains(&input.len())
+        && input.len().is_multiple_of(2)
+        && input.iter().all(u8::is_ascii_hexdigit)
+        && input.chunks_exact(2).take(8).all(|pair| matches!(hex(pair, 2), Some(0x20..=0x7e | 9 | 10 | 13)))
+}
+
+/// Text written as hexadecimal digits.
+pub(crate) fn hex_text(input: &[u8], out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    if !is_hex_text(input) {
+        return false;
+    }
+    out.extend(input.chunks_exact(2).filter_map(|pair| u8::try_from(hex(pair, 2)?).ok()));
+    let text = out.get(start..).is_some_and(mostly_text);
+    if !text {
+        out.truncate(start);
+    }
+    text
+}
+
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
@@ -452,6 +490,29 @@ mod tests {
                 (b"/a/b", None),
                 (b"/a/../../etc", Some(b"/../etc")),
             ],
+        );
+    }
+
+    /// Case C29.
+    #[test]
+    fn hexadecimal_digits_that_are_text() {
+        check(
+            hex_text,
+            &[
+                (b"27206f7220313d312d2d203d3d2078", Some(b"' or 1=1-- == x")),
+                (b"0123456789abcdef0123456789abcdef", None),
+                (b"27206f", None),
+                (b"27206f7220313d312d2d203d3d20zz", None),
+            ],
+        );
+    }
+
+    /// Case C7.
+    #[test]
+    fn percent_signs_that_are_dropped() {
+        check(
+            lone_percent,
+            &[(b"s%elect", Some(b"select")), (b"100% sure", None), (b"a%41%zb%", Some(b"a%41zb%"))],
         );
     }
 

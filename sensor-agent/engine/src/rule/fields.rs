@@ -19,15 +19,27 @@ pub(crate) const PLACES: &[(&str, &[Place])] = &[
     ("body.xml", &[Place::Xml]),
     ("body.graphql", &[Place::GraphQl]),
     ("body.websocket", &[Place::WebSocket]),
+    ("body.grpc", &[Place::Grpc]),
     ("body.text", &[Place::Text]),
     ("body", BODY),
     ("name", &[Place::Name]),
+    ("response.status", &[Place::ResponseStatus]),
+    ("response.header", &[Place::ResponseHeader]),
+    ("response.body", &[Place::ResponseBody]),
     ("args", ARGS),
 ];
 
 /// Everything in a request's body.
-const BODY: &[Place] =
-    &[Place::Form, Place::Json, Place::Multipart, Place::Xml, Place::GraphQl, Place::WebSocket, Place::Text];
+const BODY: &[Place] = &[
+    Place::Form,
+    Place::Json,
+    Place::Multipart,
+    Place::Xml,
+    Place::GraphQl,
+    Place::WebSocket,
+    Place::Grpc,
+    Place::Text,
+];
 
 /// Everything a client passes as a parameter.
 const ARGS: &[Place] = &[
@@ -38,6 +50,7 @@ const ARGS: &[Place] = &[
     Place::Xml,
     Place::GraphQl,
     Place::WebSocket,
+    Place::Grpc,
     Place::Text,
     Place::Cookie,
     Place::Name,
@@ -133,7 +146,8 @@ impl FieldPattern {
     /// Whether the set is the method or fields of one name: few bytes a request, so that a rule without a literal
     /// may run on them.
     pub(crate) fn is_single(&self) -> bool {
-        self.places == [Place::Method] || matches!(self.name, NamePattern::Exact(_))
+        matches!(self.places, [Place::Method | Place::ResponseStatus])
+            || matches!(self.name, NamePattern::Exact(_))
     }
 
     /// A field of the set that stands for it in examples.
@@ -155,7 +169,14 @@ impl FieldPattern {
 fn has_names(place: Place) -> bool {
     !matches!(
         place,
-        Place::Method | Place::Target | Place::Path | Place::WebSocket | Place::Text | Place::Name
+        Place::Method
+            | Place::Target
+            | Place::Path
+            | Place::WebSocket
+            | Place::Text
+            | Place::Name
+            | Place::ResponseStatus
+            | Place::ResponseBody
     )
 }
 

@@ -245,6 +245,7 @@ fn is_plain(field: &Field<'_>) -> bool {
     field.place != Place::Name
         && field.value.iter().all(plain)
         && !may_be_base64(field.value)
+        && !decode::is_hex_text(field.value)
         && !field.value.windows(2).any(telling)
         && !field.value.windows(3).any(names)
 }

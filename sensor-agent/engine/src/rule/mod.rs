@@ -26,6 +26,7 @@ use std::sync::Arc;
 use aho_corasick::AhoCorasick;
 use regex_automata::meta;
 
+use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
@@ -91,6 +92,12 @@ impl RuleSet {
     #[must_use]
     pub fn exceptions(&self) -> &[Exception] {
         &self.exceptions
+    }
+
+    /// Whether some rule looks at fields of `place`.
+    #[must_use]
+    pub fn looks_into(&self, place: Place) -> bool {
+        self.rules.iter().any(|rule| rule.fields.iter().any(|fields| fields.has(place)))
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.

@@ -42,7 +42,7 @@ impl Chain {
     /// never be decoded by the application.
     #[must_use]
     pub fn trust(&self) -> f32 {
-        if self.has(Decoder::Base64) { 0.8 } else { 1.0 }
+        if self.has(Decoder::Base64) || self.has(Decoder::Hex) { 0.8 } else { 1.0 }
     }
 }
 
@@ -80,6 +80,11 @@ impl Views {
         self.entries.clear();
         self.bytes.extend_from_slice(field.value);
         self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
+        // What a server wrote reaches its reader as it stands.
+        if field.place.is_response() {
+            self.decoded = 0;
+            return;
+        }
         let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
@@ -98,6 +103,10 @@ impl Views {
         self.step_from(plain, Decoder::Path, normalise_path);
         if self.step_from(decoded, Decoder::Base64, decode::base64) {
             self.step(Decoder::Percent, |input, out| decode::percent(input, false, out));
+        }
+        self.step_from(decoded, Decoder::Hex, decode::hex_text);
+        if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
+            self.step(Decoder::SqlComments, decode::sql_comments);
         }
     }
 

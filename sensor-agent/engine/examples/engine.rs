@@ -1,0 +1,68 @@
+//! What the engine does in a second on one core: transactions, bytes and allocations of realistic traffic, with rules and without; whether
+//! twice the input takes twice the time, for everything that an attacker can make long; and what open connections cost.
+//!
+//! `cargo xtask bench engine` runs it. Absolute figures belong to the machine, so that each is told with the median of several rounds
+//! and their spread.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a program beside the engine: it measures time and prints"
+)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+#[path = "engine/allocations.rs"]
+mod allocations;
+#[path = "engine/complexity.rs"]
+mod complexity;
+#[path = "engine/flows.rs"]
+mod flows;
+#[path = "engine/traffic.rs"]
+mod traffic;
+
+use std::sync::Arc;
+
+use sensor_engine::rule::RuleSet;
+use traffic::{MIXED, Measured, SMALL};
+
+/// Rounds of each measurement.
+const ROUNDS: usize = 7;
+
+fn main() {
+    let all = std::env::args().nth(1).is_none_or(|what| what == "all");
+    let wanted = |what: &str| all || std::env::args().nth(1).is_some_and(|one| one == what);
+    if wanted("throughput") {
+        let content = common::content();
+        throughput("small requests and answers, no rules", SMALL, &Arc::default());
+        throughput("mixed traffic, no rules", MIXED, &Arc::default());
+        throughput("small requests and answers, all rules", SMALL, &content);
+        throughput("mixed traffic, all rules", MIXED, &content);
+    }
+    if wanted("complexity") {
+        complexity::report(&common::content());
+    }
+    if wanted("flows") {
+        flows::report();
+    }
+}
+
+fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>) {
+    println!("\n{title}");
+    for connections in [1, 1000, 50_000] {
+        let rounds: Vec<Measured> = (0..ROUNDS).map(|_| traffic::run(mix, rules, connections)).collect();
+        let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
+        rates.sort_by(f64::total_cmp);
+        let median = rates[rates.len() / 2];
+        let one = &rounds[0];
+        println!(
+            "  {connections:>6} connections: {:>8.0} transactions/s ({:.0} to {:.0}), {:>5.0} MB/s, {:.2} allocations a transaction",
+            median,
+            rates[0],
+            rates[rates.len() - 1],
+            median * one.bytes as f64 / one.transactions as f64 / 1e6,
+            one.allocations as f64 / one.transactions as f64,
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! What connections cost that send half a request and wait.
+
+use std::sync::Arc;
+
+use sensor_engine::engine::Settings;
+
+use crate::allocations;
+use crate::traffic::{self, Ends};
+
+/// Connections.
+const FLOWS: u32 = 100_000;
+/// Bytes that they may cost together.
+const MOST: u64 = 64 << 20;
+
+pub(crate) fn report() {
+    println!("\n{FLOWS} connections, at most {} MiB", MOST >> 20);
+    let mut failed = false;
+    for (what, text) in [
+        ("half a request line", "GET /shop/it"),
+        (
+            "half a head",
+            "GET /shop/items HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept",
+        ),
+        (
+            "half a body",
+            "POST /api HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"a\": 1,",
+        ),
+    ] {
+        let settings = Settings { max_flows: FLOWS as usize, ..Settings::default() };
+        let mut engine = traffic::engine(&Arc::default(), settings);
+        let (before, mut record) = (allocations::bytes(), Vec::new());
+        for number in 0..FLOWS {
+            Ends::new(number).record(0, text.as_bytes(), 1_000_000, &mut record);
+            engine.handle_record(&record);
+        }
+        let used = allocations::bytes() - before;
+        let flows = engine.stats().named("flows_now");
+        println!(
+            "  {what:<20} {flows} open, {:.1} MiB, {} bytes each",
+            used as f64 / 1048576.0,
+            used / flows.max(1)
+        );
+        failed |= used > MOST || flows != u64::from(FLOWS);
+    }
+    if failed {
+        println!("too much");
+        std::process::exit(1);
+    }
+}

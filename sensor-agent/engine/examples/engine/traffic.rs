@@ -1,0 +1,218 @@
+//! Traffic as sites have it, as records in memory: what is measured is the engine and nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mapped, mark, tcp};
+use sensor_engine::engine::{Command, Engine, Settings};
+use sensor_engine::policy::Policy;
+use sensor_engine::rule::RuleSet;
+use zerocopy::IntoBytes;
+
+use crate::allocations;
+
+/// Transactions of one measurement.
+const TRANSACTIONS: u64 = 300_000;
+/// Most payload of a record: what segmentation offload makes of an answer.
+const SEGMENT: usize = 16 * 1024;
+
+/// A request, its answer, and how many in a hundred are like it.
+pub(crate) struct Exchange {
+    share: u32,
+    request: &'static str,
+    answer_head: &'static str,
+    answer_bytes: usize,
+}
+
+const BROWSER: &str = "Host: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-US,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\nReferer: https://shop.example/list?page=2\r\nConnection: keep-alive\r\n\
+    Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark; consent=all\r\n";
+
+macro_rules! get {
+    ($target:literal) => {
+        concat!(
+            "GET ", $target, " HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) \
+             Gecko/20100101 Firefox/140.0\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+             Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nReferer: \
+             https://shop.example/list?page=2\r\nConnection: keep-alive\r\nCookie: session=8f14e45fceea167a5a36dedd4bea2543; \
+             theme=dark; consent=all\r\n\r\n"
+        )
+    };
+}
+
+const JSON_ANSWER: &str =
+    "HTTP/1.1 200 OK\r\nServer: app\r\nContent-Type: application/json\r\nContent-Length: ";
+const HTML_ANSWER: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-cache\r\nContent-Length: ";
+
+/// Short requests with short answers.
+pub(crate) const SMALL: &[Exchange] = &[Exchange {
+    share: 100,
+    request: "GET /api/items?id=42&sort=price HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: client/1.0\r\nAccept: */*\r\n\r\n",
+    answer_head: JSON_ANSWER,
+    answer_bytes: 64,
+}];
+
+/// What a shop sees.
+pub(crate) const MIXED: &[Exchange] = &[
+    Exchange {
+        share: 44,
+        request: get!("/shop/items/42?sort=price&page=3&q=green+tea"),
+        answer_head: HTML_ANSWER,
+        answer_bytes: 1800,
+    },
+    Exchange { share: 15, request: get!("/shop/"), answer_head: HTML_ANSWER, answer_bytes: 10 * 1024 },
+    Exchange {
+        share: 25,
+        request: "POST /api/cart HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n\
+            Authorization: Bearer 8f14e45fceea167a5a36dedd4bea2543\r\nContent-Type: application/json\r\nContent-Length: 119\r\n\r\n\
+            {\"user\": 4711, \"items\": [{\"sku\": \"tea-42\", \"count\": 2, \"note\": \"gift\"}, {\"sku\": \"cup-7\", \"count\": 1}], \"express\": true}",
+        answer_head: JSON_ANSWER,
+        answer_bytes: 240,
+    },
+    Exchange {
+        share: 15,
+        request: "POST /account/login HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nOrigin: \
+            https://shop.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 83\r\n\r\n\
+            user=alice%40example.com&password=correct-horse-battery&remember=on&next=%2Faccount",
+        answer_head: "HTTP/1.1 302 Found\r\nLocation: /account\r\nSet-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; HttpOnly\r\nContent-Length: ",
+        answer_bytes: 0,
+    },
+    Exchange {
+        share: 1,
+        request: "GET /item?id=1%27%20UNION%20SELECT%20name,password%20FROM%20users-- HTTP/1.1\r\nHost: shop.example\r\n\
+            User-Agent: sqlmap/1.8\r\n\r\n",
+        answer_head: HTML_ANSWER,
+        answer_bytes: 1800,
+    },
+];
+
+/// What a round took.
+pub(crate) struct Measured {
+    pub(crate) transactions: u64,
+    pub(crate) bytes: u64,
+    pub(crate) allocations: u64,
+    spent: Duration,
+}
+
+impl Measured {
+    pub(crate) fn transactions_per_sec(&self) -> f64 {
+        self.transactions as f64 / self.spent.as_secs_f64()
+    }
+}
+
+/// An engine that observes, as it is after installation.
+pub(crate) fn engine(rules: &Arc<RuleSet>, settings: Settings) -> Engine {
+    Engine::new(settings, Arc::clone(rules), Arc::new(Policy::default()))
+}
+
+/// Both ends' next sequence numbers of one connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) number: u32,
+    pub(crate) next: [u32; 2],
+}
+
+impl Ends {
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, next: [1000, 5000] }
+    }
+
+    /// Writes the record of the next bytes of one end into `record`.
+    pub(crate) fn record(&mut self, side: usize, payload: &[u8], time_ns: u64, record: &mut Vec<u8>) {
+        let client = mapped((0x0a00_0000 + self.number / 50_000).to_be_bytes());
+        let ends = [(client, (self.number % 50_000) as u16 + 1024), (mapped([10, 99, 9, 9]), 80)];
+        let header = RecordHeader {
+            time_ns,
+            source: ends[side].0,
+            source_port: ends[side].1,
+            destination: ends[1 - side].0,
+            destination_port: ends[1 - side].1,
+            sequence: self.next[side],
+            acknowledgement: self.next[1 - side],
+            initial_sequence: [1000, 5000][side],
+            peer_initial_sequence: [5000, 1000][side],
+            payload_len: payload.len() as u32,
+            captured_len: payload.len() as u32,
+            tcp_flags: tcp::ACK,
+            direction: [INGRESS, EGRESS][side],
+            ip_version: 4,
+            marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
+            ..RecordHeader::default()
+        };
+        self.next[side] = self.next[side].wrapping_add(payload.len() as u32);
+        record.clear();
+        record.extend_from_slice(header.as_bytes());
+        record.extend_from_slice(payload);
+    }
+}
+
+/// Sends the mix over so many connections in turn. Records are made in batches beside the clock.
+pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, connections: u32) -> Measured {
+    const BATCH: usize = 256;
+    let mut engine = engine(rules, Settings::default());
+    let wires: Vec<[Vec<u8>; 2]> = mix.iter().map(Exchange::wires).collect();
+    let order = order(mix);
+    let mut ends: Vec<Ends> = (0..connections).map(Ends::new).collect();
+    let mut measured = Measured { transactions: 0, bytes: 0, allocations: 0, spent: Duration::ZERO };
+    let mut batch: Vec<Vec<u8>> = Vec::new();
+    let warm = u64::from(connections).max(10_000);
+    let mut number = 0u64;
+    while number < warm + TRANSACTIONS {
+        let (mut used, mut bytes, first) = (0, 0, number);
+        while used + 2 * (1 + 10 * 1024 / SEGMENT) < BATCH {
+            let of = &mut ends[(number % u64::from(connections)) as usize];
+            let wire = &wires[order[(number % order.len() as u64) as usize]];
+            for (side, text) in wire.iter().enumerate() {
+                for part in text.chunks(SEGMENT) {
+                    if batch.len() <= used {
+                        batch.push(Vec::new());
+                    }
+                    of.record(side, part, number * 10_000, &mut batch[used]);
+                    (used, bytes) = (used + 1, bytes + part.len() as u64);
+                }
+            }
+            number += 1;
+        }
+        let before = allocations::calls();
+        let started = Instant::now();
+        for record in &batch[..used] {
+            engine.handle_record(record);
+        }
+        let spent = started.elapsed();
+        let allocated = allocations::calls() - before;
+        while let Some(command) = engine.next_command() {
+            drop::<Command>(command);
+        }
+        if first >= warm {
+            measured.spent += spent;
+            measured.transactions += number - first;
+            measured.bytes += bytes;
+            measured.allocations += allocated;
+        }
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.named("transactions"), stats.named("resyncs")), (number, 0));
+    measured
+}
+
+impl Exchange {
+    fn wires(&self) -> [Vec<u8>; 2] {
+        let body = "<p>It is a page of a shop, with words.</p>\n".bytes().cycle().take(self.answer_bytes);
+        let head = format!("{}{}\r\n\r\n", self.answer_head, self.answer_bytes);
+        [self.request.as_bytes().to_vec(), head.into_bytes().into_iter().chain(body).collect()]
+    }
+}
+
+/// The numbers of the exchanges, a hundred in all, well mixed.
+fn order(mix: &[Exchange]) -> Vec<usize> {
+    let shares = mix.iter().enumerate();
+    let sorted: Vec<usize> =
+        shares.flat_map(|(at, exchange)| std::iter::repeat_n(at, exchange.share as usize)).collect();
+    (0..sorted.len()).map(|at| sorted[at * 37 % sorted.len()]).collect()
+}
+
+/// A browser's head, for generators that put something behind it.
+pub(crate) fn head(first_line: &str) -> String {
+    format!("{first_line}\r\n{BROWSER}")
+}

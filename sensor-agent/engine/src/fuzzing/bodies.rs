@@ -1,0 +1,85 @@
+//! Bodies: codings, multipart, and documents of every kind.
+
+use super::choice;
+use crate::body;
+use crate::body::coding::{Decoded, Decoder};
+use crate::body::response::push_text;
+use crate::field::{Fields, MAX_FIELD_BYTES, MAX_FIELDS, Place};
+use crate::http::message::Request;
+use crate::http::{embedded, head};
+
+/// Output of a coding has its limit, and the same bytes give the same.
+pub(super) fn coding(data: &[u8]) {
+    const CODINGS: [&[u8]; 7] =
+        [b"gzip", b"deflate", b"br", b"zstd", b"gzip, gzip", b"br, deflate", b"x, gzip"];
+    const MOST: usize = 20_000;
+    let (which, data) = choice(data, CODINGS.len());
+    let (mut fresh, mut used) = (Decoder::default(), Decoder::default());
+    used.decode(CODINGS[which], b"\x1f\x8b\x08\0\0\0\0\0\0\0left over", MOST);
+    let (decoded, output) = used.decode(CODINGS[which], data, MOST);
+    assert!(output.len() <= MOST.max(data.len()) || decoded == Decoded::Bomb);
+    assert_eq!((decoded, output), fresh.decode(CODINGS[which], data, MOST));
+}
+
+/// Reads `body` as a request with this Content-Type.
+fn push(content_type: &[u8], body: &[u8]) {
+    let mut request = Request::default();
+    head::parse_request(
+        &[b"POST / HTTP/1.1\r\nContent-Type: ", content_type, b"\r\n\r\n"].concat(),
+        &mut request,
+    );
+    let mut fields = Fields::default();
+    body::push_body(&request, body, &mut fields);
+    check(&fields);
+    // Whatever a body is said to be and whatever it is: only words in brackets, and empty messages, are nothing to look at.
+    let is_bare = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"{}[],:\"_.-".contains(byte)
+    };
+    let is_framed = content_type.starts_with(b"application/grpc") && body.len() <= 5;
+    assert!(!fields.is_empty() || is_framed || body.iter().all(is_bare), "{}", body.escape_ascii());
+}
+
+fn check(fields: &Fields) {
+    let bytes: usize = fields.iter().map(|field| field.name.len() + field.value.len()).sum();
+    assert!(fields.len() <= MAX_FIELDS && bytes <= MAX_FIELD_BYTES);
+}
+
+/// A multipart body, with boundaries of the data's own choice.
+pub(super) fn multipart(data: &[u8]) {
+    const TYPES: [&[u8]; 5] = [
+        b"multipart/form-data; boundary=b",
+        b"multipart/form-data; boundary=\"b\"; boundary=c",
+        b"multipart/mixed; boundary*0=b;boundary*1=c",
+        b"multipart/form-data",
+        b"",
+    ];
+    let (which, body) = choice(data, TYPES.len());
+    push(TYPES[which], body);
+}
+
+/// Forms, JSON, XML, GraphQL, gRPC, texts in any character set, and requests inside bodies.
+pub(super) fn documents(data: &[u8]) {
+    const TYPES: [&[u8]; 10] = [
+        b"application/x-www-form-urlencoded",
+        b"application/json",
+        b"text/xml",
+        b"application/graphql",
+        b"application/grpc",
+        b"text/plain; charset=utf-7",
+        b"application/json; charset=utf-16le",
+        b"application/x-www-form-urlencoded; charset=ibm037",
+        b"text/html; charset=shift_jis",
+        b"",
+    ];
+    let (which, body) = choice(data, TYPES.len());
+    push(TYPES[which], body);
+    push(b"", body);
+    let mut fields = Fields::default();
+    push_text(Some(TYPES[which]), body, &mut fields);
+    body::push_trailer(body, &mut fields);
+    fields.push(Place::Query, b"query", body, 0);
+    body::nested::expand(&mut fields);
+    check(&fields);
+    let inside: usize = embedded::find(body).map(<[u8]>::len).sum();
+    assert!(inside <= body.len());
+}

@@ -1,0 +1,172 @@
+//! Attacks and what came back, with the content as it is shipped: findings that a response confirms, and clients behind proxies.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::content;
+use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mapped, mark, tcp};
+use sensor_engine::engine::{Command, Engine, Outcome, Report, Settings};
+use sensor_engine::http::client::Proxies;
+use sensor_engine::policy::{Action, Mode, Policy};
+use zerocopy::IntoBytes as _;
+
+/// One connection between a client and the application.
+struct Talk {
+    engine: Engine,
+    next: [u32; 2],
+    peer: [u8; 4],
+}
+
+impl Talk {
+    fn new(peer: [u8; 4], trusted: &[&str]) -> Self {
+        let trusted = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let proxies = Proxies { trusted, ..Proxies::default() };
+        let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
+        let settings = Settings { proxies, ..Settings::default() };
+        Self { engine: Engine::new(settings, content(), Arc::new(policy)), next: [1000, 5000], peer }
+    }
+
+    fn say(&mut self, side: usize, payload: &[u8]) -> (Vec<Report>, Vec<String>) {
+        let ends = [(mapped(self.peer), 40_000), (mapped([10, 9, 9, 9]), 80)];
+        let header = RecordHeader {
+            time_ns: 1_000_000,
+            source: ends[side].0,
+            source_port: ends[side].1,
+            destination: ends[1 - side].0,
+            destination_port: ends[1 - side].1,
+            sequence: self.next[side],
+            acknowledgement: self.next[1 - side],
+            initial_sequence: [1000, 5000][side],
+            peer_initial_sequence: [5000, 1000][side],
+            payload_len: payload.len() as u32,
+            captured_len: payload.len() as u32,
+            tcp_flags: tcp::ACK,
+            direction: [INGRESS, EGRESS][side],
+            ip_version: 4,
+            marks: mark::INITIAL_SEQUENCE | mark::HANDSHAKE,
+            ..RecordHeader::default()
+        };
+        self.next[side] += payload.len() as u32;
+        self.engine.handle_record(&[header.as_bytes(), payload].concat());
+        let (mut reports, mut blocks) = (Vec::new(), Vec::new());
+        while let Some(command) = self.engine.next_command() {
+            match command {
+                Command::Report(report) => reports.push(*report),
+                Command::Block(block) => blocks.push(block.source.to_string()),
+                _ => {}
+            }
+        }
+        (reports, blocks)
+    }
+}
+
+const CLIENT: [u8; 4] = [203, 0, 113, 9];
+const SCRIPT: &str = "GET /?q=%3Cscript%3Ealert(1)%3C/script%3E HTTP/1.1\r\nHost: h\r\n\r\n";
+const GOOD: &str = "GET /?q=tea HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn page(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[track_caller]
+fn confirmed(request: &str, response: &str) -> Vec<(u64, String)> {
+    let mut talk = Talk::new(CLIENT, &[]);
+    let (attempts, _) = talk.say(0, request.as_bytes());
+    assert!(attempts.iter().all(|report| report.outcome == Outcome::Attempt) && !attempts.is_empty());
+    let (reports, _) = talk.say(1, response.as_bytes());
+    assert!(reports.iter().all(|report| report.outcome == Outcome::Confirmed));
+    let surest = |report: &Report| report.findings.iter().all(|one| one.confidence.get() > 0.97);
+    assert!(reports.iter().all(surest), "{reports:#?}");
+    reports.iter().map(|report| (report.transaction, report.findings[0].field.clone())).collect()
+}
+
+#[test]
+fn a_script_that_comes_back_is_confirmed() {
+    let found = vec![(0, "query.q".to_owned())];
+    assert_eq!(confirmed(SCRIPT, &page("<p>No results for <script>alert(1)</script>")), found);
+    assert_eq!(confirmed(SCRIPT, &page("<p>No results for &lt;script&gt;alert(1)&lt;/script&gt;")), []);
+    assert_eq!(confirmed(SCRIPT, &page("<p>Welcome <script>init()</script>")), []);
+    let image = page("<script>alert(1)</script>").replace("text/html", "image/png");
+    assert_eq!(confirmed(SCRIPT, &image), []);
+    let form = "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 45\r\n\r\n\
+                name=%3Cscript%3Ealert(document.domain)%3C/sc";
+    let back = page("Hello <script>alert(document.domain)</sc");
+    assert_eq!(confirmed(form, &back), [(0, "body.form.name".to_owned())]);
+}
+
+/// Case H27.
+#[test]
+fn h27_the_reflection_belongs_to_the_right_one_of_many() {
+    let mut talk = Talk::new(CLIENT, &[]);
+    let requests: String = (0..100).map(|number| if number == 57 { SCRIPT } else { GOOD }).collect();
+    let (attempts, _) = talk.say(0, requests.as_bytes());
+    assert_eq!(attempts.iter().map(|report| report.transaction).collect::<Vec<_>>(), [57]);
+    let responses: String = (0..100)
+        .map(|number| {
+            page(if number == 57 { "for <script>alert(1)</script>" } else { "<script>alert(2)</script>" })
+        })
+        .collect();
+    let (reports, _) = talk.say(1, responses.as_bytes());
+    let seen: Vec<_> = reports.iter().map(|report| (report.transaction, report.outcome)).collect();
+    assert_eq!(seen, [(57, Outcome::Confirmed)]);
+    assert_eq!(talk.engine.stats().named("transactions"), 100);
+}
+
+/// Case H34.
+#[test]
+fn h34_a_header_smuggled_into_the_response_is_confirmed() {
+    let request = "GET /go?to=/x%0d%0aSet-Cookie:%20admin=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let response =
+        |location: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let found = [(0, "query.to".to_owned())];
+    assert_eq!(confirmed(request, &response("/x\r\nSet-Cookie: admin=1")), found);
+    assert_eq!(confirmed(request, &response("/x%0d%0aSet-Cookie:%20admin=1")), []);
+    assert_eq!(confirmed(request, &response("/x\r\nSet-Cookie: session=1")), []);
+}
+
+const ATTACK: &str = "GET /?id=1%27%20UNION%20SELECT%20password%20FROM%20users-- HTTP/1.1\r\nHost: h\r\n";
+
+#[track_caller]
+fn behind(peer: [u8; 4], prefix: &[u8], headers: &str) -> (String, Action, Vec<String>) {
+    let mut talk = Talk::new(peer, &["10.0.0.0/8", "fd00::/8"]);
+    let request = [prefix, ATTACK.as_bytes(), headers.as_bytes(), b"\r\n"].concat();
+    let (reports, blocks) = talk.say(0, &request);
+    let report = reports.first().expect("a report");
+    (report.identity.to_string(), report.verdict.action, blocks)
+}
+
+/// Case A5.
+#[test]
+fn a5_behind_a_trusted_proxy_the_client_is_named_and_nobody_is_blocked() {
+    let none = Vec::<String>::new();
+    let named = |who: &str| (who.to_owned(), Action::Exempt, none.clone());
+    let proxy = [10, 0, 0, 7];
+    assert_eq!(
+        behind(proxy, b"", "X-Forwarded-For: 198.51.100.1, 203.0.113.50\r\n"),
+        named("203.0.113.50 (x-forwarded-for)")
+    );
+    assert_eq!(behind(proxy, b"", "Forwarded: for=\"[2001:db8::5]\"\r\n"), named("2001:db8::5 (forwarded)"));
+    assert_eq!(behind(proxy, b"", "X-Forwarded-For: junk\r\n"), named("10.0.0.7 (untold)"));
+    assert_eq!(behind(proxy, b"", ""), named("10.0.0.7 (untold)"));
+    let v1 = b"PROXY TCP4 203.0.113.60 10.9.9.9 4000 80\r\n";
+    assert_eq!(behind(proxy, v1, ""), named("203.0.113.60 (proxy-protocol)"));
+    let v2 =
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[203, 0, 113, 61, 10, 9, 9, 9, 0, 1, 0, 80]].concat();
+    assert_eq!(behind(proxy, &v2, ""), named("203.0.113.61 (proxy-protocol)"));
+}
+
+/// Case A5.
+#[test]
+fn a5_a_stranger_gets_itself_blocked_and_not_its_victim() {
+    let victim = "X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n";
+    let long = format!("X-Forwarded-For: {}192.0.2.1\r\n", "192.0.2.1, ".repeat(900));
+    let v1 = b"PROXY TCP4 192.0.2.1 10.9.9.9 4000 80\r\n";
+    for (prefix, headers) in [(&b""[..], victim), (b"", &long), (v1, "")] {
+        let (who, action, blocks) = behind(CLIENT, prefix, headers);
+        assert_eq!((who.as_str(), blocks), ("203.0.113.9 (peer)", vec!["203.0.113.9".to_owned()]));
+        assert!(matches!(action, Action::Block(_)), "{action:?}");
+    }
+}
