@@ -11,6 +11,7 @@ mod detection;
 mod doctor;
 mod duration;
 mod install;
+mod judge;
 mod kernel;
 mod pipeline;
 mod printable;

@@ -257,8 +257,7 @@ impl Sensor {
     fn write_ports(&self) -> Result<()> {
         let mut map: HashMap<MapData, u16, u8> = open_map(&self.pins, map::PORTS)?.try_into()?;
         let roles = self.plan.ports.iter().map(|wanted| (*wanted, port::HTTP));
-        let roles: BTreeMap<u16, u8> =
-            roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
+        let roles: BTreeMap<u16, u8> = roles.chain(self.plan.own_port.map(|own| (own, port::OWN))).collect();
         let present: Vec<u16> = map.keys().collect::<Result<_, _>>()?;
         for gone in present.iter().filter(|port| !roles.contains_key(port)) {
             map.remove(gone)?;

@@ -84,8 +84,15 @@ impl Worker {
         let in_use = Arc::clone(inputs.load());
         let engine = engine(&settings, &in_use);
         let stats = WorkerStats::default();
-        let carrier =
-            Carrier { lists, flows, reports, stats, enforcement: None, earlier: Stats::default(), started_ns };
+        let carrier = Carrier {
+            lists,
+            flows,
+            reports,
+            stats,
+            enforcement: None,
+            earlier: Stats::default(),
+            started_ns,
+        };
         Self {
             ring,
             carrier,

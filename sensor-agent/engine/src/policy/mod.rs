@@ -95,6 +95,23 @@ impl Policy {
         })
     }
 
+    /// The kind of attack that a verdict is about, in the finest words there are: the topic of the surest finding of the
+    /// verdict's class.
+    #[must_use]
+    pub fn kind<'f>(class: Class, findings: impl IntoIterator<Item = &'f Finding>) -> &'f str {
+        let of_class = findings.into_iter().filter(|finding| finding.class == class);
+        let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
+        surest.and_then(|finding| finding.rule.topic()).unwrap_or(match class {
+            Class::SqlInjection => "sqli",
+            Class::AuthBypass => "auth",
+            Class::Jwt => "jwt",
+            Class::Csrf => "csrf",
+            Class::Session => "session",
+            Class::AccessControl => "access",
+            Class::InputValidation | Class::DataExposure => "generic",
+        })
+    }
+
     /// Whether `source` is never blocked.
     #[must_use]
     pub fn is_exempt(&self, source: IpAddr) -> bool {
