@@ -2,10 +2,12 @@
 //! something to report, and hardly ever something to block for.
 
 use super::Place;
-use crate::field::Field;
+use crate::field::{Field, Fields};
 
 /// Shorter values are no documents.
 const MIN_BYTES: usize = 120;
+/// Unless they are a whole body of as many lines as this.
+const MANY_LINES: usize = 4;
 /// Fewest line ends of a text in lines.
 const MIN_LINES: usize = 3;
 /// Fewest bytes of a text without line ends.
@@ -21,14 +23,120 @@ pub(super) const MOST: f32 = 0.6;
 /// Bytes of a value that are its beginning.
 pub(super) const BEGINNING: usize = 24;
 
+/// Fewest bytes of an article.
+const MIN_ARTICLE: usize = 50;
+/// Words in a row that make a sentence; those of query languages are not counted.
+const SENTENCE: usize = 6;
+/// Words of prose that are words of SQL too.
+const SHARED_WORDS: &[&[u8]] = &[
+    b"all",
+    b"alter",
+    b"and",
+    b"as",
+    b"asc",
+    b"between",
+    b"by",
+    b"case",
+    b"create",
+    b"delete",
+    b"desc",
+    b"distinct",
+    b"drop",
+    b"else",
+    b"end",
+    b"exec",
+    b"exists",
+    b"from",
+    b"group",
+    b"having",
+    b"in",
+    b"inner",
+    b"insert",
+    b"into",
+    b"is",
+    b"join",
+    b"left",
+    b"like",
+    b"limit",
+    b"not",
+    b"null",
+    b"on",
+    b"or",
+    b"order",
+    b"outer",
+    b"right",
+    b"select",
+    b"set",
+    b"sleep",
+    b"table",
+    b"then",
+    b"top",
+    b"union",
+    b"update",
+    b"user",
+    b"users",
+    b"values",
+    b"when",
+    b"where",
+];
+
+/// Whether a value tells about code in words: a sentence, or markup of text with code in it. Script in such a value may
+/// still be meant for its readers' browsers; queries and commands hardly are for anybody's server.
+pub(super) fn is_article(field: &Field<'_>, decoded: &[u8]) -> bool {
+    let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
+    let has = |sign: &[u8]| memchr::memmem::find(sample, sign).is_some();
+    decoded.len() >= MIN_ARTICLE
+        && field.place.is_body()
+        && (has_sentence(sample) || has(b"</code>") || has(b"```\n") || has(b"\n\n    "))
+}
+
+fn has_sentence(text: &[u8]) -> bool {
+    let mut run = 0;
+    for word in text.split(|byte| *byte == b' ' || *byte == b'\n') {
+        let core = word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word);
+        let is_word = !core.is_empty() && core.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
+        let shared = SHARED_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core));
+        run = match (is_word, shared) {
+            (true, false) => run + 1,
+            (true, true) => run,
+            (false, _) => 0,
+        };
+        if run >= SENTENCE {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a text of markup is a piece of a document that stands in another field: the code in an article's HTML.
+pub(super) fn is_part_of_document(field: &Field<'_>, fields: &Fields) -> bool {
+    let holds = |whole: &Field<'_>| {
+        whole.place != Place::Xml
+            && whole.place != Place::Text
+            && whole.value.len() > field.value.len()
+            && is_markup(whole.value)
+            && is_document(whole, whole.value)
+    };
+    field.place == Place::Xml && fields.iter().any(|whole| holds(&whole))
+}
+
+/// Whether a value begins as markup does, as it stands or in percent-encoding.
+fn is_markup(value: &[u8]) -> bool {
+    let start = value.trim_ascii_start();
+    start.starts_with(b"<") || start.get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"%3c"))
+}
+
 /// Whether a value, decoded as far as its place is encoded, is a document.
 pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
-    if decoded.len() < MIN_BYTES || !(field.place.is_body() || field.place == Place::Query) {
+    let lines = decoded.iter().filter(|byte| **byte == b'\n').count();
+    let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && lines >= MANY_LINES;
+    let short = decoded.len() < MIN_BYTES && !file;
+    if short || !(field.place.is_body() || field.place == Place::Query) {
         return false;
     }
     let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
     let count = |wanted: fn(&u8) -> bool| sample.iter().filter(|byte| wanted(byte)).count();
-    let blanks = count(|byte| matches!(byte, b' ' | b'\n' | b'\t'));
+    let blanks = count(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'+'));
     let lines = count(|byte| *byte == b'\n');
     let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
     let share = |part: usize| part * 100 / sample.len().max(1);

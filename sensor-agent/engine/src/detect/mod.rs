@@ -94,6 +94,8 @@ struct CodeHit {
     start: usize,
     end: usize,
     confidence: f32,
+    /// Whether the value left its place in a query before it.
+    breaks: bool,
 }
 
 /// What a finding says beside where it stands.
@@ -196,8 +198,14 @@ impl Detector {
 
     /// Turns the hits in a field into findings.
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let most =
-            if document::is_document(field, self.views.decoded().bytes) { document::MOST } else { 1.0 };
+        let quoted = document::is_document(field, self.views.decoded().bytes)
+            || document::is_part_of_document(field, part.fields);
+        let article = !quoted && document::is_article(field, self.views.decoded().bytes);
+        let most = |info: &RuleInfo| match (quoted, article) {
+            (true, _) => document::MOST,
+            (_, true) if info.topic() != Some("xss") => document::MOST,
+            _ => 1.0,
+        };
         let path = part.request.path();
         let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
         for hit in &self.hits {
@@ -206,7 +214,7 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             }
-            let most = if rule.counts_in_documents() { 1.0 } else { most };
+            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info()) };
             let claim = Claim {
                 info: rule.info(),
                 class: rule.class(),
@@ -221,8 +229,8 @@ impl Detector {
                 continue;
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.code.is_sql();
-            let confidence = if at_once { hit.confidence } else { hit.confidence.min(most) };
+            let at_once = hit.start < document::BEGINNING && hit.breaks;
+            let confidence = if at_once { hit.confidence } else { hit.confidence.min(most(info)) };
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }

@@ -110,7 +110,14 @@ impl Scanner {
         }
         let from = if field.place == Place::Header { HEADER_FROM } else { KEEP_FROM };
         if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
-            self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
+            self.keep_hit(CodeHit {
+                code: found.code,
+                view: number,
+                start: found.start,
+                end: found.end,
+                confidence: found.confidence * trust,
+                breaks: found.breaks,
+            });
         }
         if let Some(found) =
             html::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
@@ -130,11 +137,14 @@ impl Scanner {
         }
     }
 
-    /// Keeps the surest hit of each detection, of equal ones the first.
     fn keep(&mut self, code: Code, view: usize, (start, end): (usize, usize), confidence: f32) {
-        let hit = CodeHit { code, view, start, end, confidence };
-        match self.hits.iter_mut().find(|known| known.code == code) {
-            Some(known) if known.confidence >= confidence => {}
+        self.keep_hit(CodeHit { code, view, start, end, confidence, breaks: false });
+    }
+
+    /// Keeps the surest hit of each detection, of equal ones the first.
+    fn keep_hit(&mut self, hit: CodeHit) {
+        match self.hits.iter_mut().find(|known| known.code == hit.code) {
+            Some(known) if known.confidence >= hit.confidence => {}
             Some(known) => *known = hit,
             None => self.hits.push(hit),
         }

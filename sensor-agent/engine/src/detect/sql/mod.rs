@@ -23,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) confidence: f32,
+    /// Whether the value had left its place in the query before it.
+    pub(crate) breaks: bool,
 }
 
 /// Scratch memory of the detector.

@@ -16,7 +16,13 @@ pub(super) fn find(value: &[u8], tokens: &[Token], context: Context) -> Option<F
         for shape in all_shapes() {
             let Some((code, len, confidence)) = shape(&shapes, at) else { continue };
             if best.is_none_or(|best| confidence > best.confidence) {
-                best = Some(Found { code, start: shapes.start(at), end: shapes.stop(at, len), confidence });
+                best = Some(Found {
+                    code,
+                    start: shapes.start(at),
+                    end: shapes.stop(at, len),
+                    confidence,
+                    breaks: shapes.broken >= Broken::Number,
+                });
             }
         }
     }
