@@ -12,6 +12,7 @@ mod html;
 mod jwt;
 mod name;
 mod oddity;
+mod protocol;
 pub mod redact;
 mod scan;
 mod shell;
@@ -161,6 +162,7 @@ impl Detector {
             self.oddities(part, findings);
         }
         self.repeated(part.fields, findings);
+        self.violations(part, findings);
         let kept = first + MAX_FINDINGS;
         if findings.len() > kept {
             self.stats.findings_dropped += (findings.len() - kept) as u64;
@@ -264,6 +266,21 @@ impl Detector {
             let claim = claim(info, code, found.confidence);
             findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
         }
+    }
+
+    /// Rules of the protocol that the request breaks.
+    fn violations(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let violation = match part.phase {
+            Phase::Head => protocol::in_head(part.request, part.fields),
+            Phase::Body => protocol::in_body(part.request, part.fields),
+        };
+        let (Some(violation), Some(info)) = (violation, self.infos.get(Code::Protocol)) else { return };
+        let claim = claim(info, Code::Protocol, violation.confidence);
+        self.views.fill(&violation.field);
+        let mut found = finding(&claim, &violation.field, &self.views, 0, 0..violation.field.value.len());
+        found.evidence = format!("{}: {}", violation.what, found.evidence);
+        found.evidence.truncate(EVIDENCE_LEN);
+        findings.push(found);
     }
 
     fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {

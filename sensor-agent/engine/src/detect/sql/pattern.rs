@@ -46,7 +46,7 @@ pub(super) enum Broken {
 pub(super) type Shape = Option<(Code, usize, f32)>;
 
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 17] {
+fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 18] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -65,6 +65,7 @@ fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 17] {
         Shapes::cast,
         Shapes::comparison,
         Shapes::closed,
+        Shapes::fragment,
     ]
 }
 
