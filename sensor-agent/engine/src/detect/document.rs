@@ -15,6 +15,8 @@ const MIN_PROSE: usize = 240;
 /// Shares of letters and of blanks in prose and most source code, in percent.
 const MIN_LETTERS: usize = 55;
 const MIN_BLANKS: usize = 8;
+/// Share of letters below which lines are padding, in percent.
+const FEWEST_LETTERS: usize = 30;
 /// Bytes that are looked at: a document shows early that it is one.
 const SAMPLE: usize = 4096;
 /// Most confidence of a match in a document: enough to be reported, not to block.
@@ -141,7 +143,8 @@ pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
     let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
     let share = |part: usize| part * 100 / sample.len().max(1);
     let wordy = share(letters) >= MIN_LETTERS && share(blanks) >= MIN_BLANKS;
-    lines >= MIN_LINES || wordy && (decoded.len() >= MIN_PROSE || lines > 0)
+    lines >= MIN_LINES && share(letters) >= FEWEST_LETTERS
+        || wordy && (decoded.len() >= MIN_PROSE || lines > 0)
 }
 
 #[cfg(test)]

@@ -154,9 +154,14 @@ impl Detector {
             if let Some(name) = name::as_value(&field) {
                 self.field(part, index, &name, findings);
             }
+            if let Some(pair) = name::as_pair(&field) {
+                self.field(part, index, &pair, findings);
+            }
         }
         if part.phase == Phase::Head {
-            self.foreign_page(part.request, findings);
+            self.foreign_page(part.request, part.fields, findings);
+        } else {
+            self.fixed_session(part, findings);
         }
         if !part.request.anomalies.is_empty() {
             self.oddities(part, findings);
@@ -254,8 +259,9 @@ impl Detector {
     }
 
     /// What another site's page made the client send.
-    fn foreign_page(&mut self, request: &Request, findings: &mut Vec<Finding>) {
-        let signs = [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request))];
+    fn foreign_page(&mut self, request: &Request, fields: &Fields, findings: &mut Vec<Finding>) {
+        let signs =
+            [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request, fields))];
         for (code, found) in signs {
             let Some(found) = found else { continue };
             let (Some(info), Some(value)) = (self.infos.get(code), request.header(found.header)) else {
@@ -281,6 +287,20 @@ impl Detector {
         found.evidence = format!("{}: {}", violation.what, found.evidence);
         found.evidence.truncate(EVIDENCE_LEN);
         findings.push(found);
+    }
+
+    /// A session id that another site's page puts into the body.
+    fn fixed_session(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let Some(found) = csrf::fixation(part.request, part.fields) else { return };
+        let (Some(info), Some(value)) =
+            (self.infos.get(Code::SessionFixed), part.request.header(found.header))
+        else {
+            return;
+        };
+        let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+        self.views.fill(&field);
+        let claim = claim(info, Code::SessionFixed, found.confidence);
+        findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
     }
 
     fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {

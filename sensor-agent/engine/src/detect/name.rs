@@ -19,6 +19,17 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
     })
 }
 
+/// The pair that a name without a value is, if its `=` is percent-encoded: some servers decode before they split.
+pub(super) fn as_pair<'a>(field: &Field<'a>) -> Option<Field<'a>> {
+    let named = matches!(field.place, Place::Query | Place::Form) && field.value.is_empty();
+    let at = named
+        .then(|| field.name.windows(3).position(|three| three.eq_ignore_ascii_case(b"%3d")))
+        .flatten()?;
+    let (name, value) = (field.name.get(..at)?, field.name.get(at + 3..)?);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    (name.iter().all(plain) && !value.is_empty()).then_some(Field { name, value, ..*field })
+}
+
 /// Whether a path begins as the names of classes do, or holds underscores in a row.
 fn is_package(path: &[u8]) -> bool {
     let first = path.split(|&byte| byte == b'.').next().unwrap_or_default();
@@ -33,6 +44,7 @@ fn is_package(path: &[u8]) -> bool {
             | b"jdk"
             | b"class"
             | b"constructor"
+            | b"runtime"
             | b"ProcessBuilder"
     ) || memchr::memmem::find(path, b"__").is_some()
 }
@@ -67,5 +79,15 @@ mod tests {
         assert!(json("java.io.File").is_some() && json("a.__proto__").is_some());
         assert!(json("window.name").is_none(), "the dot is ours");
         assert!(value("<script>.a").is_none(), "it is a field of its own");
+    }
+
+    #[test]
+    fn pairs_whose_sign_is_encoded() {
+        let of = |name: &'static str| {
+            let pair = as_pair(&Field { place: Place::Form, name: name.as_bytes(), value: b"", offset: 0 })?;
+            Some((std::str::from_utf8(pair.name).unwrap(), std::str::from_utf8(pair.value).unwrap()))
+        };
+        assert_eq!(of("pay%3D1%3D1"), Some(("pay", "1%3D1")));
+        assert!(of("pay").is_none() && of("a%26b%3dc").is_none() && of("a%3D").is_none());
     }
 }

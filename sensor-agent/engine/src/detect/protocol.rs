@@ -18,6 +18,8 @@ pub(super) struct Violation<'a> {
 
 /// How sure what no ordinary client sends is.
 const SURE: f32 = 0.74;
+/// What some ordinary client may send.
+const LIKELY: f32 = 0.72;
 /// What few ordinary clients send.
 const ODD: f32 = 0.55;
 /// More parameters than this in one request.
@@ -84,14 +86,33 @@ fn header(name: &[u8], value: &[u8], request: &Request) -> Option<(&'static str,
     if is("content-encoding") && matches!(request.method(), b"GET" | b"HEAD") {
         return Some(("an encoding of no body", SURE));
     }
+    if is("accept") && rare_charset(value) {
+        return Some(("a rare character set in Accept", LIKELY));
+    }
+    if is("accept-encoding") && value.len() > LONG_NAME {
+        return Some(("a very long list of encodings", SURE));
+    }
     if is("accept") || is("host") || is("user-agent") {
         let empty = value.trim_ascii().is_empty();
         return empty.then_some(("an empty field", if is("user-agent") { ODD } else { SURE }));
     }
-    if is("accept") || is("accept-charset") || is("accept-encoding") {
-        return None;
+    if is("connection") {
+        let options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        let lasting = options
+            .filter(|one| one.eq_ignore_ascii_case(b"close") || one.eq_ignore_ascii_case(b"keep-alive"));
+        return (lasting.count() > 1).then_some(("contradicting options of the connection", SURE));
     }
     (is("x-up-devcap-post-charset")).then_some(("a character set for another body", SURE))
+}
+
+/// Whether a list of media types asks for a character set that texts hardly come in.
+fn rare_charset(value: &[u8]) -> bool {
+    let parts = value.split(|byte| matches!(byte, b',' | b';')).map(<[u8]>::trim_ascii);
+    parts.filter(|part| starts_with(part, b"charset=")).any(|part| {
+        let name = part.get(8..).unwrap_or_default();
+        let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
+        !COMMON_CHARSETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    })
 }
 
 /// What is wrong with a media type (RFC 9110 section 8.3.1).
@@ -155,6 +176,24 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Character sets of parts.
+const COMMON_CHARSETS: &[&str] = &[
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-1",
+    "iso-8859-15",
+    "windows-1252",
+    "windows-1251",
+    "gbk",
+    "",
+];
+
+fn starts_with(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
 /// Beginnings of the names of character sets that forms and texts are sent in.
 const CHARSETS: &[&str] = &[
     "utf-8",
@@ -204,6 +243,19 @@ fn part(field: &Field<'_>) -> Option<(&'static str, f32)> {
             .then_some(("a file name that breaks out of its header", SURE));
     }
     let dotted = field.name.ends_with(b".header");
+    if let Some(kind) = field.value.get(13..).filter(|_| dotted && starts_with(field.value, b"content-type:"))
+    {
+        let charset = Parameters { rest: kind }.skip(1).find_map(|part| {
+            let at = memchr::memchr(b'=', part)?;
+            starts_with(part, b"charset").then(|| part.get(at + 1..).unwrap_or_default())
+        });
+        let common =
+            |name: &[u8]| COMMON_CHARSETS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        let text = charset.map(|text| {
+            text.trim_ascii().strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text)
+        });
+        return text.filter(|text| !common(text)).map(|_| ("a part in a rare character set", SURE));
+    }
     (!dotted && field.name.len() < LONG_NAME && breaks(field.name, b"\";='"))
         .then_some(("a name that breaks out of its header", SURE))
 }

@@ -12,6 +12,8 @@ use super::{CodeHit, auth, html, jwt, shell};
 pub(crate) const MAX_VIEW_BYTES: usize = 128 * 1024;
 /// Coded detections in headers count from this confidence: header values are full of punctuation.
 const HEADER_FROM: f32 = 0.72;
+/// Commands in the middle of a header count from this confidence.
+const COMMAND_IN_HEADER: f32 = 0.85;
 /// Weaker detections are noise.
 const KEEP_FROM: f32 = 0.3;
 
@@ -127,9 +129,11 @@ impl Scanner {
         // Headers are full of semicolons: a command in one of them stands at its beginning.
         let begins =
             bytes.first().is_some_and(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'$' | b'('));
-        if field.place == Place::Path || field.place == Place::Header && !begins {
+        let text = matches!(field.name, b"user-agent" | b"referer");
+        if field.place == Place::Path || field.place == Place::Header && !begins && !text {
             return;
         }
+        let from = if field.place == Place::Header && !begins { COMMAND_IN_HEADER } else { from };
         if let Some(found) =
             shell::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
         {

@@ -8,7 +8,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
-use super::named::Named;
+use super::named::{Named, Words};
 use super::source::{self, Draft, DraftCondition, Text};
 use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
@@ -61,6 +61,7 @@ struct Compiler<'a> {
     literal_rules: Vec<u32>,
     short_rules: Vec<u32>,
     exceptions: Vec<Exception>,
+    words: Words,
     warnings: Vec<RuleError>,
     examples: Vec<RuleExamples<'a>>,
 }
@@ -86,6 +87,9 @@ impl<'a> Compiler<'a> {
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         if literals.is_empty() {
             self.short_rules.push(number);
+        }
+        if draft.plain {
+            self.words.add(&literals);
         }
         for literal in literals {
             self.literals.push(literal);
@@ -129,6 +133,7 @@ impl<'a> Compiler<'a> {
         }
         let set = RuleSet {
             named,
+            words: self.words,
             rules: self.rules,
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,

@@ -267,6 +267,7 @@ fn looks_like_argument(text: &[u8]) -> bool {
             true
         }
         [b'0'..=b'9', ..] => true,
+        [b'+', b'x' | b'r' | b'w' | b'X' | b'R' | b'W', ..] => true,
         _ => {
             let path = word.contains(&b'/') || memchr::memmem::find(word, b"..").is_some();
             path || word.contains(&b':') && word.len() > 2 && !word.ends_with(b":")

@@ -34,6 +34,9 @@ impl Shapes<'_> {
             (Operand::Literal, Operand::Literal, Broken::Word) => 0.88,
             (Operand::Literal, Operand::Literal, _) => 0.95,
             (Operand::Query, ..) | (_, Operand::Query, _) => 0.9,
+            (Operand::Literal, Operand::Function, _) if self.kind(operator + 1 + again) == Kind::Variable => {
+                0.8
+            }
             (Operand::Function, _, Broken::Quote | Broken::Number)
             | (_, Operand::Function, Broken::Quote | Broken::Number) => 0.85,
             (_, _, Broken::Quote) => 0.85,

@@ -1,9 +1,11 @@
 //! Fragments: short values that are no whole injection, but hardly anything else than a piece or a first probe of one. A
 //! field of prose or of a query language is longer, begins with an operand, or goes on in words.
 
+use super::condition::Operand;
 use super::pattern::{LOOK_AHEAD, Shape, Shapes};
 use super::token::{Context, Key, Kind};
 use super::words::FUNCTIONS;
+use super::words::INFORMATION;
 use crate::detect::builtin::Code;
 
 /// Longer values are no fragments.
@@ -28,6 +30,7 @@ impl Shapes<'_> {
                 .or_else(|| self.whole_comparison())
                 .or_else(|| self.leading_statement())
                 .or_else(|| self.open_call(last))
+                .or_else(|| self.information())
                 .or_else(|| self.quote_probe()),
             Context::Quoted(_) => self.behind_quote(last),
         }
@@ -49,7 +52,11 @@ impl Shapes<'_> {
         if self.kind(skip + 1) == Kind::Open && self.kind(skip + 2) == Kind::End {
             return found(Code::SqlBoolean, skip + 2, SURE);
         }
-        let (_, next) = self.operand(skip + 1)?;
+        let (operand, next) = self.operand(skip + 1)?;
+        let known = operand == Operand::Function && self.text_is(skip + 1, FUNCTIONS);
+        if known && matches!(self.kind(next), Kind::End | Kind::Comment | Kind::Compare) {
+            return found(Code::SqlBoolean, next, SURE);
+        }
         let compared = matches!(self.kind(next), Kind::Compare | Kind::Cast)
             || self.kind(next) == Kind::Arithmetic && self.is_literal(skip + 1)
             || self.kind(next) == Kind::Not;
@@ -105,6 +112,21 @@ impl Shapes<'_> {
         }
         let cut = self.is(0, Key::Having) && self.kind(1) == Kind::Number && self.kind(2) == Kind::Compare;
         cut.then(|| found(Code::SqlProbe, 3, SURE)).flatten()
+    }
+
+    /// `database() like schema()`, `19 version() limit 1,1`: what the database tells about itself, in an expression.
+    fn information(&self) -> Shape {
+        let called = |at: usize| {
+            self.kind(at + 1) == Kind::Open
+                && self.kind(at + 2) == Kind::Close
+                && self.text_is(at, INFORMATION)
+        };
+        let at = (0..3).find(|&at| called(at))?;
+        let goes_on = matches!(
+            self.kind(at + 3),
+            Kind::Compare | Kind::Logic | Kind::Comment | Kind::Key(Key::Limit | Key::From)
+        );
+        goes_on.then(|| found(Code::SqlFunction, at + 4, SURE)).flatten()
     }
 
     /// `ascii(`, `left')?$(`: a known function, and the value ends where its arguments would begin.
