@@ -64,7 +64,7 @@ builtins! {
     AuthLoopback: "auth-loopback-header", "header that claims a local client", AuthBypass, High, ["attack-auth", "CWE-290", "OWASP-A01"];
     AuthMethod: "auth-method-override", "header that replaces the request's method", AuthBypass, Medium, ["attack-auth", "CWE-650", "OWASP-A01"];
     AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["attack-auth", "CWE-639", "OWASP-A01"];
-    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-auth", "CWE-235", "OWASP-A01"];
+    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-access", "CWE-235", "OWASP-A01"];
     Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
     Smuggling: "protocol-smuggling", "framing on which servers differ", InputValidation, High, ["attack-protocol", "CWE-444", "OWASP-A05"];
     NulByte: "protocol-nul-byte", "NUL byte in a request head", InputValidation, High, ["attack-protocol", "CWE-158", "OWASP-A03"];

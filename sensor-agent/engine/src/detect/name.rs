@@ -53,6 +53,11 @@ fn is_package(path: &[u8]) -> bool {
 fn is_telling(name: &[u8]) -> bool {
     let path =
         |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
+    let serialised =
+        [&b"rO0ABQ"[..], b"rO0ABX", b"KztAAU", b"Cs7QAF"].iter().any(|start| name.starts_with(start));
+    if serialised {
+        return true;
+    }
     let in_name =
         |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-');
     (memchr::memmem::find(name, b"__").is_some()

@@ -12,6 +12,8 @@ use super::{CodeHit, auth, html, jwt, shell};
 pub(crate) const MAX_VIEW_BYTES: usize = 128 * 1024;
 /// Coded detections in headers count from this confidence: header values are full of punctuation.
 const HEADER_FROM: f32 = 0.72;
+/// Headers of fewer bytes may be a command and nothing else.
+const SHORT_HEADER: usize = 60;
 /// Commands in the middle of a header count from this confidence.
 const COMMAND_IN_HEADER: f32 = 0.85;
 /// Weaker detections are noise.
@@ -133,7 +135,9 @@ impl Scanner {
         if field.place == Place::Path || field.place == Place::Header && !begins && !text {
             return;
         }
-        let from = if field.place == Place::Header && !begins { COMMAND_IN_HEADER } else { from };
+        // A command alone has no product and version in front of it.
+        let alone = text && bytes.len() < SHORT_HEADER && !bytes.contains(&b'/');
+        let from = if field.place == Place::Header && !begins && !alone { COMMAND_IN_HEADER } else { from };
         if let Some(found) =
             shell::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
         {

@@ -100,7 +100,12 @@ impl Policy {
     #[must_use]
     pub fn kind<'f>(class: Class, findings: impl IntoIterator<Item = &'f Finding>) -> &'f str {
         let of_class = findings.into_iter().filter(|finding| finding.class == class);
-        let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
+        // A file's name says what an attack is after; a command around it says what it is.
+        let weight = |finding: &Finding| match finding.rule.topic() {
+            Some("lfi") => finding.confidence.get() - NAME_OF_FILE,
+            _ => finding.confidence.get(),
+        };
+        let surest = of_class.reduce(|a, b| if weight(b) > weight(a) { b } else { a });
         surest.and_then(|finding| finding.rule.topic()).unwrap_or(match class {
             Class::SqlInjection => "sqli",
             Class::AuthBypass => "auth",
@@ -175,6 +180,9 @@ impl Policy {
         }
     }
 }
+
+/// What the confidence that a file is named weighs less than that of other kinds of attack, when the kind is told.
+const NAME_OF_FILE: f32 = 0.21;
 
 /// Whether the finding's rule may block.
 fn may_block(finding: &Finding) -> bool {

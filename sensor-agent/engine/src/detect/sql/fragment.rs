@@ -144,6 +144,9 @@ impl Shapes<'_> {
     fn quote_probe(&self) -> Shape {
         let value = self.value.trim_ascii();
         let count = |wanted: fn(&u8) -> bool| value.iter().filter(|byte| wanted(byte)).count();
+        if matches!(value, b"\"'" | b"'\"" | b"'`" | b"`'") {
+            return found(Code::SqlExpression, 1, LIKELY);
+        }
         let quotes = count(|byte| matches!(byte, b'\'' | b'"' | b'`'));
         let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
         let marks = count(|byte| {
