@@ -82,14 +82,35 @@ const SHARED_WORDS: &[&[u8]] = &[
     b"where",
 ];
 
-/// Whether a value tells about code in words: a sentence, or markup of text with code in it. Script in such a value may
-/// still be meant for its readers' browsers; queries and commands hardly are for anybody's server.
-pub(super) fn is_article(field: &Field<'_>, decoded: &[u8]) -> bool {
+/// Least confidence of a match that counts in a single line of prose: what is less sure may be words.
+pub(super) const SURE: f32 = 0.8;
+
+/// What surrounds a match in a value that is no long document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surroundings {
+    /// Nothing that explains it.
+    None,
+    /// A line of prose, which may hold words of a query language, and hardly ever a query.
+    Sentence,
+    /// Text with code in it: queries and commands in it are for its readers. Script may still be meant for their browsers.
+    Article,
+}
+
+/// What a value tells about what is found in it.
+pub(super) fn surroundings(field: &Field<'_>, decoded: &[u8]) -> Surroundings {
     let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
     let has = |sign: &[u8]| memchr::memmem::find(sample, sign).is_some();
-    decoded.len() >= MIN_ARTICLE
-        && field.place.is_body()
-        && (has_sentence(sample) || has(b"</code>") || has(b"```\n") || has(b"\n\n    "))
+    if decoded.len() < MIN_ARTICLE || !field.place.is_body() {
+        return Surroundings::None;
+    }
+    let sentence = has_sentence(sample);
+    if has(b"</code>") || has(b"```\n") || has(b"\n\n    ") || sentence && has(b"\n") {
+        Surroundings::Article
+    } else if sentence {
+        Surroundings::Sentence
+    } else {
+        Surroundings::None
+    }
 }
 
 fn has_sentence(text: &[u8]) -> bool {

@@ -17,6 +17,7 @@ pub mod redact;
 mod scan;
 mod shell;
 mod sql;
+mod within;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::rule::{Chain, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Vi
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
 use clean::Clean;
+use document::Surroundings;
 use scan::Scanner;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
@@ -157,6 +159,9 @@ impl Detector {
             if let Some(pair) = name::as_pair(&field) {
                 self.field(part, index, &pair, findings);
             }
+            for inner in within::values(&field) {
+                self.field(part, index, &inner, findings);
+            }
         }
         if part.phase == Phase::Head {
             self.foreign_page(part.request, part.fields, findings);
@@ -207,10 +212,13 @@ impl Detector {
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
         let quoted = document::is_document(field, self.views.decoded().bytes)
             || document::is_part_of_document(field, part.fields);
-        let article = !quoted && document::is_article(field, self.views.decoded().bytes);
-        let most = |info: &RuleInfo| match (quoted, article) {
-            (true, _) => document::MOST,
-            (_, true) if info.topic() != Some("xss") => document::MOST,
+        let around = document::surroundings(field, self.views.decoded().bytes);
+        let most = |info: &RuleInfo, confidence: f32| match around {
+            _ if quoted => document::MOST,
+            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
+            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
+                document::MOST
+            }
             _ => 1.0,
         };
         let path = part.request.path();
@@ -221,7 +229,7 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             }
-            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info()) };
+            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
             let claim = Claim {
                 info: rule.info(),
                 class: rule.class(),
@@ -237,7 +245,8 @@ impl Detector {
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
             let at_once = hit.start < document::BEGINNING && hit.breaks;
-            let confidence = if at_once { hit.confidence } else { hit.confidence.min(most(info)) };
+            let confidence =
+                if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
