@@ -131,14 +131,14 @@ fn has_sentence(text: &[u8]) -> bool {
     false
 }
 
-/// Whether a text of markup is a piece of a document that stands in another field: the code in an article's HTML.
+/// The document or article in another field that a text of markup is a piece of: the code in an article's HTML.
 pub(super) fn is_part_of_document(field: &Field<'_>, fields: &Fields) -> bool {
     let holds = |whole: &Field<'_>| {
         whole.place != Place::Xml
             && whole.place != Place::Text
             && whole.value.len() > field.value.len()
             && is_markup(whole.value)
-            && is_document(whole, whole.value)
+            && (is_document(whole, whole.value) || surroundings(whole, whole.value) == Surroundings::Article)
     };
     field.place == Place::Xml && fields.iter().any(|whole| holds(&whole))
 }

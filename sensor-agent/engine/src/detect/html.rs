@@ -238,7 +238,7 @@ fn script_url(value: &[u8], at: usize) -> Option<Found> {
         b"javascript" | b"vbscript" | b"livescript" | b"jscript" if spaced(before, count) => 0.85,
         b"javascript" | b"vbscript" | b"livescript" | b"jscript" if behind.first() == Some(&b' ') => 0.4,
         b"javascript" | b"vbscript" | b"livescript" | b"jscript" => {
-            if near.iter().any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'[' | b'%' | b'/')) {
+            if near.iter().any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'[' | b'%' | b'/' | b'\\')) {
                 0.88
             } else {
                 0.55

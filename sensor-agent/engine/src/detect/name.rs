@@ -11,7 +11,9 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
     );
     // Dots in the paths of JSON and XML are ours.
     let path = matches!(field.place, Place::Json | Place::Xml);
-    (named && is_telling(field.name) && (!path || is_package(field.name))).then_some(Field {
+    // A name without a value may be all that there is of a body or query.
+    let alone = matches!(field.place, Place::Query | Place::Form) && field.value.is_empty();
+    (named && (is_telling(field.name) || alone) && (!path || is_package(field.name))).then_some(Field {
         place: Place::Name,
         name: b"",
         value: field.name,

@@ -34,7 +34,8 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         *steps += MAX_WALK as u64;
-        let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        // A value that begins with a separator goes on from something.
+        let Some((end, confidence)) = command(value, at + skip, sure || at == 0) else { continue };
         let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
