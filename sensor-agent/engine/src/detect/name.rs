@@ -12,7 +12,8 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
     // Dots in the paths of JSON and XML are ours.
     let path = matches!(field.place, Place::Json | Place::Xml);
     // A name without a value may be all that there is of a body or query.
-    let alone = matches!(field.place, Place::Query | Place::Form) && field.value.is_empty();
+    let alone =
+        matches!(field.place, Place::Query | Place::Form) && field.value.is_empty() && !field.name.is_empty();
     (named && (is_telling(field.name) || alone) && (!path || is_package(field.name))).then_some(Field {
         place: Place::Name,
         name: b"",
@@ -75,11 +76,13 @@ mod tests {
     #[test]
     fn names_that_tell() {
         let value = |name: &'static str| {
-            as_value(&Field { place: Place::Query, name: name.as_bytes(), value: b"", offset: 0 })
+            as_value(&Field { place: Place::Query, name: name.as_bytes(), value: b"1", offset: 0 })
         };
         assert!(value("java.lang.Runtime").is_some_and(|field| field.place == Place::Name));
         assert!(value("a.__proto__.b").is_some() && value("a[constructor][prototype]").is_some());
         assert!(value("user_name").is_none() && value("items.0").is_none() && value("").is_none());
+        let alone = Field { place: Place::Query, name: b"information_schema", value: b"", offset: 0 };
+        assert!(as_value(&alone).is_some(), "it may be all there is");
         let json = |name: &'static str| {
             as_value(&Field { place: Place::Json, name: name.as_bytes(), value: b"", offset: 0 })
         };

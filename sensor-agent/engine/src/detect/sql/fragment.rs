@@ -153,8 +153,12 @@ impl Shapes<'_> {
             matches!(byte, b'=' | b'<' | b'>' | b'*' | b'^' | b';' | b'#' | b'|' | b'&' | b'!' | b'%' | b'+')
         });
         let starts = value.first().is_some_and(|byte| matches!(byte, b'\'' | b'"' | b'`'));
-        let probes =
-            quotes % 2 == 1 && marks > 0 && letters == 0 && starts && (2..=MAX_PROBE).contains(&value.len());
+        let divides = value.contains(&b'/') && value.iter().any(u8::is_ascii_digit);
+        let probes = quotes % 2 == 1
+            && (marks > 0 || divides)
+            && letters == 0
+            && starts
+            && (2..=MAX_PROBE).contains(&value.len());
         probes.then(|| found(Code::SqlExpression, 1, LIKELY)).flatten()
     }
 
