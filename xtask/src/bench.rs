@@ -1,6 +1,7 @@
 //! Measurements of whole paths: real packets, real nginx, the release build.
 
 mod block_latency;
+mod detection;
 mod flood;
 mod tap;
 mod xdp;
@@ -27,6 +28,8 @@ pub(crate) struct Options {
 enum What {
     /// Time from an attack's last segment at the tap to the block in force.
     BlockLatency(block_latency::Options),
+    /// What is detected of a corpus of labelled requests, and what is flagged by mistake. Needs neither root nor kernel.
+    Detection(detection::Options),
     /// Packets of a flood dropped for a second of processor time, beside nftables.
     Flood,
     /// What a packet costs in the XDP program, with up to a million addresses listed.
@@ -38,6 +41,9 @@ enum What {
 const WRK: [Needed; 1] = [Needed { file: "/usr/bin/wrk", package: "wrk", why: "the load on nginx" }];
 
 pub(crate) fn command(options: &Options) -> Result<()> {
+    if let What::Detection(options) = &options.what {
+        return detection::run(options);
+    }
     if !geteuid().is_root() {
         bail!("the benchmarks load kernel programs, which needs root");
     }
@@ -48,6 +54,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     machine();
     match &options.what {
         What::BlockLatency(options) => block_latency::run(&binary, options),
+        What::Detection(options) => detection::run(options),
         What::Flood => flood::run(),
         What::Tap(options) => tap::run(&binary, options),
         What::Xdp(options) => xdp::run(options),

@@ -39,7 +39,7 @@ enum Command {
     Run(run::Options),
     /// Run all tests: units, kernel programs, end to end in network namespaces (root for the latter two).
     Test(test::Options),
-    /// Measure: `block-latency` or `tap`.
+    /// Measure: `detection`, `block-latency`, `tap`, `xdp` or `flood`.
     Bench(bench::Options),
     /// Formatting, lints and the project's own rules.
     Check,
