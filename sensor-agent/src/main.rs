@@ -12,6 +12,7 @@ mod detection;
 mod doctor;
 mod duration;
 mod install;
+mod judge;
 mod kernel;
 mod pipeline;
 mod printable;

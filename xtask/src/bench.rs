@@ -1,6 +1,7 @@
 //! Measurements of whole paths: real packets, real nginx, the release build.
 
 mod block_latency;
+mod detection;
 mod engine;
 mod flood;
 mod tap;
@@ -30,6 +31,8 @@ enum What {
     BlockLatency(block_latency::Options),
     /// Transactions a second of one core, whether time is linear, and what connections cost (no root needed).
     Engine(engine::Options),
+    /// What is detected of a corpus of labelled requests, and what is flagged by mistake. Needs neither root nor kernel.
+    Detection(detection::Options),
     /// Packets of a flood dropped for a second of processor time, beside nftables.
     Flood,
     /// What a packet costs in the XDP program, with up to a million addresses listed.
@@ -48,6 +51,9 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         machine();
         return engine::run(options);
     }
+    if let What::Detection(options) = &options.what {
+        return detection::run(options);
+    }
     if !geteuid().is_root() {
         bail!("the benchmarks load kernel programs, which needs root");
     }
@@ -59,6 +65,7 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     match &options.what {
         What::BlockLatency(options) => block_latency::run(&binary, options),
         What::Engine(options) => engine::run(options),
+        What::Detection(options) => detection::run(options),
         What::Flood => flood::run(),
         What::Tap(options) => tap::run(&binary, options),
         What::Xdp(options) => xdp::run(options),

@@ -72,7 +72,8 @@ fn replace_if_changed(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn agent(profile: Profile) -> Result<PathBuf> {
+/// Compiles the agent with what kernel programs there are; returns its path.
+pub(crate) fn agent(profile: Profile) -> Result<PathBuf> {
     let mut command = Command::new("cargo");
     command.args(["build", "--locked", "--package", "sensor-agent"]).current_dir(paths::root());
     let (folder, usually) = match profile {

@@ -40,7 +40,7 @@ enum Command {
     Run(run::Options),
     /// Run all tests: units, kernel programs, end to end in network namespaces (root for the latter two).
     Test(test::Options),
-    /// Measure: `block-latency`, `engine`, `flood`, `tap`, `xdp`.
+    /// Measure: `block-latency`, `detection`, `engine`, `flood`, `tap`, `xdp`.
     Bench(bench::Options),
     /// Run the fuzz targets, one or all, for a time each.
     Fuzz(fuzz::Options),

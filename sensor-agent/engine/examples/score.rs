@@ -19,7 +19,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use common::Wire;
 use sensor_engine::engine::Report;
-use sensor_engine::finding::{Class, Confidence, Finding};
+use sensor_engine::finding::{Confidence, Finding};
 use sensor_engine::policy::{Action, Mode, Policy};
 
 fn main() {
@@ -52,27 +52,11 @@ fn verdict(id: &str, reports: &[Report]) -> serde_json::Value {
         "id": id,
         "blocked": reports.iter().any(|report| matches!(report.verdict.action, Action::Block(_))),
         "score": surest.map_or(0.0, |report| report.verdict.confidence.get()),
-        "category": surest.map(|report| category(report, reports)),
+        "category": surest.map(|report| Policy::kind(report.verdict.class, reports.iter().flat_map(|one| &one.findings))),
         "rules": rules,
     })
 }
 
 fn shown(finding: &Finding) -> String {
     format!("{}@{}:{:.2}", finding.rule.id, finding.field, finding.confidence.get())
-}
-
-/// The topic of the surest finding of the verdict's class.
-fn category<'a>(surest: &'a Report, all: &'a [Report]) -> &'a str {
-    let class = surest.verdict.class;
-    let findings = all.iter().flat_map(|report| &report.findings).filter(|finding| finding.class == class);
-    let best = findings.max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
-    best.and_then(|finding| finding.rule.topic()).unwrap_or(match class {
-        Class::SqlInjection => "sqli",
-        Class::AuthBypass => "auth",
-        Class::Jwt => "jwt",
-        Class::Csrf => "csrf",
-        Class::Session => "session",
-        Class::AccessControl => "access",
-        Class::InputValidation | Class::DataExposure => "generic",
-    })
 }

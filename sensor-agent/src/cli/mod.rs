@@ -6,6 +6,7 @@ mod allow;
 mod block;
 mod client;
 mod doctor;
+mod inspect;
 mod install;
 mod kernel_time;
 mod output;
@@ -74,6 +75,8 @@ enum Command {
     Rules(rules::Rules),
     /// Run a capture, an HTTP archive or a request through the engine
     Replay(replay::Replay),
+    /// Judge recorded requests, one verdict a line
+    Inspect(inspect::Inspect),
     /// Look for what this host lacks, and say how to get it
     Doctor,
     /// Put the agent in place as a systemd service
@@ -111,6 +114,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alerts(alerts) => alerts.run(common),
         Command::Rules(rules) => rules.run(common),
         Command::Replay(replay) => replay.run(common),
+        Command::Inspect(inspect) => inspect.run(common),
         Command::Doctor => doctor::run(common),
         Command::Install(install) => install.run(common),
         Command::Uninstall(uninstall) => uninstall.run(common),

@@ -183,6 +183,9 @@ impl<'a> Headers<'a> {
         }
         if letters.clone().eq(*b"contenttype") {
             self.content_type = value;
+            if value.windows(7).any(|seven| seven.eq_ignore_ascii_case(b"charset")) {
+                fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
+            }
         } else if letters.eq(*b"contenttransferencoding") {
             self.transfer = value;
         } else {

@@ -55,6 +55,7 @@ const CLIENT_HEADERS: &[(&str, f32)] = &[
     ("x-remote-addr", 0.8),
     ("x-custom-ip-authorization", 0.85),
     ("x-cluster-client-ip", 0.8),
+    ("cluster-client-ip", 0.8),
     ("x-forwarded-host", 0.6),
     ("x-forwarded", 0.8),
     ("x-proxyuser-ip", 0.8),
@@ -89,7 +90,8 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
         // The placeholder stands for the whole header.
         return (is(value)).then_some((Code::AuthBearer, if value.is_empty() { 0.7 } else { 0.8 }));
     }
-    if is(token) {
+    let control = token.windows(2).any(|pair| pair == b"%0" || pair == b"%1");
+    if is(token) || control {
         return Some((Code::AuthBearer, 0.9));
     }
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);

@@ -64,12 +64,13 @@ builtins! {
     AuthLoopback: "auth-loopback-header", "header that claims a local client", AuthBypass, High, ["attack-auth", "CWE-290", "OWASP-A01"];
     AuthMethod: "auth-method-override", "header that replaces the request's method", AuthBypass, Medium, ["attack-auth", "CWE-650", "OWASP-A01"];
     AuthWalk: "auth-identity-walk", "identity parameter that walks to another one", AuthBypass, High, ["attack-auth", "CWE-639", "OWASP-A01"];
-    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-auth", "CWE-235", "OWASP-A01"];
+    AuthRepeated: "auth-identity-repeated", "identity parameter given twice", AuthBypass, Medium, ["attack-access", "CWE-235", "OWASP-A01"];
     Csrf: "csrf-foreign-origin", "state change with cookies from another site", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
     Smuggling: "protocol-smuggling", "framing on which servers differ", InputValidation, High, ["attack-protocol", "CWE-444", "OWASP-A05"];
     NulByte: "protocol-nul-byte", "NUL byte in a request head", InputValidation, High, ["attack-protocol", "CWE-158", "OWASP-A03"];
     HostOdd: "protocol-host", "more than one host, or none that is one", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
     Malformed: "protocol-malformed", "request that no ordinary client writes", InputValidation, Low, ["attack-protocol", "CWE-20", "OWASP-A05"];
+    Protocol: "protocol-violation", "request that breaks rules which every ordinary client keeps", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
     BodyBomb: "protocol-body-bomb", "body that grows without end when it is unpacked", InputValidation, High, ["attack-protocol", "CWE-409", "OWASP-A05"];
     SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
 }
@@ -82,11 +83,6 @@ impl Code {
     /// Attack class.
     pub(crate) fn class(self) -> Class {
         self.builtin().map_or(Class::InputValidation, |builtin| builtin.class)
-    }
-
-    /// Whether it is one of SQL.
-    pub(crate) fn is_sql(self) -> bool {
-        self.class() == Class::SqlInjection
     }
 
     /// How bad.

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use crate::field::{Field, Fields, Place};
 use crate::http::message::Request;
 
 /// What gives a forged request away: the header, and how sure it is.
@@ -58,6 +59,23 @@ const SESSION_PARAMETERS: &[&str] = &[
     "phpsession",
     "play_session",
     "rack.session",
+    "_rails_session",
+    "sails.sid",
+    "express.sid",
+    "koa.sess",
+    "koa:sess",
+    "koa.sid",
+    "shiny-token",
+    "meteor_login_token",
+    "flask_session",
+    "django_session",
+    "beaker.session.id",
+    "grails_session",
+    "gsessionid",
+    "phpsession_id",
+    "ssid",
+    "sessiontoken",
+    "session_token",
     "session",
     "sess",
     "session-id",
@@ -74,15 +92,19 @@ const SESSION_PARAMETERS: &[&str] = &[
 ];
 
 /// A session's id in the target of a request that another site's page caused: an attempt to fix the session.
-pub(crate) fn fixation(request: &Request) -> Option<Found> {
+pub(crate) fn fixation(request: &Request, fields: &Fields) -> Option<Found> {
+    let named =
+        |name: &[u8]| SESSION_PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     let target = request.target();
     let mut pairs = target.split(|byte| matches!(byte, b'?' | b'&' | b';')).skip(1);
     let is_session = |pair: &[u8]| {
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-        pair.len() > name.len() + 1
-            && SESSION_PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        pair.len() > name.len() + 1 && named(name)
     };
-    if !pairs.any(is_session) {
+    let place =
+        |field: &Field<'_>| matches!(field.place, Place::Form | Place::Json | Place::Multipart | Place::Xml);
+    let in_body = || fields.iter().any(|field| place(&field) && !field.value.is_empty() && named(field.name));
+    if !pairs.any(is_session) && !in_body() {
         return None;
     }
     let host = request.header("x-forwarded-host").or_else(|| request.header("host"))?;
@@ -218,7 +240,7 @@ mod tests {
             let start = request.head.len() as u32;
             request.head.extend_from_slice(target.as_bytes());
             request.target = Span { start, end: request.head.len() as u32 };
-            fixation(&request).is_some()
+            fixation(&request, &Fields::default()).is_some()
         };
         assert!(fixed("/login?PHPSESSID=abc", "https://evil.net/"));
         assert!(fixed("/login;jsessionid=abc?x=1", "https://evil.net/"));

@@ -2,10 +2,12 @@
 //! something to report, and hardly ever something to block for.
 
 use super::Place;
-use crate::field::Field;
+use crate::field::{Field, Fields};
 
 /// Shorter values are no documents.
 const MIN_BYTES: usize = 120;
+/// Unless they are a whole body of as many lines as this.
+const MANY_LINES: usize = 4;
 /// Fewest line ends of a text in lines.
 const MIN_LINES: usize = 3;
 /// Fewest bytes of a text without line ends.
@@ -13,6 +15,8 @@ const MIN_PROSE: usize = 240;
 /// Shares of letters and of blanks in prose and most source code, in percent.
 const MIN_LETTERS: usize = 55;
 const MIN_BLANKS: usize = 8;
+/// Share of letters below which lines are padding, in percent.
+const FEWEST_LETTERS: usize = 30;
 /// Bytes that are looked at: a document shows early that it is one.
 const SAMPLE: usize = 4096;
 /// Most confidence of a match in a document: enough to be reported, not to block.
@@ -21,19 +25,147 @@ pub(super) const MOST: f32 = 0.6;
 /// Bytes of a value that are its beginning.
 pub(super) const BEGINNING: usize = 24;
 
+/// Fewest bytes of an article.
+const MIN_ARTICLE: usize = 50;
+/// Words in a row that make a sentence; those of query languages are not counted.
+const SENTENCE: usize = 6;
+/// Words of prose that are words of SQL too.
+const SHARED_WORDS: &[&[u8]] = &[
+    b"all",
+    b"alter",
+    b"and",
+    b"as",
+    b"asc",
+    b"between",
+    b"by",
+    b"case",
+    b"create",
+    b"delete",
+    b"desc",
+    b"distinct",
+    b"drop",
+    b"else",
+    b"end",
+    b"exec",
+    b"exists",
+    b"from",
+    b"group",
+    b"having",
+    b"in",
+    b"inner",
+    b"insert",
+    b"into",
+    b"is",
+    b"join",
+    b"left",
+    b"like",
+    b"limit",
+    b"not",
+    b"null",
+    b"on",
+    b"or",
+    b"order",
+    b"outer",
+    b"right",
+    b"select",
+    b"set",
+    b"sleep",
+    b"table",
+    b"then",
+    b"top",
+    b"union",
+    b"update",
+    b"user",
+    b"users",
+    b"values",
+    b"when",
+    b"where",
+];
+
+/// Least confidence of a match that counts in a single line of prose: what is less sure may be words.
+pub(super) const SURE: f32 = 0.8;
+
+/// What surrounds a match in a value that is no long document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surroundings {
+    /// Nothing that explains it.
+    None,
+    /// A line of prose, which may hold words of a query language, and hardly ever a query.
+    Sentence,
+    /// Text with code in it: queries and commands in it are for its readers. Script may still be meant for their browsers.
+    Article,
+}
+
+/// What a value tells about what is found in it.
+pub(super) fn surroundings(field: &Field<'_>, decoded: &[u8]) -> Surroundings {
+    let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
+    let has = |sign: &[u8]| memchr::memmem::find(sample, sign).is_some();
+    if decoded.len() < MIN_ARTICLE || !field.place.is_body() {
+        return Surroundings::None;
+    }
+    let sentence = has_sentence(sample);
+    if has(b"</code>") || has(b"```\n") || has(b"\n\n    ") || sentence && has(b"\n") {
+        Surroundings::Article
+    } else if sentence {
+        Surroundings::Sentence
+    } else {
+        Surroundings::None
+    }
+}
+
+fn has_sentence(text: &[u8]) -> bool {
+    let mut run = 0;
+    for word in text.split(|byte| *byte == b' ' || *byte == b'\n') {
+        let core = word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word);
+        let is_word = !core.is_empty() && core.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
+        let shared = SHARED_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core));
+        run = match (is_word, shared) {
+            (true, false) => run + 1,
+            (true, true) => run,
+            (false, _) => 0,
+        };
+        if run >= SENTENCE {
+            return true;
+        }
+    }
+    false
+}
+
+/// The document or article in another field that a text of markup is a piece of: the code in an article's HTML.
+pub(super) fn is_part_of_document(field: &Field<'_>, fields: &Fields) -> bool {
+    let holds = |whole: &Field<'_>| {
+        whole.place != Place::Xml
+            && whole.place != Place::Text
+            && whole.value.len() > field.value.len()
+            && is_markup(whole.value)
+            && (is_document(whole, whole.value) || surroundings(whole, whole.value) == Surroundings::Article)
+    };
+    field.place == Place::Xml && fields.iter().any(|whole| holds(&whole))
+}
+
+/// Whether a value begins as markup does, as it stands or in percent-encoding.
+fn is_markup(value: &[u8]) -> bool {
+    let start = value.trim_ascii_start();
+    start.starts_with(b"<") || start.get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"%3c"))
+}
+
 /// Whether a value, decoded as far as its place is encoded, is a document.
 pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
-    if decoded.len() < MIN_BYTES || !(field.place.is_body() || field.place == Place::Query) {
+    let lines = decoded.iter().filter(|byte| **byte == b'\n').count();
+    let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && lines >= MANY_LINES;
+    let short = decoded.len() < MIN_BYTES && !file;
+    if short || !(field.place.is_body() || field.place == Place::Query) {
         return false;
     }
     let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
     let count = |wanted: fn(&u8) -> bool| sample.iter().filter(|byte| wanted(byte)).count();
-    let blanks = count(|byte| matches!(byte, b' ' | b'\n' | b'\t'));
+    let blanks = count(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'+'));
     let lines = count(|byte| *byte == b'\n');
     let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
     let share = |part: usize| part * 100 / sample.len().max(1);
     let wordy = share(letters) >= MIN_LETTERS && share(blanks) >= MIN_BLANKS;
-    lines >= MIN_LINES || wordy && (decoded.len() >= MIN_PROSE || lines > 0)
+    lines >= MIN_LINES && share(letters) >= FEWEST_LETTERS
+        || wordy && (decoded.len() >= MIN_PROSE || lines > 0)
 }
 
 #[cfg(test)]

@@ -61,9 +61,19 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("object", 0.5, &["data", "type", "classid"]),
     ("embed", 0.5, &["src", "code"]),
     ("applet", 0.75, &[]),
-    ("meta", 0.4, &["http-equiv", "url="]),
+    ("meta", 0.4, &["http-equiv", "url=", "charset", "content", "name="]),
     ("base", 0.4, &["href"]),
-    ("link", 0.4, &["import", "javascript:", "stylesheet"]),
+    ("link", 0.4, &["import", "javascript:", "stylesheet", "href", "rel="]),
+    ("noscript", 0.55, &["#", "/"]),
+    ("event-source", 0.75, &["src"]),
+    ("xss", 0.75, &[]),
+    ("animate", 0.6, &["attributename", "values", "onbegin", "href"]),
+    ("set", 0.4, &["attributename", "onbegin"]),
+    ("handler", 0.55, &["event", "type"]),
+    ("portal", 0.6, &["src"]),
+    ("frameset", 0.6, &["onload", "src"]),
+    ("keygen", 0.5, &["autofocus", "onfocus"]),
+    ("marquee", 0.6, &["onstart", "onfinish", "behavior", "loop"]),
     ("style", 0.5, &["url(", "expression", "@import", "behavior", "javascript", "-moz-binding"]),
     ("svg", 0.5, &["onload", "<script", "<animate", "<set", "<use"]),
     ("math", 0.45, &["href", "xlink", "<mi", "<maction"]),
@@ -182,7 +192,13 @@ fn handler(value: &[u8], at: usize, context: Context) -> Option<Found> {
         (true, true, false) if script => 0.85,
         (true, false, true) if script && broken => 0.85,
         (true, false, true) if script => 0.72,
+        (true, false, _) if quote && start <= 2 && value.len() - at < NEAR => 0.74,
         (true, false, true) if broken => 0.6,
+        (true, false, _)
+            if start <= 4 && blank == 0 && context.first_quote == value.len() && at + 1 == value.len() =>
+        {
+            0.74
+        }
         (false, true, true) if script => 0.8,
         _ => return None,
     };
@@ -218,9 +234,11 @@ fn script_url(value: &[u8], at: usize) -> Option<Found> {
     let behind = value.get(at + 1..)?;
     let near = behind.get(..NEAR.min(behind.len())).unwrap_or_default();
     let confidence = match word {
+        // Blanks between the letters hide the scheme from everybody but browsers.
+        b"javascript" | b"vbscript" | b"livescript" | b"jscript" if spaced(before, count) => 0.85,
         b"javascript" | b"vbscript" | b"livescript" | b"jscript" if behind.first() == Some(&b' ') => 0.4,
         b"javascript" | b"vbscript" | b"livescript" | b"jscript" => {
-            if near.iter().any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'[' | b'%' | b'/')) {
+            if near.iter().any(|byte| matches!(byte, b'(' | b'`' | b'=' | b'[' | b'%' | b'/' | b'\\')) {
                 0.88
             } else {
                 0.55
@@ -237,6 +255,13 @@ fn script_url(value: &[u8], at: usize) -> Option<Found> {
         _ => return None,
     };
     Some(Found { code: Code::HtmlScheme, start: at.saturating_sub(taken), end: at + 1, confidence })
+}
+
+/// Whether white space stands between the last `letters` letters of a text.
+fn spaced(text: &[u8], letters: usize) -> bool {
+    let text = text.trim_ascii_end();
+    text.get(text.len().saturating_sub(letters)..)
+        .is_some_and(|tail| tail.iter().any(u8::is_ascii_whitespace))
 }
 
 fn starts_with(text: &[u8], word: &str) -> bool {

@@ -12,10 +12,12 @@ mod html;
 mod jwt;
 mod name;
 mod oddity;
+mod protocol;
 pub mod redact;
 mod scan;
 mod shell;
 mod sql;
+mod within;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use crate::rule::{Chain, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Vi
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
 use clean::Clean;
+use document::Surroundings;
 use scan::Scanner;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
@@ -96,6 +99,8 @@ struct CodeHit {
     start: usize,
     end: usize,
     confidence: f32,
+    /// Whether the value left its place in a query before it.
+    breaks: bool,
 }
 
 /// What a finding says beside where it stands.
@@ -153,17 +158,26 @@ impl Detector {
             if let Some(name) = name::as_value(&field) {
                 self.field(part, index, &name, findings);
             }
+            if let Some(pair) = name::as_pair(&field) {
+                self.field(part, index, &pair, findings);
+            }
+            for inner in within::values(&field) {
+                self.field(part, index, &inner, findings);
+            }
         }
         if part.phase == Phase::Response {
             return self.limit(first, findings);
         }
         if part.phase == Phase::Head {
-            self.foreign_page(part.request, findings);
+            self.foreign_page(part.request, part.fields, findings);
+        } else {
+            self.fixed_session(part, findings);
         }
         if !part.request.anomalies.is_empty() {
             self.oddities(part, findings);
         }
         self.repeated(part.fields, findings);
+        self.violations(part, findings);
         self.limit(first, findings);
     }
 
@@ -218,8 +232,17 @@ impl Detector {
 
     /// Turns the hits in a field into findings.
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let most =
-            if document::is_document(field, self.views.decoded().bytes) { document::MOST } else { 1.0 };
+        let quoted = document::is_document(field, self.views.decoded().bytes)
+            || document::is_part_of_document(field, part.fields);
+        let around = document::surroundings(field, self.views.decoded().bytes);
+        let most = |info: &RuleInfo, confidence: f32| match around {
+            _ if quoted => document::MOST,
+            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
+            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
+                document::MOST
+            }
+            _ => 1.0,
+        };
         let path = part.request.path();
         let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
         for hit in &self.hits {
@@ -228,7 +251,7 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             }
-            let most = if rule.counts_in_documents() { 1.0 } else { most };
+            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
             let claim = Claim {
                 info: rule.info(),
                 class: rule.class(),
@@ -243,8 +266,9 @@ impl Detector {
                 continue;
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.code.is_sql();
-            let confidence = if at_once { hit.confidence } else { hit.confidence.min(most) };
+            let at_once = hit.start < document::BEGINNING && hit.breaks;
+            let confidence =
+                if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
@@ -260,14 +284,15 @@ impl Detector {
             let mut found =
                 finding(&claim(info, oddity.code, oddity.confidence), &field, &self.views, 0, 0..value.len());
             found.evidence = format!("{}: {}", oddity.anomaly, found.evidence);
-            found.evidence.truncate(EVIDENCE_LEN);
+            found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
             findings.push(found);
         }
     }
 
     /// What another site's page made the client send.
-    fn foreign_page(&mut self, request: &Request, findings: &mut Vec<Finding>) {
-        let signs = [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request))];
+    fn foreign_page(&mut self, request: &Request, fields: &Fields, findings: &mut Vec<Finding>) {
+        let signs =
+            [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request, fields))];
         for (code, found) in signs {
             let Some(found) = found else { continue };
             let (Some(info), Some(value)) = (self.infos.get(code), request.header(found.header)) else {
@@ -278,6 +303,36 @@ impl Detector {
             let claim = claim(info, code, found.confidence);
             findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
         }
+    }
+
+    /// Rules of the protocol that the request breaks.
+    fn violations(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let violation = match part.phase {
+            Phase::Head => protocol::in_head(part.request, part.fields),
+            Phase::Body => protocol::in_body(part.request, part.fields),
+            Phase::Response => None,
+        };
+        let (Some(violation), Some(info)) = (violation, self.infos.get(Code::Protocol)) else { return };
+        let claim = claim(info, Code::Protocol, violation.confidence);
+        self.views.fill(&violation.field);
+        let mut found = finding(&claim, &violation.field, &self.views, 0, 0..violation.field.value.len());
+        found.evidence = format!("{}: {}", violation.what, found.evidence);
+        found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
+        findings.push(found);
+    }
+
+    /// A session id that another site's page puts into the body.
+    fn fixed_session(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let Some(found) = csrf::fixation(part.request, part.fields) else { return };
+        let (Some(info), Some(value)) =
+            (self.infos.get(Code::SessionFixed), part.request.header(found.header))
+        else {
+            return;
+        };
+        let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+        self.views.fill(&field);
+        let claim = claim(info, Code::SessionFixed, found.confidence);
+        findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
     }
 
     fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {

@@ -12,6 +12,10 @@ use super::{CodeHit, auth, html, jwt, shell};
 pub(crate) const MAX_VIEW_BYTES: usize = 128 * 1024;
 /// Coded detections in headers count from this confidence: header values are full of punctuation.
 const HEADER_FROM: f32 = 0.72;
+/// Headers of fewer bytes may be a command and nothing else.
+const SHORT_HEADER: usize = 60;
+/// Commands in the middle of a header count from this confidence.
+const COMMAND_IN_HEADER: f32 = 0.85;
 /// Weaker detections are noise.
 const KEEP_FROM: f32 = 0.3;
 
@@ -110,7 +114,14 @@ impl Scanner {
         }
         let from = if field.place == Place::Header { HEADER_FROM } else { KEEP_FROM };
         if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
-            self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
+            self.keep_hit(CodeHit {
+                code: found.code,
+                view: number,
+                start: found.start,
+                end: found.end,
+                confidence: found.confidence * trust,
+                breaks: found.breaks,
+            });
         }
         if let Some(found) =
             html::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
@@ -120,9 +131,13 @@ impl Scanner {
         // Headers are full of semicolons: a command in one of them stands at its beginning.
         let begins =
             bytes.first().is_some_and(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'$' | b'('));
-        if field.place == Place::Path || field.place == Place::Header && !begins {
+        let text = matches!(field.name, b"user-agent" | b"referer");
+        if field.place == Place::Path || field.place == Place::Header && !begins && !text {
             return;
         }
+        // A command alone has no product and version in front of it.
+        let alone = text && bytes.len() < SHORT_HEADER && !bytes.contains(&b'/');
+        let from = if field.place == Place::Header && !begins && !alone { COMMAND_IN_HEADER } else { from };
         if let Some(found) =
             shell::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
         {
@@ -130,11 +145,14 @@ impl Scanner {
         }
     }
 
-    /// Keeps the surest hit of each detection, of equal ones the first.
     fn keep(&mut self, code: Code, view: usize, (start, end): (usize, usize), confidence: f32) {
-        let hit = CodeHit { code, view, start, end, confidence };
-        match self.hits.iter_mut().find(|known| known.code == code) {
-            Some(known) if known.confidence >= confidence => {}
+        self.keep_hit(CodeHit { code, view, start, end, confidence, breaks: false });
+    }
+
+    /// Keeps the surest hit of each detection, of equal ones the first.
+    fn keep_hit(&mut self, hit: CodeHit) {
+        match self.hits.iter_mut().find(|known| known.code == hit.code) {
+            Some(known) if known.confidence >= hit.confidence => {}
             Some(known) => *known = hit,
             None => self.hits.push(hit),
         }

@@ -95,6 +95,28 @@ impl Policy {
         })
     }
 
+    /// The kind of attack that a verdict is about, in the finest words there are: the topic of the surest finding of the
+    /// verdict's class.
+    #[must_use]
+    pub fn kind<'f>(class: Class, findings: impl IntoIterator<Item = &'f Finding>) -> &'f str {
+        let of_class = findings.into_iter().filter(|finding| finding.class == class);
+        // A file's name says what an attack is after; a command around it says what it is.
+        let weight = |finding: &Finding| match finding.rule.topic() {
+            Some("lfi") => finding.confidence.get() - NAME_OF_FILE,
+            _ => finding.confidence.get(),
+        };
+        let surest = of_class.reduce(|a, b| if weight(b) > weight(a) { b } else { a });
+        surest.and_then(|finding| finding.rule.topic()).unwrap_or(match class {
+            Class::SqlInjection => "sqli",
+            Class::AuthBypass => "auth",
+            Class::Jwt => "jwt",
+            Class::Csrf => "csrf",
+            Class::Session => "session",
+            Class::AccessControl => "access",
+            Class::InputValidation | Class::DataExposure => "generic",
+        })
+    }
+
     /// Whether `source` is never blocked.
     #[must_use]
     pub fn is_exempt(&self, source: IpAddr) -> bool {
@@ -158,6 +180,9 @@ impl Policy {
         }
     }
 }
+
+/// What the confidence that a file is named weighs less than that of other kinds of attack, when the kind is told.
+const NAME_OF_FILE: f32 = 0.21;
 
 /// Whether the finding's rule may block.
 fn may_block(finding: &Finding) -> bool {

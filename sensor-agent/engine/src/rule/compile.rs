@@ -8,7 +8,7 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::error::RuleError;
-use super::named::Named;
+use super::named::{Named, Words};
 use super::source::{self, Draft, DraftCondition, Text};
 use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
@@ -18,6 +18,8 @@ pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
 pub const GOOD_LITERAL: usize = 4;
 /// Shortest required literal that is accepted, in bytes; two are enough if both are punctuation.
 pub const MIN_LITERAL: usize = 3;
+/// Patterns that look at no longer values than this may have one mark of punctuation as their literal.
+const SHORT_VALUE_BYTES: usize = 400;
 /// Most literals for which the automaton is the fast, large one.
 const DENSE_LITERALS: usize = 4000;
 
@@ -59,6 +61,7 @@ struct Compiler<'a> {
     literal_rules: Vec<u32>,
     short_rules: Vec<u32>,
     exceptions: Vec<Exception>,
+    words: Words,
     warnings: Vec<RuleError>,
     examples: Vec<RuleExamples<'a>>,
 }
@@ -84,6 +87,9 @@ impl<'a> Compiler<'a> {
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         if literals.is_empty() {
             self.short_rules.push(number);
+        }
+        if draft.plain {
+            self.words.add(&literals);
         }
         for literal in literals {
             self.literals.push(literal);
@@ -127,6 +133,7 @@ impl<'a> Compiler<'a> {
         }
         let set = RuleSet {
             named,
+            words: self.words,
             rules: self.rules,
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,
@@ -205,6 +212,14 @@ fn last_line(error: &regex_syntax::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
+/// Whether a literal holds punctuation: enough in front of a pattern that looks at short values only.
+fn is_mark(literal: &[u8]) -> bool {
+    let telling =
+        |byte: &u8| byte.is_ascii_punctuation() && !matches!(byte, b'.' | b',' | b'-' | b'_' | b'/');
+    literal.iter().any(|byte| telling(byte) || *byte == b'\n')
+        || literal.len() > 1 && literal.iter().any(u8::is_ascii_punctuation)
+}
+
 /// Whether a literal is rare enough to stand in front of a pattern: three bytes, or two that are punctuation.
 fn is_rare(literal: &[u8]) -> bool {
     literal.len() >= MIN_LITERAL || literal.len() == 2 && literal.iter().all(u8::is_ascii_punctuation)
@@ -225,7 +240,9 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
         }
         return Some(if shortest >= MIN_LITERAL { literals } else { Vec::new() });
     }
-    let weak = literals.is_empty() || literals.iter().any(|literal| !is_rare(literal));
+    let short = *draft.length.end() <= SHORT_VALUE_BYTES;
+    let rare = |literal: &Vec<u8>| is_rare(literal) || short && is_mark(literal);
+    let weak = literals.is_empty() || !literals.iter().all(rare);
     if weak {
         let shown: Vec<_> = literals.iter().take(5).map(|one| one.escape_ascii().to_string()).collect();
         let reason = format!(

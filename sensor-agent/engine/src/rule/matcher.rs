@@ -163,6 +163,7 @@ impl RuleSet {
     pub(crate) fn needs_no_look(&self, field: &Field<'_>) -> bool {
         is_plain(field)
             && !self.named.has(field)
+            && !self.words.has(field.value)
             && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
     }
 

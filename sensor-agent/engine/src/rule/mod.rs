@@ -51,6 +51,8 @@ pub struct RuleSet {
     exceptions: Vec<Exception>,
     /// Fields that rules name.
     named: named::Named,
+    /// Beginnings of plain words that rules look at.
+    words: named::Words,
     warnings: Vec<RuleError>,
 }
 

@@ -36,6 +36,33 @@ impl Named {
     }
 }
 
+/// Words that rules look at although they are plain, by how they begin.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    starts: Vec<Vec<u8>>,
+    /// A bit for each first letter.
+    letters: u32,
+}
+
+impl Words {
+    /// Adds beginnings of words, in lower case.
+    pub(super) fn add(&mut self, starts: &[Vec<u8>]) {
+        for start in starts {
+            let Some(&letter) = start.first() else { continue };
+            self.letters |= bit(letter);
+            self.starts.push(start.clone());
+        }
+    }
+
+    /// Whether the value begins with one of them.
+    pub(super) fn has(&self, value: &[u8]) -> bool {
+        let Some(&letter) = value.first() else { return false };
+        let begins =
+            |start: &Vec<u8>| value.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+        self.letters & bit(letter.to_ascii_lowercase()) != 0 && self.starts.iter().any(begins)
+    }
+}
+
 const fn bit(letter: u8) -> u32 {
     1 << (letter & 31)
 }
@@ -44,6 +71,15 @@ const fn bit(letter: u8) -> u32 {
 mod tests {
     use super::*;
     use crate::field::Place;
+
+    #[test]
+    fn words_are_found_by_their_beginnings() {
+        let mut words = Words::default();
+        words.add(&[b"xp_".to_vec(), b"openrowset".to_vec()]);
+        assert!(
+            words.has(b"XP_cmdshell") && words.has(b"openrowset") && !words.has(b"open") && !words.has(b"")
+        );
+    }
 
     #[test]
     fn named_fields_are_found() {

@@ -34,7 +34,8 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     for at in 0..value.len() {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         *steps += MAX_WALK as u64;
-        let Some((end, confidence)) = command(value, at + skip, sure) else { continue };
+        // A value that begins with a separator goes on from something.
+        let Some((end, confidence)) = command(value, at + skip, sure || at == 0) else { continue };
         let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
@@ -267,6 +268,7 @@ fn looks_like_argument(text: &[u8]) -> bool {
             true
         }
         [b'0'..=b'9', ..] => true,
+        [b'+', b'x' | b'r' | b'w' | b'X' | b'R' | b'W', ..] => true,
         _ => {
             let path = word.contains(&b'/') || memchr::memmem::find(word, b"..").is_some();
             path || word.contains(&b':') && word.len() > 2 && !word.ends_with(b":")

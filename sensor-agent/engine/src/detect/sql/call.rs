@@ -119,7 +119,9 @@ impl Shapes<'_> {
             }
             Kind::Key(Key::Having) if self.broken >= Broken::Number => Some((Code::SqlProbe, 3, 0.75)),
             Kind::Key(Key::Having)
-                if at == 1 && matches!(self.kind(2), Kind::Open | Kind::Number | Kind::Text) =>
+                if at == 1
+                    && matches!(self.kind(2), Kind::Open | Kind::Number | Kind::Text)
+                    && self.kind(3) != Kind::Word =>
             {
                 Some((Code::SqlProbe, 3, 0.72))
             }

@@ -34,6 +34,9 @@ impl Shapes<'_> {
             (Operand::Literal, Operand::Literal, Broken::Word) => 0.88,
             (Operand::Literal, Operand::Literal, _) => 0.95,
             (Operand::Query, ..) | (_, Operand::Query, _) => 0.9,
+            (Operand::Literal, Operand::Function, _) if self.kind(operator + 1 + again) == Kind::Variable => {
+                0.8
+            }
             (Operand::Function, _, Broken::Quote | Broken::Number)
             | (_, Operand::Function, Broken::Quote | Broken::Number) => 0.85,
             (_, _, Broken::Quote) => 0.85,
@@ -122,6 +125,7 @@ impl Shapes<'_> {
         let cut = self.kind(end) == Kind::Comment;
         let confidence = match (operand, self.broken, cut) {
             (Operand::Query, ..) => 0.88,
+            (Operand::Literal, Broken::Quote, false) if self.is_quoted_word(at + 1) => 0.5,
             (Operand::Literal | Operand::Function, Broken::Quote, _) | (_, Broken::Quote, true) => 0.85,
             (Operand::Literal | Operand::Function, _, true) => 0.85,
             (Operand::Literal, ..) if self.kind(at + 1) == Kind::Constant => 0.75,
@@ -156,11 +160,12 @@ impl Shapes<'_> {
             self.kind(end),
             Kind::Comment | Kind::End | Kind::Logic | Kind::Arithmetic | Kind::Compare | Kind::Semicolon
         );
-        // `6'-4"` is a measure.
-        let measure = self.text(at) == b"-"
-            && self.kind(at + 1) == Kind::Number
-            && self.tokens.len() <= 4
-            && self.text(0).iter().rev().nth(1).is_some_and(u8::is_ascii_digit);
+        // `6'-4"` is a measure, and so is `20" -pattern`.
+        let inches = self.context == Context::Quoted(b'"');
+        let measure = self.kind(at) == Kind::Arithmetic
+            && (inches || self.kind(at + 1) == Kind::Number && self.tokens.len() <= 4)
+            && self.text(0).iter().rev().nth(1).is_some_and(u8::is_ascii_digit)
+            && self.kind(end) != Kind::Comment;
         let names = operand == Operand::Name
             && !matches!(self.kind(end), Kind::Compare | Kind::Arithmetic | Kind::Comment);
         if !stops || measure || names {
@@ -170,9 +175,25 @@ impl Shapes<'_> {
             Operand::Query | Operand::Function => 0.88,
             _ if self.kind(end) == Kind::Comment => 0.85,
             _ if self.kind(at + 1) == Kind::OpenText && self.text(at + 1).len() > LONG_TEXT => 0.5,
+            _ if self.is_quoted_word(at + 1) && self.text(at) != b"=" => 0.5,
+            _ if self.is_sentence(0) => 0.5,
             _ => 0.75,
         };
         Some((Code::SqlExpression, end - at, confidence))
+    }
+
+    /// Whether a string is a word or several that somebody put quotes around, or between: `small "&" sign`.
+    fn is_quoted_word(&self, at: usize) -> bool {
+        let text = self.text(at);
+        let letters = text.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+        let double = self.context == Context::Quoted(b'"') || text.starts_with(b"\"");
+        matches!(self.kind(at), Kind::Text | Kind::OpenText) && letters > 2 && double
+    }
+
+    /// Whether a string holds several words.
+    fn is_sentence(&self, at: usize) -> bool {
+        let words = self.text(at).split(|byte| *byte == b' ');
+        words.filter(|word| word.len() > 1 && word.iter().all(u8::is_ascii_alphabetic)).count() >= 3
     }
 
     /// A comment that cuts off the rest of the query.
@@ -235,7 +256,7 @@ impl Shapes<'_> {
         let ends = matches!(self.kind(at + 2), Kind::End | Kind::Comment | Kind::Word) && at < LOOK_AHEAD;
         let confidence = match self.before(at) {
             Kind::Text => 0.78,
-            Kind::Close | Kind::Word if ends && self.context == Context::Plain => 0.72,
+            Kind::Close if ends && self.context == Context::Plain => 0.72,
             _ => return None,
         };
         Some((Code::SqlExpression, 2, confidence))

@@ -4,6 +4,7 @@
 
 mod call;
 mod condition;
+mod fragment;
 mod pattern;
 mod statement;
 mod token;
@@ -14,7 +15,7 @@ use token::{Context, Token, tokenise};
 use super::builtin::Code;
 
 /// Shorter values hold no injection.
-const MIN_BYTES: usize = 3;
+const MIN_BYTES: usize = 2;
 
 /// SQL found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) struct Found {
     pub(crate) start: usize,
     pub(crate) end: usize,
     pub(crate) confidence: f32,
+    /// Whether the value had left its place in the query before it.
+    pub(crate) breaks: bool,
 }
 
 /// Scratch memory of the detector.
@@ -106,6 +109,73 @@ mod tests {
         for (value, expected, at_least) in rows {
             assert_eq!(code(value), Some(*expected), "{value}: {}", confidence(value));
             assert!(confidence(value) >= *at_least, "{value}: {}", confidence(value));
+        }
+    }
+
+    #[test]
+    fn fragments() {
+        for value in [
+            "&& 1==(",
+            "AND 4372=(",
+            "/3 and(",
+            "|| langCode ==",
+            "xor 5-",
+            "1=1",
+            "11!=1",
+            "42 like 42",
+            "b,1=1",
+            "; insert into",
+            ";update users",
+            "select (case",
+            "having 1=",
+            "left')?$(",
+            "user (",
+            "'16/17",
+            "\";",
+            "z'or email notnull--",
+            "a'or?--",
+            "' or abc!",
+            "test' or 1=",
+            "' union/",
+            "'ALTER A",
+        ] {
+            assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
+        }
+    }
+
+    #[test]
+    fn short_values_that_are_no_fragments() {
+        for value in [
+            "or is it?",
+            "OR-gate=1",
+            "\"UNION\" BY ROBERT",
+            "and more",
+            "OR 97201",
+            "|| dir",
+            "5'11\"",
+            "'90s",
+            "\"10\"",
+            "'n'",
+            "a->b",
+            "x = 1",
+            "2 < 3",
+            "; see below",
+            "select one",
+            "update (new)",
+            "workers' union",
+            "having fun",
+            "user (admin)",
+            "left (side)",
+            "rock & roll",
+            "O'Neil and Sons",
+            "the boys' or the girls'",
+            "'quoted'",
+            "it's",
+            ":)",
+            "***",
+            ">=",
+        ] {
+            assert!(confidence(value) < 0.7, "{value}: {:?}", Sql::default().find(value.as_bytes()));
         }
     }
 

@@ -16,7 +16,13 @@ pub(super) fn find(value: &[u8], tokens: &[Token], context: Context) -> Option<F
         for shape in all_shapes() {
             let Some((code, len, confidence)) = shape(&shapes, at) else { continue };
             if best.is_none_or(|best| confidence > best.confidence) {
-                best = Some(Found { code, start: shapes.start(at), end: shapes.stop(at, len), confidence });
+                best = Some(Found {
+                    code,
+                    start: shapes.start(at),
+                    end: shapes.stop(at, len),
+                    confidence,
+                    breaks: shapes.broken >= Broken::Number,
+                });
             }
         }
     }
@@ -40,7 +46,7 @@ pub(super) enum Broken {
 pub(super) type Shape = Option<(Code, usize, f32)>;
 
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 17] {
+fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 18] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -59,6 +65,7 @@ fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 17] {
         Shapes::cast,
         Shapes::comparison,
         Shapes::closed,
+        Shapes::fragment,
     ]
 }
 

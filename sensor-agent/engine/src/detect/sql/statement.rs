@@ -45,6 +45,7 @@ impl Shapes<'_> {
             Kind::Word | Kind::Key(_) => match self.kind(at + 1) {
                 Kind::Comma if self.has_from(at) => Some(true),
                 Kind::Open | Kind::Key(Key::From) => Some(true),
+                Kind::Arithmetic if self.kind(at + 2) == Kind::Number && self.has_from(at) => Some(true),
                 Kind::Comma | Kind::End | Kind::Comment | Kind::Close | Kind::Semicolon => Some(false),
                 _ => None,
             },
@@ -101,7 +102,10 @@ impl Shapes<'_> {
                     && self.is(at + 2, Key::Set)
                     && self.kind(at + 4) == Kind::Compare
             }
-            Key::Exec | Key::Execute => matches!(next, Kind::Word | Kind::Variable | Kind::Open),
+            Key::Exec | Key::Execute => {
+                matches!(next, Kind::Variable | Kind::Open)
+                    || next == Kind::Word && !matches!(self.kind(at + 2), Kind::Word | Kind::Key(_))
+            }
             Key::Declare => next == Kind::Variable || self.is(at + 2, Key::Time),
             Key::Waitfor => matches!(next, Kind::Key(Key::Delay | Key::Time)),
             Key::Shutdown => {

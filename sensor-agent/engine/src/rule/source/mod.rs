@@ -47,6 +47,7 @@ const KEYS: &[&str] = &[
     "min_length",
     "max_length",
     "documents",
+    "plain",
     "response",
     "examples",
 ];
@@ -72,6 +73,8 @@ pub(crate) struct Draft {
     /// Lengths of values in which the pattern is searched.
     pub(crate) length: RangeInclusive<usize>,
     pub(crate) documents: bool,
+    /// Values that are plain words are looked at if they begin with a literal.
+    pub(crate) plain: bool,
     pub(crate) examples: Vec<Example>,
     /// Where the rule's id stands.
     pub(crate) at: usize,

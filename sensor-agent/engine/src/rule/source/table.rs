@@ -39,6 +39,7 @@ impl Reader<'_> {
         let short_field = self.boolean(table, "short_field");
         let case_sensitive = self.boolean(table, "case_sensitive");
         let documents = self.boolean(table, "documents");
+        let plain = self.boolean(table, "plain");
         if let Some(id) = &id {
             self.check_id(id);
         }
@@ -69,6 +70,7 @@ impl Reader<'_> {
             any,
             length,
             documents,
+            plain,
             examples,
             at: id.at,
         })
