@@ -223,13 +223,10 @@ fn what_the_sensor_understands_is_what_the_servers_logged() {
             &[&quiet[..], &["--user-agent", "curl", &format!("{http2}/curl/{number}")]].concat(),
         );
     }
-    run(
-        &site,
-        "curl",
-        &[&quiet[..], &["--user-agent", "curl", "--data", "a=b", &format!("{http2}/form")]].concat(),
-    );
     if there("h2load") {
         run(&site, "h2load", &["-n", "600", "-c", "4", "-m", "20", &format!("{http2}/h2load?a=b")]);
+        let form = script(&site, "form", "a=b");
+        run(&site, "h2load", &["-n", "40", "-c", "2", "-m", "4", "-d", &form, &format!("{http2}/form")]);
     }
     if there("nghttp") {
         run(&site, "nghttp", &["-n", "-m", "5", &format!("{http2}/nghttp/1"), &format!("{http2}/missing")]);

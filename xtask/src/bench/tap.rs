@@ -7,6 +7,7 @@ mod paced;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
 use sensor_tests::agent::{Agent, Setup};
@@ -102,6 +103,16 @@ pub(super) fn run(binary: &Path, options: &Options) -> Result<()> {
         super::measurement("kernel::program_tests::tap_speed::speed", &[])?;
     }
     Ok(())
+}
+
+/// Requests per second that nginx answers here, without the sensor in the way of the client.
+pub(super) fn saturated(lab: &Lab) -> Result<f64> {
+    Ok(load_nginx(lab, &LOADS[0], 3)?.requests_per_sec)
+}
+
+/// A client that keeps a pace, in the background.
+pub(super) fn paced_load(lab: &Lab, rate: f64, secs: u32) -> Result<Child> {
+    paced::command(lab, rate, secs).stdout(Stdio::null()).spawn().context("cannot run h2load")
 }
 
 /// A running agent that only observes, for one half of a round.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sensor_tests::lab::Lab;
@@ -20,7 +21,6 @@ struct Half {
 }
 
 pub(super) fn run(lab: &Lab, binary: &Path, folder: &Path, rate: f64, options: &Options) -> Result<()> {
-    let rate = (rate / f64::from(CONNECTIONS)).max(1.0) as u32;
     let (mut without, mut with) = (Vec::new(), Vec::new());
     let (mut recorded, mut lost) = (0.0, 0.0);
     for round in 0..options.rounds {
@@ -32,7 +32,7 @@ pub(super) fn run(lab: &Lab, binary: &Path, folder: &Path, rate: f64, options: &
         (recorded, lost) = (recorded + more, lost + gone);
         agent.stop()?;
     }
-    println!("\nsmall answer, half load ({} requests/s over {CONNECTIONS} connections)", rate * CONNECTIONS);
+    println!("\nsmall answer, half load ({rate:.0} requests/s over {CONNECTIONS} connections)");
     let row = |name: &str, pick: fn(&Half) -> f64| {
         let of = |halves: &[Half]| median(halves.iter().map(pick).collect());
         let (base, loaded) = (of(&without), of(&with));
@@ -45,14 +45,21 @@ pub(super) fn run(lab: &Lab, binary: &Path, folder: &Path, rate: f64, options: &
     Ok(())
 }
 
-fn half(lab: &Lab, log: &Path, rate: u32, secs: u32) -> Result<Half> {
-    // The log is appended to.
-    let _ = fs::remove_file(log);
+/// So many requests per second over all connections.
+pub(super) fn command(lab: &Lab, rate: f64, secs: u32) -> Command {
+    let each = (rate / f64::from(CONNECTIONS)).max(1.0) as u32;
     let mut command = lab.clients[0].command(Path::new("/usr/bin/h2load"));
     command
-        .args(["--h1", "-t1", &format!("-c{CONNECTIONS}"), &format!("-D{secs}"), &format!("--rps={rate}")])
-        .arg(format!("--log-file={}", log.display()))
+        .args(["--h1", "-t1", &format!("-c{CONNECTIONS}"), &format!("-D{secs}"), &format!("--rps={each}")])
         .arg(format!("http://{}/index.html", lab.server(1)));
+    command
+}
+
+fn half(lab: &Lab, log: &Path, rate: f64, secs: u32) -> Result<Half> {
+    // The log is appended to.
+    let _ = fs::remove_file(log);
+    let mut command = command(lab, rate, secs);
+    command.arg(format!("--log-file={}", log.display()));
     let output = command.output().context("cannot run h2load")?;
     if !output.status.success() {
         bail!("h2load failed: {}", String::from_utf8_lossy(&output.stderr));
