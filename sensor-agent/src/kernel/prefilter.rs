@@ -20,6 +20,17 @@ use super::clock;
 use super::pins::Pins;
 use super::shared_memory::{SharedMemory, byte, word32, word64};
 
+/// The address of a field of the shared state, for who has a pointer to it.
+macro_rules! field {
+    ($type:ty, $($path:tt)+) => {
+        |at: *mut $type| {
+            // SAFETY: the pointer is that of a mapped value, and only an address within it is worked out.
+            unsafe { &raw mut (*at).$($path)+ }
+        }
+    };
+}
+pub(super) use field;
+
 /// Bits of a filter for each entry: with four bits set an entry, one in a hundred of the others is taken for listed.
 const WORDS_PER_ENTRY_SHIFT: u32 = 2;
 /// Smallest part of a build, in words.
@@ -165,7 +176,7 @@ impl Prefilter {
             words: SharedMemory::open(pins, map::FILTER)?,
             pins: pins.clone(),
         };
-        if filter.view_word(filter.active(), |view| unsafe { &raw mut (*view).block.v4_at }) == 0
+        if filter.view_word(filter.active(), field!(FilterView, block.v4_at)) == 0
             && filter.block_seed(filter.active()) == 0
         {
             filter.build(Sizes::default(), || Ok((Vec::new(), Vec::new())))?;
@@ -181,10 +192,9 @@ impl Prefilter {
             // SAFETY: an aligned field of the state, which lives as long as `self`.
             unsafe { word64(of(self.state())) }.store(value, Ordering::SeqCst);
         };
-        // SAFETY: only addresses of fields are taken.
-        set(|state| unsafe { &raw mut (*state).tick_ns }, tick_ns);
-        // SAFETY: as above. Last, since it is what lets the offset be kept.
-        set(|state| unsafe { &raw mut (*state).offset_holds }, (1_000_000_000 / tick_ns).max(1));
+        set(field!(FirewallState, tick_ns), tick_ns);
+        // Last, since it is what lets the offset be kept.
+        set(field!(FirewallState, offset_holds), (1_000_000_000 / tick_ns).max(1));
     }
 
     /// The firewall's state, for single words.
@@ -210,8 +220,7 @@ impl Prefilter {
     /// Marks a target whose entry has been made in a build that was under way meanwhile.
     pub(super) fn settle(&self, kind: Kind, target: IpNet, mark: Mark) {
         fence(Ordering::SeqCst);
-        let building =
-            self.setting(|state| unsafe { &raw mut (*state).building }).load(Ordering::SeqCst) != 0;
+        let building = self.setting(field!(FirewallState, building)).load(Ordering::SeqCst) != 0;
         if building || self.generation().load(Ordering::SeqCst) != mark.generation {
             self.mark_in(0, kind, target);
             self.mark_in(1, kind, target);
@@ -222,8 +231,8 @@ impl Prefilter {
     pub(super) fn is_crowded(&self, more: u64) -> bool {
         let view = self.active();
         let words = [
-            self.view_word(view, |view| unsafe { &raw mut (*view).block.v4_mask }),
-            self.view_word(view, |view| unsafe { &raw mut (*view).block.v6_mask }),
+            self.view_word(view, field!(FilterView, block.v4_mask)),
+            self.view_word(view, field!(FilterView, block.v6_mask)),
         ];
         let smallest = u64::from(words.into_iter().min().unwrap_or(0)) + 1;
         self.marked() + more > smallest << WORDS_PER_ENTRY_SHIFT
@@ -231,7 +240,7 @@ impl Prefilter {
 
     /// Entries marked since the build in use was made.
     pub(super) fn marked(&self) -> u64 {
-        let marked = self.view(self.active(), |view| unsafe { &raw mut (*view).marked });
+        let marked = self.view(self.active(), field!(FilterView, marked));
         // SAFETY: a field of the state, which lives as long as `self`.
         unsafe { word64(marked) }.load(Ordering::Relaxed)
     }
@@ -250,14 +259,14 @@ impl Prefilter {
         std::thread::sleep(GRACE);
         let other = 1 - self.active();
         self.clear(other, sizes)?;
-        let building = self.setting(|state| unsafe { &raw mut (*state).building });
+        let building = self.setting(field!(FirewallState, building));
         building.store(1, Ordering::SeqCst);
         let listed = list();
         if let Ok((blocks, exemptions)) = &listed {
             blocks.iter().for_each(|target| self.mark_in(other, Kind::Block, *target));
             exemptions.iter().for_each(|target| self.mark_in(other, Kind::Exempt, *target));
             self.generation().fetch_add(1, Ordering::SeqCst);
-            self.setting(|state| unsafe { &raw mut (*state).active }).store(other, Ordering::SeqCst);
+            self.setting(field!(FirewallState, active)).store(other, Ordering::SeqCst);
         }
         building.store(0, Ordering::SeqCst);
         listed.map(|_| ())
@@ -355,12 +364,12 @@ impl Prefilter {
     }
 
     fn active(&self) -> u32 {
-        self.setting(|state| unsafe { &raw mut (*state).active }).load(Ordering::SeqCst) & 1
+        self.setting(field!(FirewallState, active)).load(Ordering::SeqCst) & 1
     }
 
     /// Changes with every build that is put to use.
     fn generation(&self) -> &AtomicU32 {
-        self.setting(|state| unsafe { &raw mut (*state).generation })
+        self.setting(field!(FirewallState, generation))
     }
 
     fn view<T>(&self, which: u32, of: impl FnOnce(*mut FilterView) -> *mut T) -> *mut T {

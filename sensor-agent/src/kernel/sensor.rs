@@ -265,7 +265,7 @@ pub(super) fn load_sized(
 ) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     for name in maps {
-        loader.map_pin_path(*name, pins.map(name));
+        loader.map_pin_path(name, pins.map(name));
     }
     for (name, size) in sizes {
         loader.map_max_entries(name, *size);

@@ -196,7 +196,7 @@ fn fragments_are_put_together() {
         let mut header = header.to_vec();
         header[2..4].copy_from_slice(&(20 + end as u16 - at as u16).to_be_bytes());
         let more = if end < payload.len() { 0x2000 } else { 0 };
-        header[6..8].copy_from_slice(&(at as u16 / 8 | more).to_be_bytes());
+        header[6..8].copy_from_slice(&((at as u16 / 8) | more).to_be_bytes());
         [&header, &payload[at..end]].concat()
     };
     let pieces: Vec<_> =

@@ -21,11 +21,12 @@ use sensor_common::block::{
     AUTOMATIC, BlockEntry, BlockKey4, BlockKey6, BlockTuple, ExemptEntry, NEVER, SHADOW, STRAYS, origin,
 };
 use sensor_common::map;
+use sensor_common::settings::FirewallState;
 
 use super::batch::Stopped;
 use super::clock::boot_nanos;
 use super::pins::Pins;
-use super::prefilter::{Kind, Prefilter, Sizes};
+use super::prefilter::{Kind, Prefilter, Sizes, field};
 use super::prefix_map::PrefixMap;
 use super::table::{self, Table};
 pub(crate) use keys::Scope;
@@ -394,16 +395,11 @@ impl Lists {
     /// From how many connection attempts a second of one source more are dropped (0: none are), whether segments with flags that no stack
     /// sends are, and into which tunnels the firewall looks ([`sensor_common::settings::tunnel`]).
     pub(crate) fn configure(&self, syn_limit: u32, drop_odd_flags: bool, tunnels: u32) {
-        // SAFETY: only addresses of fields are taken.
         self.filter
-            .setting(|state| unsafe { &raw mut (*state).drop_odd_flags })
+            .setting(field!(FirewallState, drop_odd_flags))
             .store(u32::from(drop_odd_flags), Ordering::SeqCst);
-        // SAFETY: only addresses of fields are taken.
-        self.filter
-            .setting(|state| unsafe { &raw mut (*state).syn_limit })
-            .store(syn_limit, Ordering::SeqCst);
-        // SAFETY: as above.
-        self.filter.setting(|state| unsafe { &raw mut (*state).tunnels }).store(tunnels, Ordering::SeqCst);
+        self.filter.setting(field!(FirewallState, syn_limit)).store(syn_limit, Ordering::SeqCst);
+        self.filter.setting(field!(FirewallState, tunnels)).store(tunnels, Ordering::SeqCst);
     }
 
     /// Removes every automatic entry; returns how many there were.
@@ -540,20 +536,16 @@ impl Lists {
 
     /// Tells the program that entries of this scope exist: until then it does not look for them.
     fn announce(&self, scope: Scope) {
-        // SAFETY: only addresses of fields are taken.
         match scope {
             Scope::Host => return,
-            Scope::Port(_) => self.filter.setting(|state| unsafe { &raw mut (*state).ports_in_use }),
-            Scope::Connection { .. } => {
-                self.filter.setting(|state| unsafe { &raw mut (*state).tuples_in_use })
-            }
+            Scope::Port(_) => self.filter.setting(field!(FirewallState, ports_in_use)),
+            Scope::Connection { .. } => self.filter.setting(field!(FirewallState, tuples_in_use)),
         }
         .store(1, Ordering::SeqCst);
     }
 
     fn suspended(&self) -> &std::sync::atomic::AtomicU32 {
-        // SAFETY: only the address of a field is taken.
-        self.filter.setting(|state| unsafe { &raw mut (*state).automatic_suspended })
+        self.filter.setting(field!(FirewallState, automatic_suspended))
     }
 
     fn stopped(&self, stopped: &Stopped) -> anyhow::Error {
