@@ -23,8 +23,8 @@ use crate::kernel::rings::Ring;
 /// Records taken between two looks at anything else.
 const BATCH: usize = 1024;
 /// Wait after work, and how often in a row before the thread sleeps.
-const SHORT_WAIT: Duration = Duration::from_micros(500);
-const SHORT_WAITS: u32 = 8;
+const SHORT_WAIT: Duration = Duration::from_millis(1);
+const SHORT_WAITS: u32 = 4;
 /// Wait when nothing comes: how late a stop or an idle timeout may be noticed.
 const LONG_WAIT: Duration = Duration::from_millis(50);
 /// How often counters are published.

@@ -67,6 +67,21 @@ pub fn sensor_bench_sources(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn sensor_bench_hash(ctx: XdpContext) -> u32 {
     write_source(&ctx);
+    ask_hash(&ctx)
+}
+
+/// The same on packets as they come; what it drops is counted.
+#[xdp]
+pub fn sensor_bench_hash_deployed(ctx: XdpContext) -> u32 {
+    let action = ask_hash(&ctx);
+    if action == xdp_action::XDP_DROP {
+        counters::add(XdpCounter::DroppedAddress);
+    }
+    action
+}
+
+#[inline(always)]
+fn ask_hash(ctx: &XdpContext) -> u32 {
     let at = ctx.data() + 26;
     if at + 4 > ctx.data_end() {
         return xdp_action::XDP_PASS;

@@ -21,10 +21,10 @@ use sensor_common::counter::XdpCounter;
 use sensor_common::map;
 
 use super::packets::block;
-use super::{Moved, Scratch, map_of, runnable};
+use super::{Hash, Moved, Scratch, map_of, runnable};
 use crate::kernel::lists::NewBlock;
-use crate::kernel::resize;
 use crate::kernel::wire::Wire;
+use crate::kernel::{resize, sensor};
 
 const GENERATOR: &str = "flood0";
 const VICTIM: &str = "victim0";
@@ -38,12 +38,15 @@ enum Defence {
     /// A program that drops everything: what the device itself costs.
     Floor,
     Sensor,
+    /// One look-up in a hash: the least that any list costs.
+    Hash,
     /// A set in nftables' earliest hook.
     Nftables,
 }
 
-const DEFENCES: [(Defence, &str); 3] = [
+const DEFENCES: [(Defence, &str); 4] = [
     (Defence::Floor, "XDP, drop all"),
+    (Defence::Hash, "one hash look-up"),
     (Defence::Sensor, "sensor"),
     (Defence::Nftables, "nftables, ingress set"),
 ];
@@ -59,7 +62,11 @@ fn flood() {
     );
     for sources in [256u32, 65_536] {
         let scratch = Scratch::new("flood");
-        let mut object = resize::load_firewall(&object, &scratch.pins, 262_144).unwrap();
+        drop(resize::load_firewall(&object, &scratch.pins, 262_144).unwrap());
+        let mut object =
+            sensor::load_sized(&object, &scratch.pins, &sensor::FIREWALL_MAPS, &[("PLAIN", 262_144)])
+                .unwrap();
+        fill_plain(&mut object, sources);
         let list: Vec<NewBlock> = (0..sources)
             .map(|index| {
                 block(
@@ -72,6 +79,11 @@ fn flood() {
         nftables(&list);
         measure(&mut object, sources, thread);
     }
+}
+
+fn fill_plain(object: &mut Ebpf, sources: u32) {
+    let mut plain: Hash<'_, [u8; 4], u64> = map_of(object, "PLAIN");
+    (0..sources).for_each(|index| plain.insert(source_v4(index.into()).to_be_bytes(), 0, 0).unwrap());
 }
 
 /// Makes the pair of devices; returns the thread that takes the victim's packets.
@@ -121,7 +133,9 @@ fn measure(object: &mut Ebpf, sources: u32, thread: Pid) {
     let set = SourceSet { mask: u64::from(sources) - 1, interface, ..SourceSet::default() };
     let mut map: Array<_, Wire<SourceSet>> = map_of(object, "SOURCES");
     map.set(0, Wire(set), 0).unwrap();
-    for name in ["sensor_bench_flood", "sensor_bench_drop_all", "sensor_bench_deployed"] {
+    for name in
+        ["sensor_bench_flood", "sensor_bench_drop_all", "sensor_bench_deployed", "sensor_bench_hash_deployed"]
+    {
         let xdp: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();
         xdp.load().unwrap();
     }
@@ -143,7 +157,7 @@ fn measure(object: &mut Ebpf, sources: u32, thread: Pid) {
         let share = median / medians[0];
         println!("{name:<24} {median:>6.2} ({lowest:.2} to {highest:.2}), {share:.2} of the floor");
     }
-    println!("sensor / nftables: {:.1}", medians[1] / medians[2]);
+    println!("sensor / nftables: {:.1}", medians[2] / medians[3]);
 }
 
 /// Millions of packets that the defence drops for a second of processor time.
@@ -154,6 +168,7 @@ fn defended(object: &mut Ebpf, defence: Defence, thread: Pid, moved: &mut Moved)
             None
         }
         Defence::Floor => Some(attach(object, "sensor_bench_drop_all")),
+        Defence::Hash => Some(attach(object, "sensor_bench_hash_deployed")),
         Defence::Sensor => Some(attach(object, "sensor_bench_deployed")),
     };
     dropped(object, moved);
@@ -167,7 +182,7 @@ fn defended(object: &mut Ebpf, defence: Defence, thread: Pid, moved: &mut Moved)
             nft("flush chain netdev flood ingress");
             packets
         }
-        Defence::Floor | Defence::Sensor => dropped(object, moved),
+        Defence::Floor | Defence::Hash | Defence::Sensor => dropped(object, moved),
     };
     if let Some((name, link)) = link {
         let xdp: &mut Xdp = object.program_mut(name).unwrap().try_into().unwrap();

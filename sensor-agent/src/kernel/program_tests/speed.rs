@@ -42,7 +42,7 @@ fn speed() {
     let only = std::env::var("SENSOR_BENCH_LIST").ok().and_then(|list| list.parse::<u64>().ok());
     for (addresses, prefixes) in LISTS.into_iter().filter(|list| only.is_none_or(|only| only == list.0)) {
         let scratch = Scratch::new("speed");
-        let room = u32::try_from((addresses + prefixes).max(1024)).unwrap();
+        let room = u32::try_from(addresses + prefixes + 1024).unwrap();
         let mut object = load(&object, &scratch, room);
         fill_plain(&mut object, addresses);
         let mut lists = scratch.lists();
