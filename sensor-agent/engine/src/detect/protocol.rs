@@ -75,7 +75,7 @@ fn body_of_get(request: &Request) -> Option<Violation<'_>> {
 
 /// What is wrong with a header field.
 fn header(name: &[u8], value: &[u8], request: &Request) -> Option<(&'static str, f32)> {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    let is = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known.as_bytes());
     let safe = matches!(request.method(), b"GET" | b"HEAD" | b"POST");
     if is("content-type") {
         return media_type(value);

@@ -101,6 +101,7 @@ impl<'a> Compiler<'a> {
             class: draft.class,
             severity: draft.severity,
             confidence: draft.confidence,
+            places: draft.fields.iter().fold(0, |bits, field| bits | field.places()),
             fields: draft.fields,
             decoders: draft.decoders,
             regex,

@@ -17,6 +17,18 @@ pub(crate) struct Found {
 /// Most confidence of a command at the beginning of a line of text.
 const IN_TEXT: f32 = 0.4;
 
+/// Bytes that a separator begins with.
+const SIGNS: [bool; 256] = {
+    let mut signs = [false; 256];
+    let bytes = b"$<>|&`;\n";
+    let mut at = 0;
+    while at < bytes.len() {
+        signs[bytes[at] as usize] = true;
+        at += 1;
+    }
+    signs
+};
+
 /// Bytes that are walked for a command's name and looked at behind it.
 const MAX_WALK: usize = 256;
 
@@ -31,7 +43,8 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         best = Some(found);
     }
     *steps += value.len() as u64;
-    for at in 0..value.len() {
+    let signs = value.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
+    for (at, _) in signs {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         *steps += MAX_WALK as u64;
         // A value that begins with a separator goes on from something.
