@@ -28,6 +28,7 @@ fn main() {
         mode: Mode::Observe,
         report_from: Confidence::ZERO,
         block_from: Confidence::ZERO,
+        block_from_class: Vec::new(),
         block_severity: Severity::High,
         block_for: Duration::from_secs(60),
         exempt: Vec::new(),
