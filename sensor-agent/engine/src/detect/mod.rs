@@ -8,6 +8,7 @@ mod builtin;
 mod clean;
 mod csrf;
 mod document;
+pub mod exposure;
 mod html;
 mod jwt;
 mod name;
