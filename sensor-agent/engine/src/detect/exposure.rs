@@ -93,6 +93,8 @@ const SIGNS: &[(&str, Kind, Check, f32)] = &[
     ("$6$", Kind::PasswordHash, Check::Token(60), 0.9),
     ("root:x:0:0:", Kind::PasswordHash, Check::None, 0.92),
     ("You have an error in your SQL syntax", Kind::SqlError, Check::None, 0.9),
+    ("the used select statements have different number of columns", Kind::SqlError, Check::None, 0.9),
+    ("The used SELECT statements have a different number of columns", Kind::SqlError, Check::None, 0.9),
     ("supplied argument is not a valid MySQL", Kind::SqlError, Check::None, 0.9),
     ("Unclosed quotation mark after the character string", Kind::SqlError, Check::None, 0.9),
     ("quoted string not properly terminated", Kind::SqlError, Check::None, 0.85),
