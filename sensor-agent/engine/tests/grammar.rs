@@ -24,7 +24,7 @@ fn blank() -> impl Strategy<Value = String> {
         .prop_map(|text| if text == "+" { " ".into() } else { text })
 }
 
-fn case(text: String, upper: u64) -> String {
+fn case(text: &str, upper: u64) -> String {
     let flip = |(at, letter): (usize, char)| {
         if upper >> (at % 64) & 1 == 1 { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() }
     };
@@ -57,7 +57,7 @@ fn sql() -> impl Strategy<Value = String> {
         .prop_map(|(a, query)| format!("{a}and{a}{query}"));
     let end = pick(&["--", "-- -", "#", "--+x"]);
     (breaking(), prop_oneof![truth, union, delay, stacked, query], end, any::<u64>())
-        .prop_map(|(start, middle, end, upper)| case(format!("{start}{middle}{end}"), upper))
+        .prop_map(|(start, middle, end, upper)| case(&format!("{start}{middle}{end}"), upper))
 }
 
 fn script() -> impl Strategy<Value = String> {
@@ -224,7 +224,7 @@ fn flagged(strategy: impl Strategy<Value = String>, wanted: bool) -> (f64, Vec<S
     );
     let (mut wire, mut count, mut odd) = (wire(), 0, Vec::new());
     for _ in 0..CASES {
-        let (payload, carrier) = (&strategy, 0..CARRIERS).new_tree(&mut runner).unwrap().current();
+        let (payload, carrier) = (&strategy, 0..CARRIERS).new_tree(&mut runner).expect("a value").current();
         let found = blocks(&mut wire, &request(carrier, &payload));
         count += u32::from(found.is_some());
         if found.is_some() != wanted {

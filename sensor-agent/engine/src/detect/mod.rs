@@ -250,7 +250,7 @@ impl Detector {
                 continue;
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.breaks;
+            let at_once = hit.start < document::BEGINNING && hit.breaks && hit.confidence >= document::SURE;
             let confidence =
                 if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);

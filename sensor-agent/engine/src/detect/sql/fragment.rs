@@ -131,7 +131,7 @@ impl Shapes<'_> {
 
     /// `ascii(`, `left')?$(`: a known function, and the value ends where its arguments would begin.
     fn open_call(&self, last: usize) -> Shape {
-        let Some(before) = self.value.trim_ascii_end().strip_suffix(b"(") else { return None };
+        let before = self.value.trim_ascii_end().strip_suffix(b"(")?;
         let name = before.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
         let between = before.get(name..).unwrap_or_default();
         let known = self.text_is(0, FUNCTIONS) && self.text(0).len() == name;
