@@ -216,8 +216,9 @@ impl Detector {
 
     /// Turns the hits in a field into findings.
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let quoted = document::is_document(field, self.views.decoded().bytes)
-            || document::is_part_of_document(field, part.fields);
+        // What stands in a piece of a document is found in the whole too, and must not count twice.
+        let piece = document::is_part_of_document(field, part.fields);
+        let quoted = document::is_document(field, self.views.decoded().bytes);
         let around = document::surroundings(field, self.views.decoded().bytes);
         let most = |info: &RuleInfo, confidence: f32| match around {
             _ if quoted => document::MOST,
@@ -235,6 +236,9 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             }
+            if piece && !rule.counts_in_documents() {
+                continue;
+            }
             let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
             let claim = Claim {
                 info: rule.info(),
@@ -244,7 +248,7 @@ impl Detector {
             };
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
-        for hit in self.scanner.hits() {
+        for hit in self.scanner.hits().iter().filter(|_| !piece) {
             let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
                 self.stats.findings_excepted += 1;
                 continue;
