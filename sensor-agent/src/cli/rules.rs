@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sensor_engine::engine::{Command, Engine, Outcome};
+use sensor_engine::finding::{Confidence, Finding};
 use sensor_engine::http::client::ClientSource;
-use sensor_engine::policy::Mode;
+use sensor_engine::policy::{Mode, Policy};
 
 use super::output::{GREEN, PLAIN, YELLOW};
 use super::{Common, output};
@@ -15,6 +16,7 @@ use crate::alert::eve;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::detection::{self, Loaded};
+use crate::judge::Judge;
 use crate::pipeline::Delivered;
 use crate::request;
 
@@ -29,6 +31,11 @@ pub(super) enum Rules {
         /// A directory [default: those of the configuration]
         dir: Option<PathBuf>,
     },
+    /// Show of a request which bytes were found, behind which decoders, by which rule, and what each finding adds
+    Explain {
+        /// An HTTP/1 request as it goes over the wire; - is the standard input
+        request: PathBuf,
+    },
     /// Run a request through the engine and show what is found
     Test {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
@@ -42,6 +49,7 @@ impl Rules {
         let config = common.load()?;
         match self {
             Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
+            Self::Explain { request } => explain(&config, &request, common),
             Self::Test { request } => test(&config, &request, common),
         }
     }
@@ -90,6 +98,62 @@ fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCod
         output::say("nothing is found")?;
     }
     Ok(if reports.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Everything that was found, weak signs too, and how it adds up to a verdict.
+fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCode> {
+    let bytes = read(file).with_context(|| format!("the request `{}` cannot be read", file.display()))?;
+    let rules = Arc::new(detection::load(&config.detection.rules_dirs)?.rules);
+    let policy = Policy { report_from: Confidence::ZERO, ..config.policy() };
+    let mut judge = Judge::new(config.engine_settings(), rules, &policy);
+    let judged = judge.judge(&request::with_line_ends(&bytes), b"")?;
+    let steps = policy.steps(&judged.findings);
+    let added = |number: usize| steps.iter().find(|(_, step, _)| *step == number).map(|(.., sum)| *sum);
+    if common.json {
+        let shown = judged.findings.iter().enumerate().map(|(number, finding)| {
+            serde_json::json!({
+                "rule": finding.rule.id,
+                "class": finding.class.name(),
+                "confidence": finding.confidence.get(),
+                "class_confidence_with_it": added(number).map(Confidence::get),
+                "field": finding.field,
+                "decoders": finding.decoders.iter().map(|decoder| decoder.name()).collect::<Vec<_>>(),
+                "offset": finding.offset,
+                "length": finding.length,
+                "evidence": finding.evidence,
+            })
+        });
+        let findings: Vec<_> = shown.collect();
+        output::json(&serde_json::json!({
+            "blocked": judged.blocked, "score": judged.score, "category": judged.category, "findings": findings,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |(number, finding): (usize, &Finding)| {
+        let decoders: Vec<_> = finding.decoders.iter().map(|decoder| decoder.name()).collect();
+        vec![
+            finding.class.to_string(),
+            added(number)
+                .map_or_else(|| "(nothing new)".to_owned(), |sum| format!("{} -> {sum}", finding.confidence)),
+            finding.rule.id.clone(),
+            finding.field.clone(),
+            decoders.join(" "),
+            format!("{}..{}", finding.offset, finding.offset.saturating_add(finding.length)),
+            finding.evidence.clone(),
+        ]
+    };
+    let rows: Vec<_> = judged.findings.iter().enumerate().map(row).collect();
+    if rows.is_empty() {
+        return output::say("nothing is found").map(|()| ExitCode::SUCCESS);
+    }
+    output::table(&["class", "adds up to", "rule", "field", "decoders", "bytes", "evidence"], &rows)?;
+    let kind = judged.category.as_deref().unwrap_or_default();
+    output::say(&format!(
+        "confidence {:.2}, {kind}: {}",
+        judged.score,
+        if judged.blocked { "blocks" } else { "does not block" }
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {

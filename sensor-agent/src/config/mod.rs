@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use ipnet::IpNet;
 use sensor_engine::engine::Settings;
-use sensor_engine::finding::{Confidence, Severity};
+use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::policy::{Mode, Policy};
 
@@ -103,6 +103,8 @@ pub(crate) struct Response {
     pub(crate) block_for: Duration,
     /// Combined confidence from which a source is blocked.
     pub(crate) block_from: Confidence,
+    /// Classes with a threshold of their own.
+    pub(crate) block_from_class: Vec<(Class, Confidence)>,
     /// Confidence from which a finding is reported.
     pub(crate) report_from: Confidence,
     /// Severity from which a source is blocked.
@@ -212,6 +214,7 @@ impl Default for Config {
                 enforce: false,
                 block_for: Duration::from_secs(600),
                 block_from: confidence(0.7),
+                block_from_class: Vec::new(),
                 report_from: confidence(0.5),
                 block_severity: Severity::Medium,
                 exempt: Vec::new(),
@@ -327,6 +330,7 @@ impl Config {
             mode: self.mode(),
             report_from: response.report_from,
             block_from: response.block_from,
+            block_from_class: response.block_from_class.clone(),
             block_severity: response.block_severity,
             block_for: response.block_for,
             exempt: response.exempt.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use sensor_common::settings::tunnel;
-use sensor_engine::finding::Severity;
+use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
 
 use super::reader::{Document, Problem, Section};
 use super::value::{
@@ -87,7 +87,7 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
 }
 
 fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
-    let fraction_of = |section: &mut Section<'_, '_>, key, default: sensor_engine::finding::Confidence| {
+    let fraction_of = |section: &mut Section<'_, '_>, key, default: Confidence| {
         section.read(key, default, |value| fraction(value).map(confidence))
     };
     Response {
@@ -98,6 +98,11 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
             integer(1, LONGEST_BLOCK_SECS),
         )),
         block_from: fraction_of(section, "block_from", default.block_from),
+        block_from_class: section.read(
+            "block_from_class",
+            default.block_from_class,
+            list(with(class_threshold)),
+        ),
         report_from: fraction_of(section, "report_from", default.report_from),
         block_severity: section.read("block_severity", default.block_severity, with(severity)),
         exempt: section.read("exempt", default.exempt, list(with(exemption))),
@@ -107,6 +112,15 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
         max_stray_per_sec: section.read("max_stray_per_sec", default.max_stray_per_sec, rate),
         drop_impossible_flags: section.read("drop_impossible_flags", default.drop_impossible_flags, flag),
     }
+}
+
+/// A class and its threshold, `CSRF=0.9`.
+fn class_threshold(text: &str) -> Result<(Class, Confidence), String> {
+    let expected = || format!("got `{text}`, expected a class and a number from 0 to 1, such as `CSRF=0.9`");
+    let (class, number) = text.split_once('=').ok_or_else(expected)?;
+    let class = class.trim().parse().map_err(|error: UnknownName| error.to_string())?;
+    let number = number.trim().parse().ok().and_then(Confidence::new).ok_or_else(expected)?;
+    Ok((class, number))
 }
 
 /// Events a second; 0 stands for "never".

@@ -96,6 +96,10 @@ fn each_mistake_is_named_with_its_place_and_what_is_expected() {
              blocked without a report",
         ),
         (
+            "[response]\nblock_from_class = [\"JWT\"]\n",
+            "s.toml:2:21: `response.block_from_class`: got `JWT`, expected a class and a number from 0 to 1, such as `CSRF=0.9`",
+        ),
+        (
             "[response]\nblock_severity = \"bad\"\n",
             "s.toml:2:18: `response.block_severity`: unknown severity `bad`, expected one of critical, high, medium, \
              low, info",

@@ -187,7 +187,7 @@ impl Score {
             .filter(|(_, count)| count.lines >= 20)
             .map(|(_, count)| count.share())
             .collect();
-        shares.iter().sum::<f64>() / shares.len().max(1) as f64
+        shares.iter().fold(0.0, |sum, share| sum + share) / shares.len().max(1) as f64
     }
 
     fn print(&self) {

@@ -80,6 +80,11 @@ pub(crate) fn in_header(field: &Field<'_>, method: &[u8]) -> Option<Found> {
     Some(Found { code, start: 0, end: field.value.len(), confidence })
 }
 
+/// Whether what a field means depends on the request's method.
+pub(crate) fn depends_on_method(field: &Field<'_>) -> bool {
+    field.place == Place::Header && METHOD_HEADERS.iter().any(|name| field.name == name.as_bytes())
+}
+
 fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     let value = value.trim_ascii();
     let scheme = value.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();

@@ -93,6 +93,11 @@ const SESSION_PARAMETERS: &[&str] = &[
 
 /// A session's id in the target of a request that another site's page caused: an attempt to fix the session.
 pub(crate) fn fixation(request: &Request, fields: &Fields) -> Option<Found> {
+    let from = host_of(request.header("referer")?)?;
+    let host = request.header("x-forwarded-host").or_else(|| request.header("host"))?;
+    if is_same_site(from, host) {
+        return None;
+    }
     let named =
         |name: &[u8]| SESSION_PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
     let target = request.target();
@@ -104,12 +109,7 @@ pub(crate) fn fixation(request: &Request, fields: &Fields) -> Option<Found> {
     let place =
         |field: &Field<'_>| matches!(field.place, Place::Form | Place::Json | Place::Multipart | Place::Xml);
     let in_body = || fields.iter().any(|field| place(&field) && !field.value.is_empty() && named(field.name));
-    if !pairs.any(is_session) && !in_body() {
-        return None;
-    }
-    let host = request.header("x-forwarded-host").or_else(|| request.header("host"))?;
-    let from = host_of(request.header("referer")?)?;
-    (!is_same_site(from, host)).then_some(Found { header: "referer", confidence: 0.78 })
+    (pairs.any(is_session) || in_body()).then_some(Found { header: "referer", confidence: 0.78 })
 }
 
 /// The header that names another site.

@@ -135,12 +135,20 @@ fn has_sentence(text: &[u8]) -> bool {
 pub(super) fn is_part_of_document(field: &Field<'_>, fields: &Fields) -> bool {
     let holds = |whole: &Field<'_>| {
         whole.place != Place::Xml
-            && whole.place != Place::Text
+            && (whole.place != Place::Text || is_page(whole.value))
             && whole.value.len() > field.value.len()
             && is_markup(whole.value)
             && (is_document(whole, whole.value) || surroundings(whole, whole.value) == Surroundings::Article)
     };
     field.place == Place::Xml && fields.iter().any(|whole| holds(&whole))
+}
+
+/// Whether a value is a whole page of HTML.
+fn is_page(value: &[u8]) -> bool {
+    let start = value.trim_ascii_start();
+    let begins = |sign: &[u8]| start.get(..sign.len()).is_some_and(|head| head.eq_ignore_ascii_case(sign));
+    let xml = || start.get(..300).unwrap_or(start).windows(5).any(|five| five.eq_ignore_ascii_case(b"<html"));
+    begins(b"<!doctype html") || begins(b"<html") || begins(b"<?xml") && xml()
 }
 
 /// Whether a value begins as markup does, as it stands or in percent-encoding.
@@ -151,6 +159,9 @@ fn is_markup(value: &[u8]) -> bool {
 
 /// Whether a value, decoded as far as its place is encoded, is a document.
 pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
+    if field.place.is_body() && decoded.len() >= MIN_PROSE && is_page(decoded) {
+        return true;
+    }
     let lines = decoded.iter().filter(|byte| **byte == b'\n').count();
     let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && lines >= MANY_LINES;
     let short = decoded.len() < MIN_BYTES && !file;

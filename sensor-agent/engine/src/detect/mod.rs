@@ -8,6 +8,7 @@ mod builtin;
 mod clean;
 mod csrf;
 mod document;
+pub mod exposure;
 mod html;
 mod jwt;
 mod name;
@@ -198,20 +199,24 @@ impl Detector {
     }
 
     fn field(&mut self, part: Part<'_>, index: usize, field: &Field<'_>, findings: &mut Vec<Finding>) {
+        // Tokens have dots between letters, and only headers authenticate.
+        let plain = self.rules.needs_no_look(field);
+        if plain && field.place != Place::Header && !field.value.starts_with(b"ey") {
+            self.stats.plain_fields += 1;
+            return;
+        }
+        if !plain && self.clean.knows(field) {
+            self.stats.known_fields += 1;
+            return;
+        }
         self.scanner.clear();
         let response = field.place.is_response();
         if !response {
             self.scanner.raw(field, part.request.method());
         }
-        if self.scanner.hits().is_empty() {
-            if self.rules.needs_no_look(field) {
-                self.stats.plain_fields += 1;
-                return;
-            }
-            if self.clean.knows(field) {
-                self.stats.known_fields += 1;
-                return;
-            }
+        if plain && self.scanner.hits().is_empty() {
+            self.stats.plain_fields += 1;
+            return;
         }
         self.views.fill(field);
         self.hits.clear();
@@ -222,7 +227,8 @@ impl Detector {
         }
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {
-            if !undecided {
+            // What a header that replaces the method means depends on the method.
+            if !undecided && !auth::depends_on_method(field) {
                 self.clean.learn(field);
             }
             return;
@@ -232,8 +238,9 @@ impl Detector {
 
     /// Turns the hits in a field into findings.
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let quoted = document::is_document(field, self.views.decoded().bytes)
-            || document::is_part_of_document(field, part.fields);
+        // What stands in a piece of a document is found in the whole too, and must not count twice.
+        let piece = document::is_part_of_document(field, part.fields);
+        let quoted = document::is_document(field, self.views.decoded().bytes);
         let around = document::surroundings(field, self.views.decoded().bytes);
         let most = |info: &RuleInfo, confidence: f32| match around {
             _ if quoted => document::MOST,
@@ -251,6 +258,9 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             }
+            if piece && !rule.counts_in_documents() {
+                continue;
+            }
             let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
             let claim = Claim {
                 info: rule.info(),
@@ -260,13 +270,13 @@ impl Detector {
             };
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
-        for hit in self.scanner.hits() {
+        for hit in self.scanner.hits().iter().filter(|_| !piece) {
             let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
                 self.stats.findings_excepted += 1;
                 continue;
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.breaks;
+            let at_once = hit.start < document::BEGINNING && hit.breaks && hit.confidence >= document::SURE;
             let confidence =
                 if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);

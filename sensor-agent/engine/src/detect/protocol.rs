@@ -69,13 +69,13 @@ fn body_of_get(request: &Request) -> Option<Violation<'_>> {
     }
     let kind = request.header("content-type").unwrap_or_default();
     let json = memchr::memmem::find(kind, b"json").is_some();
-    let form = kind.is_empty() || !json;
-    form.then(|| of_target(request, "a body where none belongs", SURE))
+    let confidence = if matches!(request.method(), b"GET" | b"HEAD") { SURE } else { ODD };
+    (!json).then(|| of_target(request, "a body where none belongs", confidence))
 }
 
 /// What is wrong with a header field.
 fn header(name: &[u8], value: &[u8], request: &Request) -> Option<(&'static str, f32)> {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    let is = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known.as_bytes());
     let safe = matches!(request.method(), b"GET" | b"HEAD" | b"POST");
     if is("content-type") {
         return media_type(value);
@@ -131,6 +131,10 @@ fn media_type(value: &[u8]) -> Option<(&'static str, f32)> {
     let mut charsets = 0;
     for parameter in parts.filter(|part| !part.is_empty()) {
         let Some(equals) = memchr::memchr(b'=', parameter) else {
+            // `application/json; utf-8` is a widespread mistake.
+            if is_known_charset(parameter) {
+                continue;
+            }
             return Some(("a parameter without a value", SURE));
         };
         let (key, text) = (parameter.get(..equals)?.trim_ascii(), parameter.get(equals + 1..)?);
@@ -237,7 +241,8 @@ fn is_known_charset(name: &[u8]) -> bool {
 fn part(field: &Field<'_>) -> Option<(&'static str, f32)> {
     let breaks = |text: &[u8], signs: &[u8]| text.iter().any(|byte| signs.contains(byte));
     if field.name.ends_with(b".filename") {
-        let file = field.value;
+        // Some mail programs encode names as mail does (RFC 2047).
+        let file = if field.value.starts_with(b"=?") { &b""[..] } else { field.value };
         let entity = memchr::memchr(b'&', file).is_some() && memchr::memchr(b';', file).is_some();
         return (breaks(file, b"\";=") || entity)
             .then_some(("a file name that breaks out of its header", SURE));
@@ -292,6 +297,7 @@ mod tests {
             "application/vnd.api+json; ext=\"https://jsonapi.org/ext/atomic\"; profile=x",
             "application/soap+xml; charset=utf-8; action=\"urn:x\"",
             "text/plain;charset=Windows-31J",
+            "application/json; utf-8",
             "",
         ] {
             assert_eq!(media_type(value.as_bytes()), None, "{value}");
@@ -308,6 +314,11 @@ mod tests {
         assert!(
             of("fi;le", "") && of("a=b", "") && of("x.filename", "a\";b.txt") && of("x.filename", "&amp;a;b")
         );
-        assert!(!of("file", "a=b;c") && !of("x.filename", "John's R&D plan.pdf") && !of("a[b].c", ""));
+        assert!(
+            !of("x.filename", "=?UTF-8?B?w7w=?=")
+                && !of("file", "a=b;c")
+                && !of("x.filename", "John's R&D plan.pdf")
+                && !of("a[b].c", "")
+        );
     }
 }

@@ -174,6 +174,7 @@ fn no_policy() -> Policy {
         mode: crate::policy::Mode::Enforce,
         report_from: Confidence::ZERO,
         block_from: Confidence::ZERO,
+        block_from_class: Vec::new(),
         block_severity: Severity::Info,
         block_for: Duration::ZERO,
         exempt: Vec::new(),

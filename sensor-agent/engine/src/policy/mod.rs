@@ -26,6 +26,8 @@ pub struct Policy {
     pub report_from: Confidence,
     /// A class's combined confidence from which its source is blocked.
     pub block_from: Confidence,
+    /// Classes with another threshold than `block_from`.
+    pub block_from_class: Vec<(Class, Confidence)>,
     /// Findings less severe than this never block.
     pub block_severity: Severity,
     /// How long a block lasts.
@@ -70,6 +72,7 @@ impl Default for Policy {
             mode: Mode::Observe,
             report_from: Confidence::new(0.5).unwrap_or(Confidence::ZERO),
             block_from: Confidence::new(0.7).unwrap_or(Confidence::ZERO),
+            block_from_class: Vec::new(),
             block_severity: Severity::Medium,
             block_for: Duration::from_secs(600),
             exempt: Vec::new(),
@@ -130,26 +133,38 @@ impl Policy {
     fn weigh(&self, class: Class, findings: &[Finding], counts: fn(&Finding) -> bool) -> Option<Weight> {
         let wanted = |finding: &&Finding| finding.class == class && counts(finding);
         let of_class: Vec<&Finding> = findings.iter().filter(wanted).collect();
-        let mut sorted = of_class.clone();
-        sorted.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
-        let mut counted: Vec<&Finding> = Vec::new();
-        for finding in sorted {
-            let topic = finding.rule.topic();
-            let same = |known: &&Finding| {
-                known.field == finding.field
-                    || known.rule.id == finding.rule.id
-                    || topic.is_some() && known.rule.topic() == topic
-            };
-            if !counted.iter().any(same) {
-                counted.push(finding);
-            }
-        }
-        let confidence = counted.iter().fold(Confidence::ZERO, |sum, finding| sum.or(finding.confidence));
+        let confidence =
+            counted(&of_class).iter().fold(Confidence::ZERO, |sum, finding| sum.or(finding.confidence));
         // The worst severity of those that are sure enough to speak for the class.
         let speaks = |finding: &&&Finding| finding.confidence >= self.report_from;
         let worst = of_class.iter().filter(speaks).map(|finding| finding.severity).min();
         let severity = worst.or_else(|| of_class.iter().map(|finding| finding.severity).min())?;
         Some((class, severity, confidence))
+    }
+
+    /// What each finding adds to its class's confidence, in the order in which they add up: the class, the finding's
+    /// number, and the confidence with it. Findings that say nothing new are left out.
+    #[must_use]
+    pub fn steps(&self, findings: &[Finding]) -> Vec<(Class, usize, Confidence)> {
+        let mut steps = Vec::new();
+        for &class in Class::ALL {
+            let of_class: Vec<&Finding> = findings.iter().filter(|finding| finding.class == class).collect();
+            let mut sum = Confidence::ZERO;
+            for one in counted(&of_class) {
+                sum = sum.or(one.confidence);
+                let number =
+                    findings.iter().position(|finding| std::ptr::eq(finding, one)).unwrap_or_default();
+                steps.push((class, number, sum));
+            }
+        }
+        steps
+    }
+
+    /// The confidence from which findings of a class block.
+    #[must_use]
+    pub fn threshold(&self, class: Class) -> Confidence {
+        let own = self.block_from_class.iter().find(|(known, _)| *known == class);
+        own.map_or(self.block_from, |(_, confidence)| *confidence)
     }
 
     fn act(&self, source: IpAddr, verified: bool, weight: Weight, findings: &[Finding]) -> Action {
@@ -166,8 +181,8 @@ impl Policy {
         }
     }
 
-    fn blocks(&self, (_, severity, confidence): Weight) -> bool {
-        confidence >= self.block_from && severity <= self.block_severity
+    fn blocks(&self, (class, severity, confidence): Weight) -> bool {
+        confidence >= self.threshold(class) && severity <= self.block_severity
     }
 
     /// How long a block for this class lasts: what the surest finding's rule says, or else the policy.
@@ -183,6 +198,25 @@ impl Policy {
 
 /// What the confidence that a file is named weighs less than that of other kinds of attack, when the kind is told.
 const NAME_OF_FILE: f32 = 0.21;
+
+/// Of the findings of one class those that say something of their own, the surest first.
+fn counted<'f>(of_class: &[&'f Finding]) -> Vec<&'f Finding> {
+    let mut sorted = of_class.to_vec();
+    sorted.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
+    let mut counted: Vec<&Finding> = Vec::new();
+    for finding in sorted {
+        let topic = finding.rule.topic();
+        let same = |known: &&Finding| {
+            known.field == finding.field
+                || known.rule.id == finding.rule.id
+                || topic.is_some() && known.rule.topic() == topic
+        };
+        if !counted.iter().any(same) {
+            counted.push(finding);
+        }
+    }
+    counted
+}
 
 /// Whether the finding's rule may block.
 fn may_block(finding: &Finding) -> bool {
@@ -313,6 +347,39 @@ mod tests {
         let confidence = |findings: &[Finding]| judge(findings).unwrap().confidence.get();
         assert_eq!(confidence(&[of("a", "attack-rce", "x"), of("b", "attack-rce", "y")]), 0.6);
         assert!(confidence(&[of("a", "attack-rce", "x"), of("b", "attack-xss", "y")]) > 0.8);
+    }
+
+    #[test]
+    fn a_class_can_have_a_threshold_of_its_own() {
+        let strict =
+            Policy { block_from_class: vec![(Class::Jwt, Confidence::new(0.95).unwrap())], ..enforcing() };
+        let action = |class| {
+            let findings = [finding("a", class, Severity::High, 0.9, "x")];
+            strict.judge("203.0.113.9".parse().unwrap(), true, &findings).unwrap().action
+        };
+        assert_eq!(action(Class::Jwt), Action::Report);
+        assert!(matches!(action(Class::SqlInjection), Action::Block(_)));
+    }
+
+    #[test]
+    fn steps_show_what_adds_up() {
+        let of = |rule, confidence, field| finding(rule, Class::Jwt, Severity::High, confidence, field);
+        let findings = [of("a", 0.5, "x"), of("b", 0.6, "x"), of("c", 0.5, "y")];
+        let steps: Vec<_> =
+            enforcing().steps(&findings).into_iter().map(|(_, number, sum)| (number, sum.get())).collect();
+        assert_eq!(steps, [(1, 0.6), (2, 0.8)]);
+    }
+
+    #[test]
+    fn the_kind_is_what_is_done_and_not_what_is_read() {
+        let of = |topic: &str, confidence| {
+            let one = finding(topic, Class::InputValidation, Severity::High, confidence, "x");
+            let rule = RuleInfo { tags: vec![format!("attack-{topic}")], ..RuleInfo::clone(&one.rule) };
+            Finding { rule: Arc::new(rule), ..one }
+        };
+        assert_eq!(Policy::kind(Class::InputValidation, &[of("lfi", 0.92), of("rce", 0.72)]), "rce");
+        assert_eq!(Policy::kind(Class::InputValidation, &[of("lfi", 0.92), of("xss", 0.5)]), "lfi");
+        assert_eq!(Policy::kind(Class::Jwt, &[]), "jwt");
     }
 
     #[test]

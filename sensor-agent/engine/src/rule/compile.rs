@@ -101,6 +101,7 @@ impl<'a> Compiler<'a> {
             class: draft.class,
             severity: draft.severity,
             confidence: draft.confidence,
+            places: draft.fields.iter().fold(0, |bits, field| bits | field.places()),
             fields: draft.fields,
             decoders: draft.decoders,
             regex,
@@ -128,8 +129,17 @@ impl<'a> Compiler<'a> {
             }
         };
         let mut named = Named::default();
-        for rule in &self.rules {
-            named.add(&rule.fields);
+        let of_rule = |number: usize| {
+            let literals = self.literals.iter().zip(&self.literal_rules);
+            literals.filter(move |(_, rule)| **rule as usize == number).map(|(literal, _)| literal)
+        };
+        for (number, rule) in self.rules.iter().enumerate() {
+            // A rule whose literals are no plain words finds nothing in plain words.
+            let marked =
+                of_rule(number).next().is_some() && !of_rule(number).any(|literal| is_plain_word(literal));
+            if !marked {
+                named.add(&rule.fields);
+            }
         }
         let set = RuleSet {
             named,
@@ -210,6 +220,11 @@ fn last_line(error: &regex_syntax::Error) -> String {
     let text = error.to_string();
     let line = text.lines().last().unwrap_or_default();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// Whether a literal can stand in a value of letters, digits, `_`, `.` and `-`.
+fn is_plain_word(literal: &[u8]) -> bool {
+    literal.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 /// Whether a literal holds punctuation: enough in front of a pattern that looks at short values only.

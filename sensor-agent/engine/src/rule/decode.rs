@@ -289,6 +289,10 @@ pub(crate) fn sql_comments(input: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// White space and control characters folded to single spaces, letters to lower case.
 pub(crate) fn fold(input: &[u8], out: &mut Vec<u8>) -> bool {
+    // What holds single spaces only stays as it is.
+    if !input.iter().any(|byte| *byte < b' ') && memchr::memmem::find(input, b"  ").is_none() {
+        return false;
+    }
     let mut changed = false;
     let mut blank = false;
     for &byte in input {

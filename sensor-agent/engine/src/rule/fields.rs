@@ -138,6 +138,11 @@ impl FieldPattern {
         Some((text.bytes().next()?.to_ascii_lowercase(), text.len()..=most))
     }
 
+    /// A bit for each place of the set.
+    pub(super) fn places(&self) -> u32 {
+        self.places.iter().fold(0, |bits, &place| bits | bit(place))
+    }
+
     /// Whether fields of `place` can be in the set.
     pub(crate) fn has(&self, place: Place) -> bool {
         self.places.contains(&place)
@@ -163,6 +168,11 @@ impl FieldPattern {
         };
         (place, name)
     }
+}
+
+/// The place's bit in a set of places.
+pub(super) const fn bit(place: Place) -> u32 {
+    1 << place as u32
 }
 
 /// Whether fields of `place` have names.

@@ -169,7 +169,9 @@ impl RuleSet {
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
         self.rules.get(rule as usize).is_some_and(|rule| {
-            rule.length.contains(&field.value.len()) && rule.fields.iter().any(|one| one.matches(field))
+            rule.places & super::fields::bit(field.place) != 0
+                && rule.length.contains(&field.value.len())
+                && rule.fields.iter().any(|one| one.matches(field))
         })
     }
 }

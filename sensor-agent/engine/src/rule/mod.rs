@@ -64,6 +64,8 @@ pub struct Rule {
     severity: Severity,
     confidence: Confidence,
     fields: Vec<FieldPattern>,
+    /// A bit for each place that a field can be of.
+    places: u32,
     decoders: Option<Vec<Decoder>>,
     regex: meta::Regex,
     /// All of them must hold,

@@ -86,20 +86,35 @@ impl Views {
             return;
         }
         let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
+        let mut signs = signs(field.value);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
-            if !self.step(Decoder::Percent, |input, out| decode::percent(input, plus, out)) {
+            let may = signs & PERCENT != 0 || plus && signs & PLUS != 0;
+            if !may || !self.step(Decoder::Percent, |input, out| decode::percent(input, plus, out)) {
                 break;
             }
+            signs = self.last_signs();
         }
         let decoded = self.entries.len() - 1;
         self.decoded = decoded;
-        self.step(Decoder::Unicode, decode::unicode);
-        self.step(Decoder::HtmlEntities, decode::html);
-        self.step(Decoder::JsEscapes, decode::js);
-        let plain = self.entries.len() - 1;
-        self.step(Decoder::SqlComments, decode::sql_comments);
-        self.step(Decoder::Fold, decode::fold);
+        let steps: [(u8, Decoder, Decode); 4] = [
+            (HIGH, Decoder::Unicode, decode::unicode),
+            (AMPERSAND, Decoder::HtmlEntities, decode::html),
+            (BACKSLASH, Decoder::JsEscapes, decode::js),
+            (SLASH, Decoder::SqlComments, decode::sql_comments),
+        ];
+        let mut plain = decoded;
+        for (sign, decoder, decode) in steps {
+            if decoder == Decoder::SqlComments {
+                plain = self.entries.len() - 1;
+            }
+            if signs & sign != 0 && self.step(decoder, decode) {
+                signs = self.last_signs();
+            }
+        }
+        if signs & BLANK != 0 {
+            self.step(Decoder::Fold, decode::fold);
+        }
         self.step_from(plain, Decoder::Path, normalise_path);
         if self.step_from(decoded, Decoder::Base64, decode::base64) {
             self.step(Decoder::Percent, |input, out| decode::percent(input, false, out));
@@ -108,6 +123,11 @@ impl Views {
         if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
             self.step(Decoder::SqlComments, decode::sql_comments);
         }
+    }
+
+    /// The signs of the newest view.
+    fn last_signs(&self) -> u8 {
+        self.entries.last().map_or(0, |entry| signs(self.view(entry).bytes))
     }
 
     /// The views, the raw one first.
@@ -153,6 +173,41 @@ impl Views {
         self.entries.push(Entry { start, end: self.bytes.len(), chain: source.chain.with(decoder) });
         true
     }
+}
+
+type Decode = fn(&[u8], &mut Vec<u8>) -> bool;
+
+/// Signs of what a decoder could change, gathered in one pass, so that most decoders need not run.
+const PERCENT: u8 = 1;
+const PLUS: u8 = 2;
+const HIGH: u8 = 4;
+const AMPERSAND: u8 = 8;
+const BACKSLASH: u8 = 16;
+const SLASH: u8 = 32;
+const BLANK: u8 = 64;
+
+const SIGNS: [u8; 256] = {
+    let mut signs = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        signs[byte] = match byte as u8 {
+            b'%' => PERCENT,
+            b'+' => PLUS,
+            b'&' => AMPERSAND,
+            b'\\' => BACKSLASH,
+            b'/' => SLASH,
+            0 => HIGH | BLANK,
+            1..=b' ' => BLANK,
+            0x80.. => HIGH,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    signs
+};
+
+fn signs(value: &[u8]) -> u8 {
+    value.iter().fold(0, |signs, &byte| signs | SIGNS[usize::from(byte)])
 }
 
 /// Path normalisation, for values in which it could reveal something.

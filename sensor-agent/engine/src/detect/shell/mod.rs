@@ -17,6 +17,18 @@ pub(crate) struct Found {
 /// Most confidence of a command at the beginning of a line of text.
 const IN_TEXT: f32 = 0.4;
 
+/// Bytes that a separator begins with.
+const SIGNS: [bool; 256] = {
+    let mut signs = [false; 256];
+    let bytes = b"$<>|&`;\n";
+    let mut at = 0;
+    while at < bytes.len() {
+        signs[bytes[at] as usize] = true;
+        at += 1;
+    }
+    signs
+};
+
 /// Bytes that are walked for a command's name and looked at behind it.
 const MAX_WALK: usize = 256;
 
@@ -31,11 +43,13 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         best = Some(found);
     }
     *steps += value.len() as u64;
-    for at in 0..value.len() {
+    let signs = value.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
+    for (at, _) in signs {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         *steps += MAX_WALK as u64;
         // A value that begins with a separator goes on from something.
         let Some((end, confidence)) = command(value, at + skip, sure || at == 0) else { continue };
+        let confidence = if is_prose(value, at, end) { confidence.min(IN_TEXT) } else { confidence };
         let quoted = value.get(at) == Some(&b'`') && at > 0 && is_code_word(value, at, end);
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
@@ -45,6 +59,27 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         }
     }
     best
+}
+
+/// Whether a separator stands between words as in a sentence, with a word behind it that is no option's or path's command:
+/// `table and chairs; cat & dog`.
+fn is_prose(value: &[u8], at: usize, end: usize) -> bool {
+    let mark = matches!(value.get(at), Some(b';' | b'&')) && value.get(at + 1) == Some(&b' ');
+    let name = value.get(at + 2..end).unwrap_or_default();
+    let mut lower = [0; MAX_NAME];
+    let Some(lower) = lower.get_mut(..name.len()) else { return false };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    if !mark || !is_in(WORDS, lower) {
+        return false;
+    }
+    let before = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default().trim_ascii();
+    let words =
+        before.split(|byte| *byte == b' ').filter(|word| word.iter().any(u8::is_ascii_alphabetic)).count();
+    let behind = value.get(end..).unwrap_or_default().trim_ascii_start();
+    let told = matches!(behind, [b'-' | b'/' | b'.' | b'~', letter, ..] if !letter.is_ascii_whitespace());
+    let shouted = name.iter().all(u8::is_ascii_uppercase);
+    !told && (words >= 2 || shouted)
 }
 
 /// Whether the backtick at `at` opens a word of code in a text: "order by `id` in", which ends at `end`.
@@ -234,6 +269,8 @@ fn wrapped(behind: &[u8]) -> Option<f32> {
 fn confidence(behind: &[u8], telling: bool, sure: bool, dressed: bool) -> Option<f32> {
     let argument = match behind {
         [] => true,
+        // Commas and single signs with a blank behind them stand in sentences.
+        [b',' | b'&', b' ', ..] | [b' ', b'&', b' ', ..] => false,
         [b' ' | b'\t' | b'+', tail @ ..] => looks_like_argument(tail.trim_ascii_start()),
         [
             b'$' | b';' | b'|' | b'&' | b'<' | b'>' | b'`' | b')' | b'\n' | b'\r' | b',' | b'#' | b'%'

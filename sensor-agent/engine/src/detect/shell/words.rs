@@ -409,9 +409,10 @@ pub(super) const WORDS: &[&str] = &[
 
 /// Of [`WORDS`] those that stand in lists and titles: without an argument they say little.
 pub(super) const COMMON: &[&str] = &[
-    "at", "column", "copy", "cut", "expect", "file", "find", "finger", "fold", "free", "go", "groups",
-    "head", "host", "last", "less", "make", "more", "nice", "route", "screen", "script", "service", "sort",
-    "source", "start", "strings", "tail", "test", "time", "top", "touch", "type", "watch", "which",
+    "at", "cat", "column", "copy", "cut", "exec", "expect", "export", "file", "find", "finger", "fold",
+    "free", "go", "groups", "head", "host", "kill", "last", "less", "make", "more", "nice", "route",
+    "screen", "script", "service", "sleep", "sort", "source", "start", "strings", "tail", "test", "time",
+    "top", "touch", "type", "watch", "which",
 ];
 
 /// Families of commands by how their names begin.

@@ -13,6 +13,9 @@ pub(super) fn find(value: &[u8], tokens: &[Token], context: Context) -> Option<F
     let mut best: Option<Found> = None;
     for at in 0..tokens.len() {
         shapes.broken = shapes.advance(at);
+        if at > 1 && shapes.begins_nothing(at) {
+            continue;
+        }
         for shape in all_shapes() {
             let Some((code, len, confidence)) = shape(&shapes, at) else { continue };
             if best.is_none_or(|best| confidence > best.confidence) {
@@ -87,6 +90,30 @@ impl Shapes<'_> {
 
     pub(super) fn is(&self, at: usize, key: Key) -> bool {
         self.kind(at) == Kind::Key(key)
+    }
+
+    /// Whether no shape begins at a token behind the first two: most tokens of prose.
+    fn begins_nothing(&self, at: usize) -> bool {
+        match self.kind(at) {
+            Kind::Other
+            | Kind::Comma
+            | Kind::Close
+            | Kind::Open
+            | Kind::Constant
+            | Kind::Compare
+            | Kind::Arithmetic => true,
+            Kind::Text | Kind::OpenText | Kind::Not => true,
+            Kind::Number => at > 3,
+            Kind::Word => {
+                let called = self.kind(at + 1) == Kind::Open;
+                let named =
+                    matches!(self.before(at), Kind::Key(Key::From | Key::Select) | Kind::Comma | Kind::Open);
+                let procedure =
+                    matches!(self.text(at).first(), Some(b'x' | b'X' | b'm' | b'M' | b's' | b'S'));
+                !called && !named && !procedure
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn start(&self, at: usize) -> usize {

@@ -104,7 +104,11 @@ impl Shapes<'_> {
             }
             Key::Exec | Key::Execute => {
                 matches!(next, Kind::Variable | Kind::Open)
-                    || next == Kind::Word && !matches!(self.kind(at + 2), Kind::Word | Kind::Key(_))
+                    || next == Kind::Word
+                        && !matches!(
+                            self.kind(at + 2),
+                            Kind::Word | Kind::Key(_) | Kind::Arithmetic | Kind::Other
+                        )
             }
             Key::Declare => next == Kind::Variable || self.is(at + 2, Key::Time),
             Key::Waitfor => matches!(next, Kind::Key(Key::Delay | Key::Time)),
