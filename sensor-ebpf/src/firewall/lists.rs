@@ -344,7 +344,7 @@ fn look_up_v6(search: &mut Search, length: u32) {
 /// `count` ones from the left, for 0 to 64.
 #[inline(always)]
 fn left_ones(count: u32) -> u64 {
-    if count == 0 { 0 } else { u64::MAX << (64 - count & 63) }
+    if count == 0 { 0 } else { u64::MAX << ((64 - count) & 63) }
 }
 
 /// What one entry says of the packet.

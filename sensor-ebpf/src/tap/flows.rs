@@ -3,6 +3,8 @@
 //! An entry is made when the acceptor answers with SYN-ACK, or at the first payload of a connection that is older than
 //! the tap. The table is an LRU map: a flood evicts entries, and an evicted flow is recognised again at its next message.
 
+#![expect(clippy::needless_borrows_for_generic_args, reason = "by value, keys and entries would lie on the small stack")]
+
 use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap},
@@ -76,20 +78,24 @@ pub(crate) fn classify(ctx: &TcContext, packet: &mut Packet) -> u8 {
     match flow.class {
         class::OWN => return class::OWN,
         class::OTHER | class::TLS if !message::may_start(ctx, packet.payload_offset()) => return flow.class,
-        class::HTTP | class::WEBSOCKET => {
-            if is_unwanted(packet, flow) {
-                return UNWANTED;
-            }
-        }
         _ => {}
+    }
+    if is_inspected(flow.class) && is_unwanted(packet, flow) {
+        return UNWANTED;
     }
     owner::note(ctx, &packet.header, flow);
     note_handshake(ctx, packet, flow);
     describe(packet, flow);
-    if !matches!(flow.class, class::HTTP | class::WEBSOCKET | class::OWN) {
+    if !is_inspected(flow.class) && flow.class != class::OWN {
         flow.class = decide(&packet.header, flow, start_of(ctx, packet));
     }
     flow.class
+}
+
+/// Whether what the flow carries is known to be of interest.
+#[inline(always)]
+fn is_inspected(class: u8) -> bool {
+    matches!(class, class::HTTP | class::WEBSOCKET)
 }
 
 /// Beside the classes: a segment of an HTTP flow of which the agent wants no more.
