@@ -301,13 +301,13 @@ impl Agent {
         page["alerts"].as_array().cloned().context("no `alerts` in the answer")
     }
 
-    /// Alerts of one source address.
+    /// Alerts of one client.
     ///
     /// # Errors
     /// As [`Agent::alerts`].
     pub fn alerts_of(&self, source: IpAddr) -> Result<Vec<Value>> {
         let mut alerts = self.alerts()?;
-        alerts.retain(|alert| alert["src_ip"] == source.to_string());
+        alerts.retain(|alert| alert["sensor"]["client"]["address"] == source.to_string());
         Ok(alerts)
     }
 

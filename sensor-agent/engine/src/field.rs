@@ -135,6 +135,32 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     dropped: u32,
+    pub(crate) spare: Spare,
+}
+
+/// Memory of the scanner of JSON, kept from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    pub(crate) path: Vec<u8>,
+    pub(crate) string: Vec<u8>,
+    pub(crate) keys: Vec<u64>,
+    /// Lengths of paths, and indexes in arrays.
+    pub(crate) levels: Vec<(u32, Option<u32>)>,
+}
+
+/// Elements up to which lists are kept.
+const MAX_SPARE: usize = 4096;
+
+impl Spare {
+    /// What is worth keeping, emptied.
+    pub(crate) fn cleared(mut self) -> Self {
+        self.path.clear();
+        self.string.clear();
+        self.keys.clear();
+        self.levels.clear();
+        let large = self.string.capacity().max(self.levels.capacity()) > MAX_SPARE;
+        if large { Self::default() } else { self }
+    }
 }
 
 /// `name_start <= value_start <= end`, all within `Fields::bytes`.

@@ -70,6 +70,9 @@ fn conclude(account: Account, engine: &Engine, reports: u64, started: Instant) -
         stats.named("requests"),
         stats.named("responses"),
     ))?;
+    if account.fragments > 0 {
+        output::say(&format!("{} packets were parts of IP datagrams", account.fragments))?;
+    }
     if account.cut_off {
         output::say("the file ends in the middle of a packet, or has a block that cannot be read")?;
     }

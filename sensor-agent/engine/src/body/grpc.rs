@@ -23,6 +23,11 @@ pub(super) fn is_grpc(content_type: &[u8]) -> bool {
     starts && !essence.get(16..).is_some_and(|rest| rest.to_ascii_lowercase().starts_with(b"-web-text"))
 }
 
+/// Whether a body begins as messages do: with a flag that is 0 or 1. What does not is something else that lies about its type.
+pub(super) fn is_framed(body: &[u8]) -> bool {
+    matches!(body.first(), Some(0 | 1))
+}
+
 /// Adds the texts of the messages in `body`; `coding` is how compressed ones are. What does not parse is kept as text.
 pub(super) fn push(coding: Option<&[u8]>, body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
     let (mut rest, mut decoder) = (body, Decoder::default());

@@ -1,7 +1,7 @@
 //! A tolerant scanner of JSON (RFC 8259). It keeps duplicate keys, gives out every value as soon as it is read, and does not
 //! recurse; what follows an error was not read, and the caller inspects the whole as text.
 
-use crate::field::{Fields, Place};
+use crate::field::{Fields, Place, Spare};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::{is_nearly_full, push_name};
 
@@ -30,23 +30,16 @@ pub(super) fn push_below(
     anomalies: &mut Anomalies,
 ) -> Result<(), Invalid> {
     let at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    let (path, levels) = (root.to_vec(), Vec::new());
-    let mut scanner =
-        Scanner { text, at, path, levels, string: Vec::new(), keys: Vec::new(), odd: false, fields };
+    let Spare { mut path, string, keys, levels } = std::mem::take(&mut fields.spare);
+    path.extend_from_slice(root);
+    let mut scanner = Scanner { text, at, path, levels, string, keys, odd: false, fields };
     let result = scanner.run();
-    let Scanner { mut keys, odd, .. } = scanner;
+    let Scanner { mut keys, odd, path, string, levels, fields, .. } = scanner;
     keys.sort_unstable();
     anomalies.insert_if(keys.windows(2).any(|pair| pair[0] == pair[1]), Anomaly::JsonDuplicateKey);
     anomalies.insert_if(odd, Anomaly::JsonNonstandard);
+    fields.spare = Spare { path, string, keys, levels }.cleared();
     result
-}
-
-#[derive(Debug)]
-struct Level {
-    /// Length of the path without the key or index of this level.
-    path: usize,
-    /// The index, in an array.
-    index: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -55,7 +48,8 @@ struct Scanner<'a> {
     /// `at <= text.len()`.
     at: usize,
     path: Vec<u8>,
-    levels: Vec<Level>,
+    /// Of each level the length of the path without its key or index, and the index, in an array.
+    levels: Vec<(u32, Option<u32>)>,
     string: Vec<u8>,
     /// Hashes of the paths of keys, to see which came twice.
     keys: Vec<u64>,
@@ -103,7 +97,7 @@ impl Scanner<'_> {
         if self.levels.len() >= MAX_DEPTH {
             return Err(Invalid);
         }
-        self.levels.push(Level { path: self.path.len(), index });
+        self.levels.push((self.path.len() as u32, index));
         self.enter()?;
         Ok(true)
     }
@@ -111,10 +105,10 @@ impl Scanner<'_> {
     /// Behind a value: goes on to the next one, closing what ends; false at the end of the outermost.
     fn next_value(&mut self) -> Result<bool, Invalid> {
         loop {
-            let Some(level) = self.levels.last_mut() else { return Ok(false) };
-            self.path.truncate(level.path);
-            let close = if level.index.is_some() { b']' } else { b'}' };
-            level.index = level.index.map(|index| index.saturating_add(1));
+            let Some((path, index)) = self.levels.last_mut() else { return Ok(false) };
+            self.path.truncate(*path as usize);
+            let close = if index.is_some() { b']' } else { b'}' };
+            *index = index.map(|index| index.saturating_add(1));
             match self.peek() {
                 Some(b',') => {
                     self.at += 1;
@@ -132,8 +126,11 @@ impl Scanner<'_> {
 
     /// Extends the path by the index, or by the key, which is read.
     fn enter(&mut self) -> Result<(), Invalid> {
-        match self.levels.last().and_then(|level| level.index) {
-            Some(index) => self.extend_path(index.to_string().as_bytes()),
+        match self.levels.last().and_then(|(_, index)| *index) {
+            Some(index) => {
+                let (digits, from) = decimal(index);
+                self.extend_path(&digits[from..]);
+            }
             None => {
                 let start = self.at + 1;
                 let complete = match self.peek() {
@@ -275,6 +272,19 @@ impl Scanner<'_> {
         if self.keys.len() < MAX_KEYS && self.path.len() < MAX_PATH / 2 {
             let hash = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             self.keys.push(self.path.iter().fold(0xcbf2_9ce4_8422_2325, hash));
+        }
+    }
+}
+
+/// The digits of a number, and where they begin.
+fn decimal(mut number: u32) -> ([u8; 10], usize) {
+    let (mut digits, mut from) = ([b'0'; 10], 10);
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return (digits, from);
         }
     }
 }

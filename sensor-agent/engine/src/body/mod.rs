@@ -34,7 +34,7 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
     }
     let first = fields.len();
     let types = content_types(request, &mut anomalies);
-    if types.iter().flatten().any(|one| grpc::is_grpc(one)) {
+    if grpc::is_framed(body) && types.iter().flatten().any(|one| grpc::is_grpc(one)) {
         grpc::push(request.header("grpc-encoding"), body, fields, &mut anomalies);
         anomalies.merge(nested::expand_from(first, fields));
         return anomalies;
@@ -197,6 +197,8 @@ mod tests {
         check("text/plain", "a text", &["body.text=a text"]);
         check("", "<a b=c>", &["body.xml.a@b=c", "body.text=<a b=c>", "!xml-invalid"]);
         check("application/soap+xml", "<a>1</a>", &["body.xml.a=1", "body.text=<a>1</a>"]);
+        check("application/grpc", "\0\0\0\0\x03\n\x01a", &["body.grpc.1=a"]);
+        check("application/grpc", "a=1&b=2", &["body.form.a=1", "body.form.b=2", "body.text=a=1&b=2"]);
         check("application/graphql", "{a(b:1)}", &["body.graphql.a.b=1"]);
     }
 

@@ -8,6 +8,7 @@ use super::settings::Settings;
 use super::worker::Worker;
 use super::{acceptance, answers};
 use crate::capture::Segment;
+use crate::flow::table::Keyed;
 use crate::flow::{Key, Side};
 use crate::http::reader::Scratch;
 use crate::stream::Piece;
@@ -38,8 +39,14 @@ pub(super) struct Connection {
     pub(super) memory: usize,
     /// It is over, and kept a little so that late segments are not taken for a new one.
     pub(super) closed: bool,
-    halves: [Option<Half>; 2],
+    halves: [Option<Box<Half>>; 2],
     exchange: Exchange,
+}
+
+impl Keyed for Connection {
+    fn key(&self) -> &Key {
+        &self.exchange.key
+    }
 }
 
 impl Connection {
@@ -72,7 +79,7 @@ impl Connection {
             self.exchange.client = opener;
         }
         let is_reset = segment.flags & tcp::RST != 0;
-        let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_ref());
+        let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_deref());
         let ignored = if is_reset { None } else { acceptance::ignored(segment, sender, receiver) };
         match ignored {
             Some(reason) => reason.count(&mut shared.worker.counters),
@@ -81,8 +88,10 @@ impl Connection {
             }
             None => {}
         }
-        let half = self.halves[from.index()]
-            .get_or_insert_with(|| Half::new(segment.initial_sequence, segment.sequence, &shared.settings));
+        let half = self.halves[from.index()].get_or_insert_with(|| {
+            let initial = segment.initial_sequence;
+            Box::new(Half::new(initial, segment.sequence, &shared.settings))
+        });
         if is_reset {
             return reset(half, segment, shared);
         }
@@ -99,7 +108,7 @@ impl Connection {
         }
         half.take(piece, &mut tools(exchange, shared, from, segment.time));
         shared.worker.verify(exchange, segment.time);
-        let ended = |half: &Option<Half>| half.as_ref().is_some_and(|half| half.stream.is_ended());
+        let ended = |half: &Option<Box<Half>>| half.as_ref().is_some_and(|half| half.stream.is_ended());
         if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
     }
 
@@ -132,7 +141,7 @@ impl Connection {
 
     /// Adds up the memory held.
     pub(super) fn measure(&self) -> usize {
-        let halves: usize = self.halves.iter().flatten().map(Half::memory).sum();
+        let halves: usize = self.halves.iter().flatten().map(|half| half.memory()).sum();
         halves + self.exchange.memory()
     }
 

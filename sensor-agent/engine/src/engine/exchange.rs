@@ -62,7 +62,7 @@ pub(super) struct Exchange {
     /// The last request that asked for another protocol.
     pub(super) asking: Option<Asking>,
     /// What the connection became after HTTP/1, if that is looked into.
-    pub(super) upgraded: Option<Upgraded>,
+    pub(super) upgraded: Option<Box<Upgraded>>,
     /// Whether the first byte of a direction was seen.
     pub(super) from_start: [bool; 2],
     /// The kernel knows that the handshake was completed.
@@ -122,7 +122,7 @@ impl Exchange {
     pub(super) fn memory(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |open| open.memory());
         let asking = self.asking.as_ref().map_or(0, |asking| asking.0.head.capacity());
-        let upgraded = self.upgraded.as_ref().map_or(0, Upgraded::memory);
+        let upgraded = self.upgraded.as_ref().map_or(0, |upgraded| upgraded.memory());
         let kept = |awaited: &Awaited| awaited.kept.as_ref().map_or(0, |open| open.memory());
         let awaited =
             self.asked.capacity() * size_of::<Awaited>() + self.asked.iter().map(kept).sum::<usize>();

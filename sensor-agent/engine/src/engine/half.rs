@@ -50,7 +50,10 @@ pub(super) struct Half {
     pub(super) sent: i64,
     /// Timestamp of the last segment that the receiver took it from.
     pub(super) recent_timestamp: Option<u32>,
-    disputes: Disputes,
+    /// Made when there is something to dispute.
+    disputes: Option<Box<Disputes>>,
+    /// Whether a message starts where the history does.
+    at_message: bool,
     /// Whether the first segment that was seen is not the first of the stream: what the ends said before is not known.
     pub(super) joined: bool,
     /// Whether somebody looks after the hole.
@@ -62,8 +65,6 @@ pub(super) struct Half {
 /// What was done about the readings of the stream's history.
 #[derive(Debug, Default)]
 struct Disputes {
-    /// Whether a message starts where the history does.
-    at_message: bool,
     /// What was disputed when the readings were inspected last.
     inspected: (usize, usize),
     inspections: u32,
@@ -88,7 +89,8 @@ impl Half {
             sent: 0,
             joined: initial.is_some_and(|initial| initial != sequence),
             recent_timestamp: None,
-            disputes: Disputes::default(),
+            disputes: None,
+            at_message: false,
             reader: Reader::new(initial.is_some(), settings.max_head_bytes),
             parked: None,
             watched: false,
@@ -231,7 +233,7 @@ impl Half {
             self.forget(tools);
         }
         if self.stream.disputed().1 == 0 {
-            self.disputes.at_message = self.reader.is_between_messages();
+            self.at_message = self.reader.is_between_messages();
         }
         if self.stream.wants_memory() {
             self.stream.lend(tools.worker.lend());
@@ -240,9 +242,7 @@ impl Half {
 
     fn forget(&mut self, tools: &mut Tools<'_>) {
         tools.worker.take_memory(self.stream.forget());
-        self.disputes.inspected = (0, 0);
-        self.disputes.inspections = 0;
-        self.disputes.known.clear();
+        self.disputes = None;
     }
 
     fn note_conflict(&mut self, pushed: Pushed, counters: &mut Counters) {
@@ -261,18 +261,21 @@ impl Half {
     /// Inspects what the stream may have said instead, if that has changed. `last` says that there may be no other time.
     fn inspect_readings(&mut self, last: bool, tools: &mut Tools<'_>) {
         let disputed = self.stream.disputed();
-        if disputed.0 == 0 || disputed == self.disputes.inspected || tools.settings.max_readings == 0 {
+        if disputed.0 == 0 || tools.settings.max_readings == 0 {
             return;
         }
-        if !last && self.disputes.inspections >= MAX_INSPECTIONS {
+        let disputes = self.disputes.get_or_insert_default();
+        if disputed == disputes.inspected {
+            return;
+        }
+        if !last && disputes.inspections >= MAX_INSPECTIONS {
             tools.worker.counters.readings_skipped += 1;
             return;
         }
-        self.disputes.inspections += 1;
-        self.disputes.inspected = disputed;
+        disputes.inspections += 1;
+        disputes.inspected = disputed;
         let (as_read, readings) = (self.stream.as_read(), self.stream.readings(tools.settings.max_readings));
-        let Disputes { at_message, known, .. } = &mut self.disputes;
-        readings::inspect(&as_read, &readings, *at_message, known, tools);
+        readings::inspect(&as_read, &readings, self.at_message, &mut disputes.known, tools);
     }
 
     fn enforce_limits(&mut self, tools: &mut Tools<'_>) {

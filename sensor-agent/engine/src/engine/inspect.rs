@@ -83,7 +83,7 @@ impl<'a> Inspector<'a> {
             None => {}
         }
         self.exchange.tunnel = true;
-        self.exchange.upgraded = upgraded;
+        self.exchange.upgraded = upgraded.map(Box::new);
     }
 
     /// Notes who is the client, and what the response will answer.

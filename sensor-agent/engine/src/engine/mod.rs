@@ -231,7 +231,7 @@ impl Engine {
         }
         self.flows += 1;
         self.counters().flows_opened += 1;
-        Some(self.table.insert(key, Connection::new(self.flows, key, segment)))
+        Some(self.table.insert(Connection::new(self.flows, key, segment)))
     }
 
     /// Forgets a connection; what is incomplete in it is inspected as far as it came.

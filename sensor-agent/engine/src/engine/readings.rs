@@ -22,10 +22,6 @@ const MAX_KNOWN: usize = 64;
 pub(super) struct Known(Vec<(u32, String)>);
 
 impl Known {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// Notes a finding; whether it is new.
     fn note(&mut self, finding: &Finding) -> bool {
         let is_new =

@@ -10,10 +10,19 @@ use super::lru::Lru;
 /// Number of a slot in a [`Table`].
 pub type Slot = u32;
 
+/// Fewest slots that are made at a time.
+const MIN_ROOM: usize = 64;
+
+/// What is kept by connection knows which it is.
+pub trait Keyed {
+    /// The connection.
+    fn key(&self) -> &Key;
+}
+
 /// At most `capacity` values by connection.
 #[derive(Debug)]
 pub struct Table<T> {
-    slots: Vec<Option<(Key, T)>>,
+    slots: Vec<Option<T>>,
     free: Vec<Slot>,
     index: HashTable<Slot>,
     recent: Lru,
@@ -21,7 +30,7 @@ pub struct Table<T> {
     capacity: usize,
 }
 
-impl<T> Table<T> {
+impl<T: Keyed> Table<T> {
     /// An empty table for `capacity` values, at least one.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
@@ -63,12 +72,12 @@ impl<T> Table<T> {
     /// The value in a slot.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        self.slots.get(slot as usize)?.as_ref().map(|(_, value)| value)
+        self.slots.get(slot as usize)?.as_ref()
     }
 
     /// The value in a slot.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        self.slots.get_mut(slot as usize)?.as_mut().map(|(_, value)| value)
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 
     /// Notes that the connection was just used.
@@ -83,26 +92,31 @@ impl<T> Table<T> {
     }
 
     /// Adds a connection that is not in the table; the caller made room before ([`Table::is_full`]).
-    pub fn insert(&mut self, key: Key, value: T) -> Slot {
+    pub fn insert(&mut self, value: T) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
+            // Slots are large: room that nobody uses must stay a small part.
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(MIN_ROOM + self.slots.len() / 8);
+            }
             self.slots.push(None);
             (self.slots.len() - 1) as Slot
         });
-        self.slots[slot as usize] = Some((key, value));
+        let hash = self.hasher.hash_one(value.key());
+        self.slots[slot as usize] = Some(value);
         let (slots, hasher) = (&self.slots, &self.hasher);
         let rehash = |&slot: &Slot| match slots.get(slot as usize) {
-            Some(Some((key, _))) => hasher.hash_one(key),
+            Some(Some(value)) => hasher.hash_one(value.key()),
             _ => 0,
         };
-        self.index.insert_unique(hasher.hash_one(key), slot, rehash);
+        self.index.insert_unique(hash, slot, rehash);
         self.recent.touch(slot);
         slot
     }
 
     /// Takes a connection out.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let (key, value) = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(key), |&known| known == slot) {
+        let value = self.slots.get_mut(slot as usize)?.take()?;
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(value.key()), |&known| known == slot) {
             entry.remove();
         }
         self.recent.remove(slot);
@@ -113,13 +127,19 @@ impl<T> Table<T> {
     /// The connection in a slot.
     #[must_use]
     pub fn key(&self, slot: Slot) -> Option<&Key> {
-        self.slots.get(slot as usize)?.as_ref().map(|(key, _)| key)
+        self.slots.get(slot as usize)?.as_ref().map(T::key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Keyed for (Key, char) {
+        fn key(&self) -> &Key {
+            &self.0
+        }
+    }
 
     fn key(port: u16) -> Key {
         Key { low: ([10, 0, 0, 1].into(), port), high: ([10, 0, 0, 2].into(), 80) }
@@ -128,24 +148,25 @@ mod tests {
     #[test]
     fn slots_are_found_touched_and_reused() {
         let mut table = Table::new(2);
-        let first = table.insert(key(1), 'a');
-        let second = table.insert(key(2), 'b');
+        let first = table.insert((key(1), 'a'));
+        let second = table.insert((key(2), 'b'));
         assert!(table.is_full());
         assert_eq!(table.find(&key(2)), Some(second));
         table.touch(first);
         assert_eq!(table.oldest(), Some(second));
-        assert_eq!(table.remove(second), Some('b'));
+        assert_eq!(table.remove(second), Some((key(2), 'b')));
         assert_eq!((table.find(&key(2)), table.remove(second)), (None, None));
-        assert_eq!(table.insert(key(3), 'c'), second);
-        assert_eq!((table.get(second), table.len()), (Some(&'c'), 2));
+        assert_eq!(table.insert((key(3), 'c')), second);
+        assert_eq!((table.get(second), table.len()), (Some(&(key(3), 'c')), 2));
     }
 
     /// Case R9: who chooses addresses and ports does not know where they fall.
     #[test]
     fn r9_every_table_hashes_with_a_key_of_its_own() {
-        let (one, other) = (Table::<()>::new(1), Table::<()>::new(1));
-        let hashes =
-            |table: &Table<()>| (0..64).map(|port| table.hasher.hash_one(key(port))).collect::<Vec<_>>();
+        let (one, other) = (Table::<(Key, char)>::new(1), Table::<(Key, char)>::new(1));
+        let hashes = |table: &Table<(Key, char)>| {
+            (0..64).map(|port| table.hasher.hash_one(key(port))).collect::<Vec<_>>()
+        };
         assert_eq!(hashes(&one), hashes(&one));
         assert_ne!(hashes(&one), hashes(&other));
     }
@@ -156,7 +177,7 @@ mod tests {
         let v6 =
             Key { low: ([0, 0, 0, 0, 0, 0, 0, 1].into(), 1), high: ([0, 0, 0, 0, 0, 0, 0, 2].into(), 2) };
         let mut table = Table::new(4);
-        let (a, b) = (table.insert(v4, 4), table.insert(v6, 6));
+        let (a, b) = (table.insert((v4, '4')), table.insert((v6, '6')));
         assert_ne!(a, b);
         assert_eq!((table.find(&v4), table.find(&v6)), (Some(a), Some(b)));
     }

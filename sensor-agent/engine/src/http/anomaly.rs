@@ -174,8 +174,9 @@ impl fmt::Display for Anomaly {
     }
 }
 
-/// A set of anomalies.
+/// A set of anomalies. Packed, because every connection holds some: the alignment of its number would cost as much again.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[repr(Rust, packed(8))]
 pub struct Anomalies(u128);
 
 const _: () = assert!(Anomaly::ALL.len() <= u128::BITS as usize);

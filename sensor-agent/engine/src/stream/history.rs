@@ -16,12 +16,19 @@ struct Rival {
     bytes: Box<[u8]>,
 }
 
-/// Bytes from `start` on, at most `limit`, and the rivals for places among them or still to come.
+/// Bytes from `start` on, at most `limit`, and what is said against them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     limit: usize,
     start: i64,
     bytes: Vec<u8>,
+    /// Hardly any connection has it.
+    disputed: Option<Box<Disputed>>,
+}
+
+/// The rivals for places among the bytes or still to come.
+#[derive(Clone, Debug, Default)]
+struct Disputed {
     /// In the order in which they came.
     rivals: Vec<Rival>,
     rival_bytes: usize,
@@ -35,7 +42,20 @@ impl History {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.bytes.capacity() + self.rival_bytes + self.rivals.capacity() * size_of::<Rival>()
+        let disputed = self.disputed.as_ref().map_or(0, |disputed| {
+            let lists = disputed.rivals.capacity() * size_of::<Rival>()
+                + disputed.urgent.capacity() * size_of::<i64>();
+            size_of::<Disputed>() + disputed.rival_bytes + lists
+        });
+        self.bytes.capacity() + disputed
+    }
+
+    fn rivals(&self) -> &[Rival] {
+        self.disputed.as_ref().map_or(&[], |disputed| &disputed.rivals)
+    }
+
+    fn urgent_places(&self) -> &[i64] {
+        self.disputed.as_ref().map_or(&[], |disputed| &disputed.urgent)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,12 +68,12 @@ impl History {
 
     /// Readings there may be beside the one given out.
     pub(super) fn disputes(&self) -> usize {
-        self.rivals.len() + self.urgent.len()
+        self.rivals().len() + self.urgent_places().len()
     }
 
     /// Whether a contradiction is about bytes that are still to come.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.rivals.iter().any(|rival| rival.start + rival.bytes.len() as i64 > self.end())
+        self.rivals().iter().any(|rival| rival.start + rival.bytes.len() as i64 > self.end())
     }
 
     pub(super) fn wants_memory(&self) -> bool {
@@ -69,9 +89,7 @@ impl History {
     pub(super) fn restart(&mut self, next: i64) {
         self.start = next;
         self.bytes.clear();
-        self.rivals.clear();
-        self.urgent.clear();
-        self.rival_bytes = 0;
+        self.disputed = None;
     }
 
     /// Notes bytes that were given out at `at`.
@@ -88,8 +106,8 @@ impl History {
     /// Notes an urgent byte.
     pub(super) fn append_urgent(&mut self, at: i64, byte: &[u8]) {
         self.append(at, byte);
-        if self.urgent.len() < MAX_URGENT && at < self.end() {
-            self.urgent.push(at);
+        if self.urgent_places().len() < MAX_URGENT && at < self.end() {
+            self.disputed.get_or_insert_default().urgent.push(at);
         }
     }
 
@@ -117,9 +135,10 @@ impl History {
     pub(super) fn readings(&self, most: usize) -> Vec<Vec<u8>> {
         let as_read = self.as_read();
         let mut readings: Vec<Vec<u8>> = Vec::new();
-        let singles = self.rivals.iter().rev().map(std::slice::from_ref).map(<[Rival]>::iter);
-        let all = [self.with(self.rivals.iter()), self.with(self.rivals.iter().rev()), self.bytes.clone()];
-        let last_urgent = self.urgent.last().map(|&last| self.without(self.bytes.clone(), &[last]));
+        let rivals = self.rivals();
+        let singles = rivals.iter().rev().map(std::slice::from_ref).map(<[Rival]>::iter);
+        let all = [self.with(rivals.iter()), self.with(rivals.iter().rev()), self.bytes.clone()];
+        let last_urgent = self.urgent_places().last().map(|&last| self.without(self.bytes.clone(), &[last]));
         for reading in all.into_iter().chain(last_urgent).chain(singles.map(|single| self.with(single))) {
             if readings.len() < most && reading != as_read && !readings.contains(&reading) {
                 readings.push(reading);
@@ -139,15 +158,17 @@ impl History {
 
     fn is_urgent_difference(&self, from: i64, known: &[u8], said: &[u8]) -> bool {
         let differing = (from..).zip(known.iter().zip(said)).filter(|(_, (known, said))| known != said);
-        !self.urgent.is_empty() && differing.map(|(at, _)| at).all(|at| self.urgent.contains(&at))
+        let urgent = self.urgent_places();
+        !urgent.is_empty() && differing.map(|(at, _)| at).all(|at| urgent.contains(&at))
     }
 
     fn keep(&mut self, start: i64, bytes: &[u8]) -> bool {
-        let fits = self.rivals.len() < MAX_RIVALS && self.rival_bytes + bytes.len() <= self.limit;
-        let known = self.rivals.iter().any(|rival| rival.start == start && *rival.bytes == *bytes);
+        let disputed = self.disputed.get_or_insert_default();
+        let fits = disputed.rivals.len() < MAX_RIVALS && disputed.rival_bytes + bytes.len() <= self.limit;
+        let known = disputed.rivals.iter().any(|rival| rival.start == start && *rival.bytes == *bytes);
         if fits && !known {
-            self.rival_bytes += bytes.len();
-            self.rivals.push(Rival { start, bytes: bytes.into() });
+            disputed.rival_bytes += bytes.len();
+            disputed.rivals.push(Rival { start, bytes: bytes.into() });
         }
         fits || known
     }
@@ -163,7 +184,7 @@ impl History {
                 bytes[(from - self.start) as usize..(to - self.start) as usize].copy_from_slice(said);
             }
         }
-        self.without(bytes, &self.urgent)
+        self.without(bytes, self.urgent_places())
     }
 
     fn without(&self, mut bytes: Vec<u8>, places: &[i64]) -> Vec<u8> {

@@ -66,9 +66,12 @@ impl<'a> Queued<'a> {
     }
 }
 
-/// Pieces ordered by start.
+/// Pieces ordered by start. Most streams come in order and never have any.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct Queue(Option<Box<Pieces>>);
+
+#[derive(Clone, Debug, Default)]
+struct Pieces {
     pieces: Tree<Queued<'static>>,
     bytes: usize,
 }
@@ -87,36 +90,51 @@ enum Place {
 
 impl Queue {
     pub(super) fn len(&self) -> usize {
-        self.pieces.len()
+        self.0.as_ref().map_or(0, |queue| queue.pieces.len())
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.pieces.memory()
+        let of_pieces = |queue: &Pieces| size_of::<Pieces>() + queue.bytes + queue.pieces.memory();
+        self.0.as_deref().map_or(0, of_pieces)
     }
 
     pub(super) fn first_start(&self) -> Option<i64> {
-        self.pieces.get(self.pieces.first()).map(|piece| piece.start)
+        let queue = self.0.as_ref()?;
+        queue.pieces.get(queue.pieces.first()).map(|piece| piece.start)
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        self.0 = None;
     }
 
     /// Takes the first piece out if it begins at `offset` or before.
     pub(super) fn pop_until(&mut self, offset: i64) -> Option<Queued<'static>> {
-        let first = self.pieces.first();
-        self.pieces.get(first).filter(|piece| piece.start <= offset)?;
-        self.take(first)
+        let queue = self.0.as_mut()?;
+        let first = queue.pieces.first();
+        queue.pieces.get(first).filter(|piece| piece.start <= offset)?;
+        let piece = queue.take(first);
+        if queue.pieces.len() == 0 {
+            self.0 = None;
+        }
+        piece
     }
 
     /// The pieces that contradict a new one.
     pub(super) fn contradicting(&self, new: &Queued<'_>) -> impl Iterator<Item = &Queued<'static>> {
-        let before_end = self.pieces.iter().take_while(|old| old.start < new.end);
+        let pieces = self.0.iter().flat_map(|queue| queue.pieces.iter());
+        let before_end = pieces.take_while(|old| old.start < new.end);
         before_end.filter(|old| old.contradicts(new))
     }
 
     /// Queues a piece; false if all of it was there.
     pub(super) fn insert(&mut self, new: &Queued<'_>) -> bool {
+        self.0.get_or_insert_default().insert(new)
+    }
+}
+
+impl Pieces {
+    /// Queues a piece; false if all of it was there.
+    fn insert(&mut self, new: &Queued<'_>) -> bool {
         let added = match self.place(new) {
             Place::Covered => return false,
             Place::Joined => {
