@@ -69,8 +69,7 @@ fn too_many(state: &FirewallState, packet: &Packet, known: &mut Abuse, second: u
     if known.syns_now > known.syns_peak {
         known.syns_peak = known.syns_now;
     }
-    let policed =
-        state.syn_limit != 0 && known.syns_now > state.syn_limit && !lists::exempt(state, packet);
+    let policed = state.syn_limit != 0 && known.syns_now > state.syn_limit && !lists::exempt(state, packet);
     known.policed += u64::from(policed);
     policed
 }

@@ -34,7 +34,9 @@ fn established(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet) -> 
 
 #[inline(always)]
 fn decide_any(ctx: &XdpContext, state: &mut FirewallState) -> u32 {
-    let Some((ether_type, network)) = packet::network_header(ctx) else { return XdpCounter::Malformed as u32 };
+    let Some((ether_type, network)) = packet::network_header(ctx) else {
+        return XdpCounter::Malformed as u32;
+    };
     let packet = match packet::parse(ctx, ether_type, network) {
         Ok(packet) => packet,
         Err(reason) => return reason as u32,

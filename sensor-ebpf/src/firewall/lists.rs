@@ -164,7 +164,9 @@ pub extern "C" fn sensor_sample(ctx: *mut xdp_md) -> u32 {
 
 #[inline(always)]
 fn search(ctx: &XdpContext) -> u32 {
-    let (Some(state), Some(slot)) = (state::current(), slot::get()) else { return XdpCounter::NotListed as u32 };
+    let (Some(state), Some(slot)) = (state::current(), slot::get()) else {
+        return XdpCounter::NotListed as u32;
+    };
     // SAFETY: only the address of a field is taken.
     let at = unsafe { &raw mut (*slot).search };
     begin(ctx, state, at);
@@ -333,7 +335,8 @@ fn look_up_v6(search: &mut Search, length: u32) {
     } else {
         (search.packet.high & left_ones(length), 0)
     };
-    let mut key = BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 };
+    let mut key =
+        BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 };
     consult(BLOCK6.get_ptr_mut(key), search, length);
     if search.port != 0 && search.found < rank::EXEMPT {
         key.port = search.port;

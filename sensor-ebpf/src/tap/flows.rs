@@ -3,7 +3,10 @@
 //! An entry is made when the acceptor answers with SYN-ACK, or at the first payload of a connection that is older than
 //! the tap. The table is an LRU map: a flood evicts entries, and an evicted flow is recognised again at its next message.
 
-#![expect(clippy::needless_borrows_for_generic_args, reason = "by value, keys and entries would lie on the small stack")]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, keys and entries would lie on the small stack"
+)]
 
 use aya_ebpf::{
     macros::map,

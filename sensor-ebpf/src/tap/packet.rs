@@ -6,8 +6,8 @@
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray, programs::TcContext,
+    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, macros::map, maps::PerCpuArray,
+    programs::TcContext,
 };
 use sensor_common::{
     counter::TapCounter,
@@ -369,19 +369,13 @@ fn ipv6(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Tran
 /// Reads both addresses to where they belong: on the stack they would have no room.
 #[inline(always)]
 fn load_addresses(ctx: &TcContext, offset: u32, header: &mut RecordHeader) -> Result<(), TapCounter> {
-    const BYTES: usize = 16;
-    for address in [&mut header.source, &mut header.destination].into_iter().enumerate() {
-        let (place, to) = address;
-        let from = offset + (place * BYTES) as u32;
+    const BYTES: u32 = 16;
+    let load = |from: u32, to: &mut [u8; BYTES as usize]| {
         // SAFETY: an address has the 16 bytes that are written.
-        let loaded = unsafe {
-            bpf_skb_load_bytes(ctx.skb.skb.cast(), from, to.as_mut_ptr().cast(), BYTES as u32)
-        };
-        if loaded != 0 {
-            return Err(TapCounter::Malformed);
-        }
-    }
-    Ok(())
+        unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), from, to.as_mut_ptr().cast(), BYTES) }
+    };
+    let failed = load(offset, &mut header.source) | load(offset + BYTES, &mut header.destination);
+    if failed != 0 { Err(TapCounter::Malformed) } else { Ok(()) }
 }
 
 /// RFC 8200 section 4: protocol and offset of what the extension headers lead to.

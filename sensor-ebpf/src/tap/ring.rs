@@ -67,7 +67,8 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let truncated = payload_len > RECORD_PAYLOAD;
     header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
-    let outcome = write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));
+    let outcome =
+        write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));
     match outcome {
         TapCounter::RingFull => lost(index, RingLoss::Full),
         TapCounter::CopyFailed => lost(index, RingLoss::CopyFailed),
