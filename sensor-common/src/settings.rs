@@ -38,6 +38,8 @@ pub struct FirewallState {
     pub tick_ns: u64,
     /// Ticks for which the offset is taken to be the same: a second. Only a suspended host changes it.
     pub offset_holds: u64,
+    /// Boot clock in nanoseconds up to which an entry's last match says nothing of exemptions: one was made less than a second before.
+    pub exempt_settled_ns: u64,
     /// The builds.
     pub views: [FilterView; 2],
 }

@@ -114,7 +114,9 @@ pub(crate) fn is_plainly_blocked(state: &mut FirewallState, packet: &Packet) -> 
         unsafe { ((*entry).expires_ns, (&raw const (*entry).last_hit_ns).read_volatile(), (*entry).flags) };
     let drops = flags & (SHADOW | STRAYS) == 0 && (flags & AUTOMATIC == 0 || state.automatic_suspended == 0);
     let lives = expires_ns == NEVER || now < expires_ns;
-    if !drops || !lives || last_hit_ns >> SAMPLE_SHIFT != now >> SAMPLE_SHIFT || exempt(state, packet) {
+    // Whatever sets the time of the last match has asked the exemptions, or has followed one that did. None was made since.
+    let asked = last_hit_ns > state.exempt_settled_ns;
+    if !drops || !lives || last_hit_ns >> SAMPLE_SHIFT != now >> SAMPLE_SHIFT || !asked {
         return false;
     }
     // SAFETY: as in `count_hit`.

@@ -345,6 +345,7 @@ impl Lists {
         let mark = self.filter.mark(Kind::Exempt, target);
         let made = self.exempt.insert(target, ExemptEntry { origin: origin.code() });
         self.filter.settle(Kind::Exempt, target, mark);
+        self.filter.exemption_made();
         made
     }
 

@@ -347,3 +347,23 @@ fn of_a_source_only_strays_are_dropped() {
     bench.check(&packet((port, server), "A"), DROP, XdpCounter::DroppedAddress, "blocked");
     assert_eq!(bench.lists.drop_strays(source, until, "strays").unwrap(), Applied::Kept, "no weaker entry");
 }
+
+/// An entry that drops a flood passes packets as soon as an exemption covers their source, and drops again once it is gone.
+#[test]
+fn an_exemption_counts_at_once_in_the_middle_of_a_flood() {
+    if !runnable() {
+        return;
+    }
+    let mut bench = Bench::new("flooded");
+    bench.lists.block(&block("203.0.113.7/32", None)).unwrap();
+    let packet = from("203.0.113.7");
+    let exempt = "203.0.113.0/24".parse().unwrap();
+    for round in 0..3 {
+        (0..50).for_each(|_| assert_eq!(bench.run(&packet).0, DROP, "round {round}"));
+        bench.lists.exempt(exempt, Origin::Operator).unwrap();
+        (0..50).for_each(|_| bench.check(&packet, PASS, XdpCounter::Exempt, "exempt"));
+        std::thread::sleep(Duration::from_millis(if round == 1 { 1200 } else { 1 }));
+        (0..50).for_each(|_| bench.check(&packet, PASS, XdpCounter::Exempt, "still exempt"));
+        assert!(bench.lists.unexempt(exempt).unwrap());
+    }
+}
