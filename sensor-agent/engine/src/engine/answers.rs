@@ -15,7 +15,7 @@ use super::{RequestSummary, SUMMARY_LEN};
 use crate::body;
 use crate::body::coding::Decoded;
 use crate::body::response::{is_inspected, push_text};
-use crate::detect::Phase;
+use crate::detect::{BUILTINS, Phase};
 use crate::field::Place;
 use crate::finding::{Class, Finding, printable};
 use crate::http::anomaly::Anomalies;
@@ -324,7 +324,9 @@ fn grpc_status(answer: &Answer) -> Option<String> {
 /// What a response gave away stands in the alert as little as possible: of each word the first letters.
 fn mask(finding: &mut Finding) {
     const SHOWN: usize = 4;
-    if finding.class != Class::DataExposure {
+    // Coded detections show nothing that is secret in the first place.
+    let coded = BUILTINS.iter().any(|builtin| builtin.id == finding.rule.id);
+    if finding.class != Class::DataExposure || coded {
         return;
     }
     let mut in_word = 0;
