@@ -92,6 +92,8 @@ pub(crate) struct Capture {
 pub(crate) struct Detection {
     /// Directories of rule files, all of them loaded.
     pub(crate) rules_dirs: Vec<PathBuf>,
+    /// Whether bodies of responses are searched for what they should not hold.
+    pub(crate) response_exposure: bool,
 }
 
 /// `[response]`.
@@ -209,7 +211,10 @@ impl Default for Config {
                 trusted_proxies: Vec::new(),
                 client_headers: ClientHeader::ALL.to_vec(),
             },
-            detection: Detection { rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()] },
+            detection: Detection {
+                rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
+                response_exposure: false,
+            },
             response: Response {
                 enforce: false,
                 block_for: Duration::from_secs(600),
@@ -295,7 +300,7 @@ impl Config {
         config.capture.ring_bytes = new.capture.ring_bytes;
         config.capture.ports.clone_from(&new.capture.ports);
         config.capture.tunnels = new.capture.tunnels;
-        config.detection = new.detection.clone();
+        config.detection.rules_dirs.clone_from(&new.detection.rules_dirs);
         config.response = new.response.clone();
         config
     }
@@ -315,6 +320,7 @@ impl Config {
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
+            response_exposure: self.detection.response_exposure,
             proxies: Proxies {
                 trusted: self.capture.trusted_proxies.clone(),
                 headers: self.capture.client_headers.clone(),

@@ -41,6 +41,7 @@ fn sections(document: &mut Document<'_>) -> Config {
         capture: document.section("capture", |section| capture(section, default.capture)),
         detection: document.section("detection", |section| Detection {
             rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
+            response_exposure: section.read("response_exposure", default.detection.response_exposure, flag),
         }),
         response: document.section("response", |section| response(section, default.response)),
         alerts: document.section("alerts", |section| alerts(section, default.alerts)),

@@ -73,6 +73,16 @@ builtins! {
     Protocol: "protocol-violation", "request that breaks rules which every ordinary client keeps", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
     BodyBomb: "protocol-body-bomb", "body that grows without end when it is unpacked", InputValidation, High, ["attack-protocol", "CWE-409", "OWASP-A05"];
     SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
+    ExposedCard: "exposed-card-number", "number of a payment card in a response", DataExposure, High, ["leak-data", "CWE-359", "OWASP-A01"];
+    ExposedAccount: "exposed-account-number", "bank account number in a response", DataExposure, Medium, ["leak-data", "CWE-359", "OWASP-A01"];
+    ExposedKey: "exposed-private-key", "private key in a response", DataExposure, Critical, ["leak-secret", "CWE-321", "OWASP-A02"];
+    ExposedToken: "exposed-token", "token of a provider in a response", DataExposure, High, ["leak-secret", "CWE-522", "OWASP-A02"];
+    ExposedHash: "exposed-password-hash", "hash of a password in a response", DataExposure, High, ["leak-secret", "CWE-522", "OWASP-A02"];
+    ExposedSqlError: "exposed-sql-error", "error of a database in a response", DataExposure, Medium, ["leak-error", "CWE-209", "OWASP-A05"];
+    ExposedTrace: "exposed-stack-trace", "trace of an error in a response", DataExposure, Low, ["leak-error", "CWE-209", "OWASP-A05"];
+    ExposedSource: "exposed-source-code", "source code in a response that the server should have run", DataExposure, Medium, ["leak-source", "CWE-540", "OWASP-A05"];
+    ExposedListing: "exposed-listing", "listing of a folder", DataExposure, Low, ["leak-source", "CWE-548", "OWASP-A05"];
+    ExposedShell: "exposed-web-shell", "page of a web shell", DataExposure, Critical, ["webshell", "CWE-553", "OWASP-A08"];
 }
 
 impl Code {

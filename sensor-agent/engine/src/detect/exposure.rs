@@ -201,6 +201,7 @@ const MAX_DIGITS: usize = 19;
 
 /// Card numbers: groups of digits with single blanks or hyphens between them.
 fn numbers(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
+    let (before_numbers, mut candidates, mut cards) = (found.len(), 0, 0);
     let mut at = 0;
     while let Some(start) =
         text.get(at..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)).map(|skip| at + skip)
@@ -224,16 +225,44 @@ fn numbers(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
         let before = start.checked_sub(1).and_then(|before| text.get(before));
         let alone = before.is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'.' && *byte != b'_')
             && text.get(end).is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
-        if alone && digits.get(..count).is_some_and(is_card) && found.len() - first < MAX_FOUND {
-            let confidence = if grouped { 0.9 } else { 0.8 };
-            found.push(Exposure { kind: Kind::Card, start, end, confidence });
+        let number = digits.get(..count).unwrap_or_default();
+        let could_be = alone && is_of_issuer(number);
+        candidates += usize::from(could_be);
+        if could_be && passes_luhn(number) {
+            cards += 1;
+            let confidence = match (grouped, is_called_card(text, start)) {
+                (true, _) => 0.9,
+                (_, true) => 0.8,
+                _ => LONE_NUMBER,
+            };
+            if found.len() - first < MAX_FOUND {
+                found.push(Exposure { kind: Kind::Card, start, end, confidence });
+            }
         }
         at = end;
     }
+    // Of ten numbers that are no cards' one passes: where several are and all pass, they are cards.
+    if cards >= 3 && cards == candidates {
+        for one in found.iter_mut().skip(before_numbers) {
+            one.confidence = one.confidence.max(0.8);
+        }
+    }
 }
 
-/// Whether digits are a card's: an issuer's prefix with its length, and the check digit (Luhn).
-fn is_card(digits: &[u8]) -> bool {
+/// Confidence of a number that passes, in one piece, with nothing around it that says what it is.
+const LONE_NUMBER: f32 = 0.4;
+
+/// Whether the words before a number call it a card's.
+fn is_called_card(text: &[u8], at: usize) -> bool {
+    let before = text.get(at.saturating_sub(40)..at).unwrap_or_default();
+    let holds = |word: &[u8]| before.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    [&b"card"[..], b"pan", b"visa", b"amex", b"kreditk", b"carte", b"tarjeta", b"cc_num", b"ccnum"]
+        .into_iter()
+        .any(holds)
+}
+
+/// Whether digits could be a card's: an issuer's prefix with its length, and not one digit alone.
+fn is_of_issuer(digits: &[u8]) -> bool {
     let prefix =
         |count: usize| digits.iter().take(count).fold(0_u32, |sum, digit| sum * 10 + u32::from(*digit));
     let issuer = match digits.len() {
@@ -250,12 +279,16 @@ fn is_card(digits: &[u8]) -> bool {
         }
         _ => false,
     };
+    issuer && digits.iter().any(|digit| Some(digit) != digits.first())
+}
+
+/// Whether the check digit is right (Luhn).
+fn passes_luhn(digits: &[u8]) -> bool {
     let doubled = |(at, &digit): (usize, &u8)| {
         let value = u32::from(digit) << (at & 1);
         if value > 9 { value - 9 } else { value }
     };
-    let varied = digits.iter().any(|digit| Some(digit) != digits.first());
-    issuer && varied && digits.iter().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+    digits.iter().rev().enumerate().map(doubled).sum::<u32>().is_multiple_of(10)
 }
 
 /// Lengths of account numbers by country.

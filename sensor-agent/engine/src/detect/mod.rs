@@ -8,6 +8,7 @@ mod builtin;
 mod clean;
 mod csrf;
 mod document;
+mod exposed;
 pub mod exposure;
 mod html;
 mod jwt;
@@ -43,7 +44,8 @@ pub enum Phase {
     Head,
     /// The body is complete, or as much of it as is inspected; `fields` holds what the body gave.
     Body,
-    /// The response is there, or as much of it as is inspected; `fields` holds what it gave. Only rules look at it.
+    /// The response is there, or as much of it as is inspected; `fields` holds what it gave. Rules look at it, and the search for
+    /// what it exposes if that is wanted.
     Response,
 }
 
@@ -89,6 +91,8 @@ pub struct Detector {
     hits: Vec<Hit>,
     scanner: Scanner,
     clean: Clean,
+    /// Whether bodies of responses are searched for what they expose.
+    exposures: bool,
     stats: DetectStats,
 }
 
@@ -124,6 +128,7 @@ impl Detector {
             hits: Vec::new(),
             scanner: Scanner::default(),
             clean: Clean::default(),
+            exposures: false,
             stats: DetectStats::default(),
         }
     }
@@ -133,6 +138,11 @@ impl Detector {
         self.matcher = Matcher::new(&rules);
         self.rules = rules;
         self.clean.clear();
+    }
+
+    /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
+    pub fn look_for_exposures(&mut self, wanted: bool) {
+        self.exposures = wanted;
     }
 
     /// The exceptions of `rules` that are about no rule and no coded detection: they have no effect.
@@ -147,7 +157,11 @@ impl Detector {
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> DetectStats {
-        DetectStats { matching: self.matcher.stats(), coded_steps: self.scanner.steps(), ..self.stats }
+        DetectStats {
+            matching: self.matcher.stats(),
+            coded_steps: self.stats.coded_steps + self.scanner.steps(),
+            ..self.stats
+        }
     }
 
     /// Appends the findings of one part of a request.
@@ -167,6 +181,9 @@ impl Detector {
             }
         }
         if part.phase == Phase::Response {
+            if self.exposures {
+                self.exposed(part, findings);
+            }
             return self.limit(first, findings);
         }
         if part.phase == Phase::Head {
@@ -182,11 +199,14 @@ impl Detector {
         self.limit(first, findings);
     }
 
-    /// Whether a rule looks at the heads of responses, and whether one looks at their bodies.
+    /// Whether somebody looks at the heads of responses, and whether somebody looks at their bodies.
     #[must_use]
     pub fn wants_responses(&self) -> (bool, bool) {
         let wants = |place| self.rules.looks_into(place);
-        (wants(Place::ResponseStatus) || wants(Place::ResponseHeader), wants(Place::ResponseBody))
+        (
+            wants(Place::ResponseStatus) || wants(Place::ResponseHeader),
+            self.exposures || wants(Place::ResponseBody),
+        )
     }
 
     /// Keeps at most [`MAX_FINDINGS`] of those from `first` on.

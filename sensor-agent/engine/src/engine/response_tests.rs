@@ -156,3 +156,15 @@ fn an_early_response_finds_its_request() {
     let dialog = Dialog { rules: rules("response.body"), ..Dialog::default() };
     assert_eq!(dialog.run(script).0.last().map(String::as_str), Some("REPORT 0 response.body"));
 }
+
+#[test]
+fn what_a_response_exposes_is_reported_if_that_is_wanted_and_blocks_nobody() {
+    let script =
+        format!(">> {GOOD}\n<< HTTP/1.1 200 OK\\r\\nContent-Length: 24\\r\\n\\r\\ncard 4111 1111 1111 1111");
+    for (wanted, expected) in [(true, 1), (false, 0)] {
+        let settings = Settings { response_exposure: wanted, ..Settings::default() };
+        let dialog = Dialog { settings, ..Dialog::default() };
+        let (_, stats) = dialog.run(&script);
+        assert_eq!((stats.named("responses_inspected"), stats.named("blocks")), (expected, 0));
+    }
+}

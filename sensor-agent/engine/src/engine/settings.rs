@@ -36,6 +36,8 @@ pub struct Settings {
     /// Bytes of a response body that are inspected, before and after its content coding is removed
     /// (`response_uninspected_bytes`), where somebody looks at responses at all.
     pub max_response_body_bytes: usize,
+    /// Whether bodies of responses are searched for what they should not hold.
+    pub response_exposure: bool,
     /// Proxies that are trusted to name their clients.
     pub proxies: Proxies,
     /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
@@ -58,6 +60,7 @@ impl Default for Settings {
             max_body_bytes: 128 * 1024,
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
+            response_exposure: false,
             proxies: Proxies::default(),
             list_transactions: false,
         }

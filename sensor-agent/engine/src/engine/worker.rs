@@ -81,6 +81,7 @@ impl Worker {
             #[cfg(test)]
             seam: super::tests::Seam::default(),
         };
+        worker.detector.look_for_exposures(settings.response_exposure);
         worker.note_wanted(settings.list_transactions);
         worker
     }
