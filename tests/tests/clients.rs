@@ -33,7 +33,7 @@ no_match = ['method=']
 [[rule]]
 id = "every-response"
 title = "a response"
-class = "DATA_EXPOSURE"
+class = "INPUT_VALIDATION"
 severity = "info"
 confidence = 0.6
 response = "observe"
