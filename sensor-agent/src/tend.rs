@@ -7,7 +7,7 @@ use sensor_common::counter::{TapCounter, XdpCounter};
 
 use crate::kernel::counters::KernelCounts;
 use crate::kernel::gauges::Gauges;
-use crate::pipeline::{Latency, Pipeline, Snapshot, WorkerStats};
+use crate::pipeline::{Latency, Pipeline, Snapshot, WholeStats, WorkerStats};
 use crate::sampling::Sampling;
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 use crate::watch::Watch;
@@ -237,9 +237,65 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
                 sum(|worker| worker.watch_failed),
             ),
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
-        ],
+        ]
+        .into_iter()
+        .chain(whole(workers))
+        .collect(),
         latency,
     }
+}
+
+/// Packets that the tap handed over whole.
+fn whole(workers: &[WorkerStats]) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    let sum = |figure: fn(&WholeStats) -> u64| workers.iter().map(|worker| figure(&worker.whole)).sum();
+    [
+        ("whole_packets", "Packets that the tap handed over whole", sum(|whole| whole.packets.packets)),
+        (
+            "whole_segments",
+            "Whole packets that were or completed a segment",
+            sum(|whole| whole.packets.segments),
+        ),
+        (
+            "whole_waiting",
+            "Whole packets that were parts and completed nothing",
+            sum(|whole| whole.packets.waiting),
+        ),
+        ("whole_empty", "Whole packets without payload", sum(|whole| whole.packets.empty)),
+        ("whole_other", "Whole packets that carry something else than TCP", sum(|whole| whole.packets.other)),
+        (
+            "whole_unwanted",
+            "Whole packets of connections that nobody wants",
+            sum(|whole| whole.packets.unwanted),
+        ),
+        ("whole_malformed", "Whole packets that were cut", sum(|whole| whole.packets.malformed)),
+        ("whole_lost", "Segments out of whole packets that found no room", sum(|whole| whole.lost)),
+        ("fragments", "Parts of IP datagrams", sum(|whole| whole.parts.parts)),
+        ("fragments_duplicate", "Parts that brought nothing new", sum(|whole| whole.parts.duplicates)),
+        (
+            "fragments_overlapping",
+            "Parts that overlapped others: their datagrams were dropped",
+            sum(|whole| whole.parts.overlaps),
+        ),
+        (
+            "fragments_malformed",
+            "Parts with a place or length that cannot be",
+            sum(|whole| whole.parts.malformed),
+        ),
+        (
+            "fragments_scattered",
+            "Parts that made too many stretches: their datagrams were dropped",
+            sum(|whole| whole.parts.scattered),
+        ),
+        ("fragments_cut", "Parts that were not captured whole", sum(|whole| whole.parts.cut)),
+        ("datagrams", "IP datagrams put together", sum(|whole| whole.parts.datagrams)),
+        ("datagrams_evicted", "Incomplete IP datagrams that made room", sum(|whole| whole.parts.evicted)),
+        (
+            "datagrams_expired",
+            "Incomplete IP datagrams whose time was over",
+            sum(|whole| whole.parts.expired),
+        ),
+    ]
+    .into_iter()
 }
 
 fn kernel(counts: &KernelCounts) -> Vec<KernelCounter> {

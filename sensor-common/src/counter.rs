@@ -98,9 +98,9 @@ counters! {
         NotIp = "not_ip",
         /// Packets too short for their own headers.
         Malformed = "malformed",
-        /// IP fragments, which the tap does not look into.
+        /// IP fragments of other protocols than TCP, or while no agent takes them.
         Fragment = "fragment",
-        /// IPv6 packets with more extension headers than the parser follows.
+        /// IPv6 packets with more extension headers than the parser follows, while no agent takes them.
         Unparsed = "unparsed",
         /// Packets of other protocols than TCP.
         NotTcp = "not_tcp",
@@ -134,6 +134,8 @@ counters! {
         Recorded = "recorded",
         /// Recorded segments whose payload was cut to the record limit.
         Truncated = "truncated",
+        /// Recorded IP fragments, and IPv6 packets with more extension headers than the parser follows: the agent takes them apart.
+        Whole = "whole",
         /// Packets that were looked for, and looked at, inside a tunnel.
         Tunnelled = "tunnelled",
         /// Recorded segments outside the sample, of sources that are watched.

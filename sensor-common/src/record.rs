@@ -74,6 +74,9 @@ pub mod mark {
     pub const FROM_OPENER: u8 = 32;
     /// The receiver opened the connection.
     pub const TO_OPENER: u8 = 64;
+    /// The record holds a whole IP packet that the tap did not take apart: an IP fragment, or too many extension headers. Of the header only time,
+    /// addresses, interface, direction, version and lengths count.
+    pub const WHOLE_PACKET: u8 = 128;
 }
 
 /// TCP flag bits (RFC 9293 section 3.1).

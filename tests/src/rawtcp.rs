@@ -143,7 +143,41 @@ impl RawTcp {
     /// # Errors
     /// If the options are too long or the interface is gone.
     pub fn send_made(&self, made: Made<'_>) -> Result<()> {
+        self.send_frame(&self.frame(made)?)
+    }
+
+    /// The segment as parts of an IP datagram (RFC 791 section 3.2) of so many bytes each, a multiple of eight, in order. `id` is the
+    /// number that they have in common.
+    ///
+    /// # Errors
+    /// If the options are too long.
+    pub fn parts(&self, made: Made<'_>, id: u16, size: usize) -> Result<Vec<Vec<u8>>> {
+        const IP: usize = 14;
+        const PAYLOAD: usize = IP + 20;
         let frame = self.frame(made)?;
+        let count = (frame.len() - PAYLOAD).div_ceil(size);
+        let mut parts = Vec::with_capacity(count);
+        for (at, bytes) in frame[PAYLOAD..].chunks(size).enumerate() {
+            let mut part = frame[..PAYLOAD].to_vec();
+            let more = if at + 1 < count { 0x2000 } else { 0 };
+            let place = more | u16::try_from(at * size / 8)?;
+            part[IP + 2..IP + 4].copy_from_slice(&u16::try_from(20 + bytes.len())?.to_be_bytes());
+            part[IP + 4..IP + 6].copy_from_slice(&id.to_be_bytes());
+            part[IP + 6..IP + 8].copy_from_slice(&place.to_be_bytes());
+            part[IP + 10..IP + 12].fill(0);
+            let sum = checksum(&part[IP..PAYLOAD]);
+            part[IP + 10..IP + 12].copy_from_slice(&sum.to_be_bytes());
+            part.extend(bytes);
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// Sends a frame as it is.
+    ///
+    /// # Errors
+    /// If the interface is gone.
+    pub fn send_frame(&self, frame: &[u8]) -> Result<()> {
         // SAFETY: the buffer is valid for its length, and the call reads no more.
         let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
         if sent < 0 { Err(io::Error::last_os_error()).context("cannot send a frame") } else { Ok(()) }
@@ -253,6 +287,16 @@ impl RawTcp {
         }
         None
     }
+}
+
+/// RFC 1071.
+fn checksum(header: &[u8]) -> u16 {
+    let words = header.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// A packet socket on an interface, with a receive timeout of 20 ms.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use sensor_engine::capture::fragments;
 use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
@@ -185,9 +186,13 @@ pub(crate) struct Limits {
     pub(crate) max_decoded_body_bytes: u64,
     /// Bytes of a response's body that are inspected.
     pub(crate) max_response_body_bytes: u64,
-    /// Reports waiting to be written.
+    /// IP datagrams of which parts are missing that one engine's thread keeps.
+    pub(crate) max_fragmented: u64,
+    /// Bytes of parts of IP datagrams that one engine's thread keeps.
+    pub(crate) max_fragment_bytes: u64,
     /// Block entries of each family, addresses and prefixes together.
     pub(crate) max_blocked: u32,
+    /// Reports waiting to be written.
     pub(crate) report_queue: u64,
     /// Connections whose accepting process is remembered.
     pub(crate) max_owners: u32,
@@ -263,6 +268,8 @@ impl Default for Limits {
             max_body_bytes: engine.max_body_bytes as u64,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
+            max_fragmented: engine.fragments.max_datagrams as u64,
+            max_fragment_bytes: engine.fragments.max_bytes as u64,
             report_queue: 4096,
             max_blocked: sensor_common::limit::BLOCKED,
             max_owners: sensor_common::limit::OWNERS,
@@ -320,6 +327,11 @@ impl Config {
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
+            fragments: fragments::Limits {
+                max_datagrams: size(limits.max_fragmented),
+                max_bytes: size(limits.max_fragment_bytes),
+                ..fragments::Limits::default()
+            },
             response_exposure: self.detection.response_exposure,
             proxies: Proxies {
                 trusted: self.capture.trusted_proxies.clone(),

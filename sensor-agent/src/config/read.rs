@@ -177,6 +177,12 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             default.max_decoded_body_bytes,
             integer(0, 64 * MIB),
         ),
+        max_fragmented: section.read("max_fragmented", default.max_fragmented, integer(1, 65_536)),
+        max_fragment_bytes: section.read(
+            "max_fragment_bytes",
+            default.max_fragment_bytes,
+            integer(65_536, 1024 * MIB),
+        ),
         max_response_body_bytes: section.read(
             "max_response_body_bytes",
             default.max_response_body_bytes,

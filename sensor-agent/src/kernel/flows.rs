@@ -6,6 +6,7 @@ use anyhow::Result;
 use sensor_common::flow::{FlowKey, FlowState, class, state};
 use sensor_common::map;
 use sensor_common::record::mapped;
+use sensor_engine::capture::whole::Known;
 
 use super::pins::Pins;
 use super::table::Table;
@@ -37,6 +38,12 @@ impl FlowTable {
         Ok(())
     }
 
+    /// What the tap knows of a connection, as `source` sees it.
+    pub(crate) fn known(&self, source: SocketAddr, destination: SocketAddr) -> Result<Known> {
+        let (key, source_is_low) = FlowKey::of(endpoint(source), endpoint(destination));
+        Ok(self.table.get(key)?.map_or_else(Known::default, |flow| describe(&flow, source_is_low)))
+    }
+
     /// Tells the tap that a connection has become WebSocket; false if it does not know the flow.
     pub(crate) fn websocket(&mut self, client: SocketAddr, server: SocketAddr) -> Result<bool> {
         let (key, _) = FlowKey::of(endpoint(client), endpoint(server));
@@ -60,8 +67,25 @@ impl FlowTable {
     }
 }
 
+/// What the tap writes into the records of a flow.
+fn describe(flow: &FlowState, source_is_low: bool) -> Known {
+    let has = |bit: u16| flow.state & bit != 0;
+    let (own, peer) = if source_is_low {
+        (flow.low_initial, flow.high_initial)
+    } else {
+        (flow.high_initial, flow.low_initial)
+    };
+    Known {
+        initial_sequences: has(state::SYN_SEEN).then_some((own, peer)),
+        from_opener: has(state::OPENER_KNOWN).then_some(source_is_low == has(state::LOW_OPENED)),
+        handshake: has(state::HANDSHAKE),
+        timestamps: has(state::TIMESTAMPS),
+        unwanted: matches!(flow.class, class::TLS | class::OWN),
+    }
+}
+
 /// An endpoint as it stands in keys.
-pub(super) fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
+pub(crate) fn endpoint(address: SocketAddr) -> ([u8; 16], u16) {
     (bytes(address.ip()), address.port())
 }
 

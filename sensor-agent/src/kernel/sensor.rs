@@ -212,6 +212,11 @@ impl Sensor {
         pins.remove().with_context(|| format!("cannot remove the pins in `{}`", pins.folder().display()))
     }
 
+    /// Key of the hash by which the tap chooses the ring of a flow.
+    pub(crate) const fn hash_key(&self) -> u64 {
+        self.hash_key
+    }
+
     fn write_settings(&mut self) -> Result<()> {
         self.lists.configure(self.plan.syn_limit, self.plan.drop_odd_flags, self.plan.tunnels);
         self.write_ports()?;

@@ -5,6 +5,7 @@
 
 mod latency;
 mod priority;
+mod whole;
 mod worker;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::kernel::rings::Ring;
 use crate::kernel::sensor::{Plan, Sensor};
 
 pub(crate) use latency::{BOUNDS_US, Latency};
+use whole::Exchange;
+pub(crate) use whole::WholeStats;
 pub(crate) use worker::WorkerStats;
 use worker::{Shared, Worker};
 
@@ -104,12 +107,14 @@ impl Pipeline {
         let started_ns = boot_nanos();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::with_capacity(rings.len());
-        for (index, ring) in rings.into_iter().enumerate() {
+        let (exchange, inboxes) = Exchange::new(rings.len(), sensor.hash_key());
+        for (index, (ring, inbox)) in rings.into_iter().zip(inboxes).enumerate() {
             let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
             let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
             let (new_rings, rings) = sync_channel(1);
             let (inputs, published, stop) = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
-            let shared = Shared { inputs, published, stop, rings };
+            let whole = exchange.part(index, inbox, settings.fragments);
+            let shared = Shared { inputs, published, stop, rings, whole };
             let worker = Worker::new(ring, maps, settings.clone(), shared, reports.clone(), started_ns);
             let named = thread::Builder::new().name(format!("engine-{index}"));
             let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;

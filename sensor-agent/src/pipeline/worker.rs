@@ -11,9 +11,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
+use sensor_engine::capture::whole::{self, OwnedSegment};
 use sensor_engine::engine::{Block, Command, Endpoints, Engine, Report, Settings, Skip, Stats};
 use sensor_engine::time::Timestamp;
 
+use super::whole::{WholePackets, WholeStats};
 use super::{Delivered, Enforcement, Inputs, Latency, priority};
 use crate::kernel::clock::boot_nanos;
 use crate::kernel::flows::FlowTable;
@@ -55,6 +57,8 @@ pub(crate) struct WorkerStats {
     pub(crate) watch_failed: u64,
     /// Times that the engine panicked and was replaced; the flows it knew are picked up again.
     pub(crate) panics: u64,
+    /// Packets that the tap handed over whole.
+    pub(crate) whole: WholeStats,
     /// Tap to entry in force.
     pub(crate) latency: Latency,
 }
@@ -65,10 +69,12 @@ pub(super) struct Shared {
     pub(super) published: Arc<ArcSwap<WorkerStats>>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) rings: Receiver<Ring>,
+    pub(super) whole: WholePackets,
 }
 
 pub(super) struct Worker {
     ring: Ring,
+    whole: WholePackets,
     carrier: Carrier,
     engine: Engine,
     settings: Settings,
@@ -85,7 +91,7 @@ impl Worker {
         ring: Ring,
         (lists, flows): (Lists, FlowTable),
         settings: Settings,
-        Shared { inputs, published, stop, rings }: Shared,
+        Shared { inputs, published, stop, rings, whole }: Shared,
         reports: SyncSender<Delivered>,
         started_ns: u64,
     ) -> Self {
@@ -104,6 +110,7 @@ impl Worker {
         };
         Self {
             ring,
+            whole,
             carrier,
             engine,
             settings,
@@ -137,20 +144,32 @@ impl Worker {
     }
 
     fn take_batch(&mut self) -> usize {
-        let Self { ring, carrier, engine, settings, in_use, .. } = self;
-        ring.drain(BATCH, |record| {
-            carrier.count(record);
-            let handled = catch_unwind(AssertUnwindSafe(|| {
-                engine.handle_record(record);
-                carrier.carry_out(engine, record);
-            }));
-            if handled.is_err() {
+        let Self { ring, whole, carrier, engine, settings, in_use, .. } = self;
+        let mut guarded = |carrier: &mut Carrier, handle: &mut dyn FnMut(&mut Engine, &mut Carrier)| {
+            if catch_unwind(AssertUnwindSafe(|| handle(engine, carrier))).is_err() {
                 carrier.stats.panics += 1;
                 tracing::error!("the engine panicked; its flows are picked up again");
                 carrier.earlier.absorb(&engine.stats());
                 *engine = self::engine(settings, in_use);
             }
-        })
+        };
+        let mut handed_over = 0;
+        while let Some(segment) = whole.next() {
+            handed_over += 1;
+            guarded(carrier, &mut |engine, carrier| carrier.take_over(engine, &segment));
+        }
+        handed_over
+            + ring.drain(BATCH, |record| {
+                carrier.count(record);
+                guarded(carrier, &mut |engine, carrier| {
+                    if !whole::is_whole(record) {
+                        engine.handle_record(record);
+                        carrier.carry_out(engine, record);
+                    } else if let Some(segment) = whole.take(record, &carrier.flows) {
+                        carrier.take_over(engine, &segment);
+                    }
+                });
+            })
     }
 
     fn idle(&mut self, quiet: u32) {
@@ -188,6 +207,7 @@ impl Worker {
     fn publish(&mut self) {
         self.carrier.stats.engine = self.engine.stats();
         self.carrier.stats.engine.absorb(&self.carrier.earlier);
+        self.carrier.stats.whole = self.whole.stats();
         self.published.store(Arc::new(self.carrier.stats.clone()));
         self.last_publish = Instant::now();
     }
@@ -222,6 +242,13 @@ impl Carrier {
         } else {
             self.stats.delivered += 1;
         }
+    }
+
+    /// Hands a segment out of whole packets to the engine.
+    fn take_over(&mut self, engine: &mut Engine, segment: &OwnedSegment) {
+        let segment = segment.as_segment();
+        engine.handle_segment(&segment);
+        self.carry_out(engine, &segment.time.as_nanos().to_ne_bytes());
     }
 
     fn carry_out(&mut self, engine: &mut Engine, record: &[u8]) {

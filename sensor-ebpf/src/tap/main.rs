@@ -20,7 +20,7 @@ mod settings;
 mod socket;
 mod tunnel;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{bindings::__sk_buff, macros::classifier, programs::TcContext};
 use sensor_common::{
     counter::TapCounter,
     flow::class,
@@ -50,6 +50,7 @@ pub fn sensor_tap_out(ctx: TcContext) -> i32 {
 fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
     let packet = match packet::parse(ctx, direction) {
         Ok(packet) => packet,
+        Err(reason @ (TapCounter::Fragment | TapCounter::Unparsed)) => return refused(ctx, direction, reason),
         Err(reason) => return reason,
     };
     let flags = packet.flags();
@@ -90,6 +91,34 @@ fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
         }
     }
 }
+
+/// A packet whose segment only the agent can find, if it takes such packets; otherwise counted by its reason.
+#[inline(always)]
+fn refused(ctx: &TcContext, direction: u8, reason: TapCounter) -> TapCounter {
+    let outcome = sensor_whole(ctx.skb.skb, u32::from(direction));
+    match TapCounter::ALL.get(outcome as usize) {
+        Some(TapCounter::NoRing) | None => reason,
+        Some(&outcome) => outcome,
+    }
+}
+
+/// Records a packet as a whole; returns the counter of what became of it, or [`NOT_WHOLE`].
+///
+/// A global function: the verifier walks it by itself, once, knowing nothing of its caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sensor_whole(skb: *mut __sk_buff, direction: u32) -> u32 {
+    let ctx = TcContext::new(skb);
+    let Some(packet) = packet::whole(&ctx, direction as u8) else { return NOT_WHOLE };
+    let outcome = ring::record(&ctx, packet);
+    if outcome == TapCounter::Recorded {
+        counters::add(TapCounter::Whole);
+    }
+    outcome as u32
+}
+
+/// Index of no counter.
+const NOT_WHOLE: u32 = u32::MAX;
 
 /// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.
 #[inline(always)]

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use sensor_common::{
     counter::TapCounter,
     flow::{FlowKey, FlowState},
-    record::{RecordHeader, mapped},
+    record::{RecordHeader, mapped, mark},
 };
 
 use crate::{header::Header, tunnel};
@@ -26,6 +26,8 @@ pub(crate) struct Packet {
     payload_offset: u32,
     /// Where the transport layer of a packet inside a tunnel stands ([`sensor_inside`]).
     inner: Transport,
+    /// Not 0 if the packet was refused, but the agent may take it apart ([`whole`]).
+    is_whole: u32,
     /// Key of the flow, once it was asked for ([`Packet::find_key`]).
     pub(crate) key: FlowKey,
     /// Not 0 if the sender is the lower endpoint of the key.
@@ -35,6 +37,14 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// Notes that the agent may take the IP packet between these offsets apart.
+    #[inline(always)]
+    fn hand_over(&mut self, network: u32, end: u32) {
+        self.is_whole = 1;
+        self.payload_offset = network;
+        self.header.payload_len = end - network;
+    }
+
     /// Works out the key of the flow: only packets that need it pay for it.
     #[inline(always)]
     pub(crate) fn find_key(&mut self) {
@@ -121,6 +131,7 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
+const NO_NEXT_HEADER: u8 = 59;
 
 const TCP_LEN: u32 = 20;
 
@@ -155,18 +166,40 @@ pub(crate) fn parse<'a>(ctx: &TcContext, direction: u8) -> Result<&'a mut Packet
             return Err(reason);
         }
     }
-    let header = &mut packet.header;
+    complete(ctx, &mut packet.header, direction, 0);
+    Ok(packet)
+}
+
+/// Fills what does not come from the packet's headers, and clears what only some segments have.
+#[inline(always)]
+fn complete(ctx: &TcContext, header: &mut RecordHeader, direction: u8, marks: u8) {
     // SAFETY: the context is the live `__sk_buff` of this run.
     header.interface = unsafe { (*ctx.skb.skb).ifindex };
     header.direction = direction;
-    header.marks = 0;
+    header.marks = marks;
     header.initial_sequence = 0;
     header.captured_len = 0;
     header.flow_hash = 0;
     header.timestamp = 0;
     header.peer_initial_sequence = 0;
     header.reserved = 0;
-    Ok(packet)
+}
+
+/// The packet that [`parse`] has just refused, if the agent may take it apart.
+#[inline(always)]
+pub(crate) fn whole<'a>(ctx: &TcContext, direction: u8) -> Option<&'a mut Packet> {
+    let packet = PACKET.get_ptr_mut(0)?;
+    // SAFETY: as in `parse`, whose reference is gone.
+    let packet = unsafe { &mut *packet };
+    if packet.is_whole == 0 {
+        return None;
+    }
+    let header = &mut packet.header;
+    (header.source_port, header.destination_port) = (0, 0);
+    (header.sequence, header.acknowledgement) = (0, 0);
+    (header.tcp_flags, header.urgent_pointer) = (0, 0);
+    complete(ctx, header, direction, mark::WHOLE_PACKET);
+    Some(packet)
 }
 
 const V4_TCP: usize = ETHERNET_LEN as usize + IPV4_LEN as usize;
@@ -252,6 +285,7 @@ pub extern "C" fn sensor_parse(skb: *mut __sk_buff) -> u32 {
     let Some(packet) = PACKET.get_ptr_mut(0) else { return TapCounter::Malformed as u32 };
     // SAFETY: the slot belongs to this CPU, and the caller does not use its reference meanwhile.
     let packet = unsafe { &mut *packet };
+    packet.is_whole = 0;
     match parse_any(&ctx, packet) {
         Ok(()) => NOT_REFUSED,
         Err(reason) => reason as u32,
@@ -261,7 +295,7 @@ pub extern "C" fn sensor_parse(skb: *mut __sk_buff) -> u32 {
 #[inline(always)]
 fn parse_any(ctx: &TcContext, packet: &mut Packet) -> Result<(), TapCounter> {
     let (ether_type, network) = network_header(ctx)?;
-    let mut transport = transport(ctx, ether_type, network, &mut packet.header)?;
+    let mut transport = transport(ctx, ether_type, network, packet)?;
     if transport.protocol != PROTOCOL_TCP {
         transport = inside(ctx, transport, packet)?;
     }
@@ -275,11 +309,11 @@ fn transport(
     ctx: &TcContext,
     ether_type: u16,
     network: u32,
-    header: &mut RecordHeader,
+    packet: &mut Packet,
 ) -> Result<Transport, TapCounter> {
     match ether_type {
-        ETHER_IPV4 => ipv4(ctx, network, header),
-        ETHER_IPV6 => ipv6(ctx, network, header),
+        ETHER_IPV4 => ipv4(ctx, network, packet),
+        ETHER_IPV6 => ipv6(ctx, network, packet),
         _ => Err(TapCounter::NotIp),
     }
 }
@@ -308,7 +342,7 @@ pub extern "C" fn sensor_inside(skb: *mut __sk_buff, ether_type: u32, network: u
     let Some(packet) = PACKET.get_ptr_mut(0) else { return TapCounter::Malformed as u32 };
     // SAFETY: the slot belongs to this CPU, and the caller does not use its reference meanwhile.
     let packet = unsafe { &mut *packet };
-    match transport(&ctx, ether_type as u16, network, &mut packet.header) {
+    match transport(&ctx, ether_type as u16, network, packet) {
         Ok(inner) => {
             packet.inner = inner;
             NOT_REFUSED
@@ -336,34 +370,46 @@ fn network_header(ctx: &TcContext) -> Result<(u16, u32), TapCounter> {
 }
 
 #[inline(always)]
-fn ipv4(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Transport, TapCounter> {
+fn ipv4(ctx: &TcContext, network: u32, packet: &mut Packet) -> Result<Transport, TapCounter> {
     let ip: [u8; IPV4_LEN as usize] = load(ctx, network)?;
     let header_len = u32::from(ip[0] & 0x0f) * 4;
     if ip[0] >> 4 != 4 || header_len < IPV4_LEN {
         return Err(TapCounter::Malformed);
     }
-    if u16::from_be_bytes([ip[6], ip[7]]) & IPV4_FRAGMENT != 0 {
-        return Err(TapCounter::Fragment);
-    }
+    let header = &mut packet.header;
     header.ip_version = 4;
     header.source = mapped([ip[12], ip[13], ip[14], ip[15]]);
     header.destination = mapped([ip[16], ip[17], ip[18], ip[19]]);
-    let total = u32::from(u16::from_be_bytes([ip[2], ip[3]]));
-    Ok(Transport::new(ip[9], network + header_len, packet_end(ctx, network, total)))
+    let end = packet_end(ctx, network, u32::from(u16::from_be_bytes([ip[2], ip[3]])));
+    if u16::from_be_bytes([ip[6], ip[7]]) & IPV4_FRAGMENT != 0 {
+        if ip[9] == PROTOCOL_TCP {
+            packet.hand_over(network, end);
+        }
+        return Err(TapCounter::Fragment);
+    }
+    Ok(Transport::new(ip[9], network + header_len, end))
 }
 
 #[inline(always)]
-fn ipv6(ctx: &TcContext, network: u32, header: &mut RecordHeader) -> Result<Transport, TapCounter> {
+fn ipv6(ctx: &TcContext, network: u32, packet: &mut Packet) -> Result<Transport, TapCounter> {
     let ip: [u8; IPV6_ADDRESSES_AT as usize] = load(ctx, network)?;
     if ip[0] >> 4 != 6 {
         return Err(TapCounter::Malformed);
     }
-    header.ip_version = 6;
-    load_addresses(ctx, network + IPV6_ADDRESSES_AT, header)?;
-    let (protocol, start) = skip_extensions(ctx, ip[6], network + IPV6_LEN)?;
+    packet.header.ip_version = 6;
+    load_addresses(ctx, network + IPV6_ADDRESSES_AT, &mut packet.header)?;
     let payload = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
     let total = if payload == 0 { 0 } else { payload + IPV6_LEN };
-    Ok(Transport::new(protocol, start, packet_end(ctx, network, total)))
+    let end = packet_end(ctx, network, total);
+    match skip_extensions(ctx, ip[6], network + IPV6_LEN) {
+        Ok((protocol, start)) => Ok(Transport::new(protocol, start, end)),
+        Err(Beyond { reason, next }) => {
+            if next == PROTOCOL_TCP || is_extension(next) {
+                packet.hand_over(network, end);
+            }
+            Err(reason)
+        }
+    }
 }
 
 /// Reads both addresses to where they belong: on the stack they would have no room.
@@ -378,9 +424,22 @@ fn load_addresses(ctx: &TcContext, offset: u32, header: &mut RecordHeader) -> Re
     if failed != 0 { Err(TapCounter::Malformed) } else { Ok(()) }
 }
 
+/// Why extension headers do not lead to a transport header, and what they lead to as far as they were followed.
+struct Beyond {
+    reason: TapCounter,
+    next: u8,
+}
+
+impl From<TapCounter> for Beyond {
+    #[inline(always)]
+    fn from(reason: TapCounter) -> Self {
+        Self { reason, next: NO_NEXT_HEADER }
+    }
+}
+
 /// RFC 8200 section 4: protocol and offset of what the extension headers lead to.
 #[inline(always)]
-fn skip_extensions(ctx: &TcContext, first: u8, start: u32) -> Result<(u8, u32), TapCounter> {
+fn skip_extensions(ctx: &TcContext, first: u8, start: u32) -> Result<(u8, u32), Beyond> {
     let (mut next, mut offset) = (first, start);
     let mut followed = 0;
     while followed < MAX_EXTENSIONS {
@@ -396,7 +455,7 @@ fn skip_extensions(ctx: &TcContext, first: u8, start: u32) -> Result<(u8, u32), 
             FRAGMENT => {
                 let [kind, _, high, low]: [u8; 4] = load(ctx, offset)?;
                 if u16::from_be_bytes([high, low]) & IPV6_FRAGMENT != 0 {
-                    return Err(TapCounter::Fragment);
+                    return Err(Beyond { reason: TapCounter::Fragment, next: kind });
                 }
                 (kind, 2)
             }
@@ -406,7 +465,7 @@ fn skip_extensions(ctx: &TcContext, first: u8, start: u32) -> Result<(u8, u32), 
         offset += words * 4;
         followed += 1;
     }
-    if is_extension(next) { Err(TapCounter::Unparsed) } else { Ok((next, offset)) }
+    if is_extension(next) { Err(Beyond { reason: TapCounter::Unparsed, next }) } else { Ok((next, offset)) }
 }
 
 #[inline(always)]

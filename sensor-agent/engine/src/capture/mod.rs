@@ -3,6 +3,7 @@
 pub mod file;
 pub mod fragments;
 pub mod packet;
+pub mod whole;
 
 mod bytes;
 
@@ -79,6 +80,9 @@ pub enum RecordError {
     /// The IP version is unknown or does not fit the addresses.
     #[error("addresses do not fit the IP version")]
     Addresses,
+    /// It holds a packet that has to be taken apart first ([`whole`]).
+    #[error("record holds a whole packet")]
+    Whole,
 }
 
 /// Most payload bytes of one packet that are believed: a BIG TCP super-packet has up to 512 KiB (Linux 6.3).
@@ -98,6 +102,9 @@ pub fn decode(record: &[u8]) -> Result<Segment<'_>, RecordError> {
     }
     let payload = rest.get(..header.captured_len as usize).ok_or(RecordError::Cut)?;
     let marked = |mark| header.marks & mark != 0;
+    if marked(mark::WHOLE_PACKET) {
+        return Err(RecordError::Whole);
+    }
     Ok(Segment {
         time: Timestamp::from_nanos(header.time_ns),
         source: endpoint(header.ip_version, header.source, header.source_port)?,
@@ -187,6 +194,10 @@ mod tests {
             Some(RecordError::Oversized)
         );
         assert_eq!(outcome(RecordHeader { direction: 2, ..h }, b"GET"), Some(RecordError::Direction));
+        assert_eq!(
+            outcome(RecordHeader { marks: mark::WHOLE_PACKET, ..h }, b"GET"),
+            Some(RecordError::Whole)
+        );
         assert_eq!(outcome(RecordHeader { ip_version: 6, ..h }, b"GET"), Some(RecordError::Addresses));
         assert_eq!(outcome(RecordHeader { ip_version: 5, ..h }, b"GET"), Some(RecordError::Addresses));
         assert_eq!(outcome(RecordHeader { source: [1; 16], ..h }, b"GET"), Some(RecordError::Addresses));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::capture::fragments;
 use crate::http::client::Proxies;
 
 /// Limits and switches of an engine.
@@ -36,6 +37,8 @@ pub struct Settings {
     /// Bytes of a response body that are inspected, before and after its content coding is removed
     /// (`response_uninspected_bytes`), where somebody looks at responses at all.
     pub max_response_body_bytes: usize,
+    /// Parts of IP datagrams that are kept; whoever feeds the engine puts them together ([`crate::capture::whole`]).
+    pub fragments: fragments::Limits,
     /// Whether bodies of responses are searched for what they should not hold.
     pub response_exposure: bool,
     /// Proxies that are trusted to name their clients.
@@ -60,6 +63,7 @@ impl Default for Settings {
             max_body_bytes: 128 * 1024,
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
+            fragments: fragments::Limits::default(),
             response_exposure: false,
             proxies: Proxies::default(),
             list_transactions: false,

@@ -156,11 +156,16 @@ fn every_packet_moves_one_outcome_and_records_carry_their_bytes() {
     udp[23] = 17;
     let mut first_fragment = get();
     first_fragment[20] = 0x20;
+    let mut udp_fragment = udp.clone();
+    udp_fragment[20] = 0x20;
+    let mut udp6 = get6();
+    udp6[20] = 17;
+    let udp6_fragment = with_ipv6_extensions(&udp6, std::slice::from_ref(&fragment));
     let mut padded = get();
     padded.extend([0xee; 20]);
     let mut arp = get();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
-    let rows: [(&str, Vec<u8>, &str); 17] = [
+    let rows: [(&str, Vec<u8>, &str); 19] = [
         ("plain", get(), "recorded"),
         ("options", with_ipv4_options(&get(), 10), "recorded"),
         ("padding", padded, "recorded"),
@@ -174,9 +179,15 @@ fn every_packet_moves_one_outcome_and_records_carry_their_bytes() {
         ),
         ("v6 authentication", with_ipv6_extensions(&get6(), &[authentication]), "recorded"),
         ("v6 atomic fragment", with_ipv6_extensions(&get6(), &[atomic_fragment]), "recorded"),
-        ("v6 fragment", with_ipv6_extensions(&get6(), &[fragment]), "fragment"),
-        ("v6 eight extensions", with_ipv6_extensions(&get6(), &vec![(60, hop.1.clone()); 8]), "unparsed"),
-        ("v4 fragment", first_fragment, "fragment"),
+        ("v6 fragment", with_ipv6_extensions(&get6(), &[fragment]), "recorded whole"),
+        (
+            "v6 eight extensions",
+            with_ipv6_extensions(&get6(), &vec![(60, hop.1.clone()); 8]),
+            "recorded whole",
+        ),
+        ("v4 fragment", first_fragment, "recorded whole"),
+        ("v4 fragment of UDP", udp_fragment, "fragment"),
+        ("v6 fragment of UDP", udp6_fragment, "fragment"),
         ("udp", udp, "not_tcp"),
         ("arp", arp, "not_ip"),
         ("cut in the TCP header", get()[..44].to_vec(), "malformed"),
@@ -189,9 +200,17 @@ fn every_packet_moves_one_outcome_and_records_carry_their_bytes() {
     ];
     for (row, packet, outcome) in rows {
         let (moved, records) = bench.arrives(&packet);
-        assert_eq!(moved, [outcome], "{row}");
+        assert_eq!(moved.join(" "), outcome, "{row}");
         let payloads: Vec<_> = records.iter().map(|(_, payload)| payload.as_slice()).collect();
-        assert_eq!(payloads, if outcome == "recorded" { vec![GET] } else { vec![] }, "{row}");
+        let expected = match outcome {
+            "recorded" => vec![GET],
+            "recorded whole" => vec![&packet[14..]],
+            _ => vec![],
+        };
+        assert_eq!(payloads, expected, "{row}");
+        let whole =
+            records.iter().any(|(header, _)| header.marks == mark::WHOLE_PACKET && header.source_port == 0);
+        assert_eq!(whole, outcome == "recorded whole", "{row}");
     }
 }
 
