@@ -13,6 +13,7 @@ pub mod drop;
 pub mod filter;
 pub mod flow;
 pub mod owner;
+pub mod recent;
 pub mod record;
 pub mod settings;
 pub mod tunnel;
@@ -36,6 +37,8 @@ pub mod map {
     pub const FILTER: &str = "FILTER";
     /// Settings of the XDP program and the prefilters' descriptions (array of one, mapped by the agent).
     pub const FIREWALL_STATE: &str = "FIREWALL_STATE";
+    /// Sources that each CPU has dropped a moment ago (array, mapped by the agent).
+    pub const RECENT: &str = "RECENT";
     /// Reasons of entries; only user space reads and writes it.
     pub const REASONS: &str = "REASONS";
     /// Counters of the XDP program.

@@ -27,8 +27,8 @@ pub struct FirewallState {
     pub generation: u32,
     /// Not 0 if segments with flags that no stack sends are dropped.
     pub drop_odd_flags: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Changes of the lists after which a packet that was dropped may pass: removed and replaced entries, exemptions, suspensions.
+    pub changes: u32,
     /// What the boot clock is ahead of the kernel's ticks times their length, nanoseconds. Written by the kernel.
     pub boot_offset_ns: u64,
     /// Ticks when that was found. Written by the kernel.
@@ -38,8 +38,10 @@ pub struct FirewallState {
     pub tick_ns: u64,
     /// Ticks for which the offset is taken to be the same: a second. Only a suspended host changes it.
     pub offset_holds: u64,
-    /// Boot clock in nanoseconds up to which an entry's last match says nothing of exemptions: one was made less than a second before.
-    pub exempt_settled_ns: u64,
+    /// Places in which each CPU remembers what it drops, less one; their number is a power of two ([`crate::recent`]).
+    pub recent_mask: u32,
+    /// Zero.
+    pub reserved: u32,
     /// The builds.
     pub views: [FilterView; 2],
 }

@@ -22,6 +22,7 @@ pub(crate) mod pins;
 mod prefilter;
 mod prefix_map;
 pub(crate) mod preflight;
+mod recent;
 mod resize;
 mod ring_fill;
 pub(crate) mod rings;

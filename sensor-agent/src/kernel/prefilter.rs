@@ -208,12 +208,9 @@ impl Prefilter {
         unsafe { word32(of(self.state())) }
     }
 
-    /// Has every entry ask the exemptions again. For a second, since times of matches are coarse and may be a little ahead.
-    pub(super) fn exemption_made(&self) {
-        const SETTLES_NS: u64 = 1_000_000_000;
-        let settled = field!(FirewallState, exempt_settled_ns)(self.state());
-        // SAFETY: an aligned field of the state, which lives as long as `self`.
-        unsafe { word64(settled) }.store(clock::boot_nanos() + SETTLES_NS, Ordering::SeqCst);
+    /// Says that packets which were dropped until now may pass: to be called once that is so.
+    pub(super) fn changed(&self) {
+        self.setting(field!(FirewallState, changes)).fetch_add(1, Ordering::SeqCst);
     }
 
     /// Makes the filter say "perhaps" for a target. To be called before its entry is made; [`Self::settle`] comes after.

@@ -11,10 +11,10 @@ use sensor_common::map;
 
 use super::lists::Lists;
 use super::pins::Pins;
-use super::{prefilter, sensor};
+use super::{prefilter, recent, sensor};
 
 /// The maps whose sizes follow the lists' and those that describe them: they are replaced together.
-const SIZED: [&str; 4] = [map::BLOCK4, map::BLOCK6, map::FILTER, map::FIREWALL_STATE];
+const SIZED: [&str; 5] = [map::BLOCK4, map::BLOCK6, map::FILTER, map::FIREWALL_STATE, map::RECENT];
 
 /// Loads the firewall's object with lists of `max_blocked` entries a family, adopting the maps that are pinned.
 pub(super) fn load_firewall(object: &[u8], pins: &Pins, max_blocked: u32) -> Result<Ebpf> {
@@ -22,6 +22,7 @@ pub(super) fn load_firewall(object: &[u8], pins: &Pins, max_blocked: u32) -> Res
         (map::BLOCK4, max_blocked),
         (map::BLOCK6, max_blocked),
         (map::FILTER, prefilter::words_for(max_blocked)),
+        (map::RECENT, recent::size()),
     ];
     let fits = |(name, size): &(&str, u32)| pinned_size(pins, name).is_none_or(|pinned| pinned == *size);
     if !sizes.iter().all(fits) {

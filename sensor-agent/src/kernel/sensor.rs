@@ -58,7 +58,7 @@ pub(crate) struct Plan {
     pub(crate) own_cgroup: u64,
 }
 
-pub(super) const FIREWALL_MAPS: [&str; 11] = [
+pub(super) const FIREWALL_MAPS: [&str; 12] = [
     map::BLOCK4,
     map::BLOCK6,
     map::BLOCK_TUPLE,
@@ -66,6 +66,7 @@ pub(super) const FIREWALL_MAPS: [&str; 11] = [
     map::EXEMPT6,
     map::FILTER,
     map::FIREWALL_STATE,
+    map::RECENT,
     map::REASONS,
     map::XDP_COUNTERS,
     map::DROPS,

@@ -30,6 +30,8 @@ pub(super) unsafe trait Words {}
 unsafe impl Words for u64 {}
 // SAFETY: made of numbers and arrays of them; zerocopy has checked that there is no padding, and the first field is aligned to eight.
 unsafe impl Words for sensor_common::settings::FirewallState {}
+// SAFETY: made of numbers; zerocopy has checked that there is no padding, and each is aligned to eight.
+unsafe impl Words for sensor_common::recent::RecentDrops {}
 
 // SAFETY: the memory belongs to no thread; it is only reached through atomics.
 unsafe impl<T: Words> Send for SharedMemory<T> {}

@@ -17,6 +17,8 @@ mod header;
 mod lists;
 #[path = "../firewall/packet.rs"]
 mod packet;
+#[path = "../firewall/recent.rs"]
+mod recent;
 #[path = "../firewall/samples.rs"]
 mod samples;
 #[path = "../firewall/slot.rs"]

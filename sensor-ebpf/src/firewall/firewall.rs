@@ -6,13 +6,13 @@ use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     programs::XdpContext,
 };
-use sensor_common::{counter::XdpCounter, filter::class, settings::FirewallState};
+use sensor_common::{counter::XdpCounter, settings::FirewallState};
 
 use crate::{
     abuse, counters,
     lists::{self, SAMPLE_WANTED},
     packet::{self, Packet, TCP, TCP_FLAGS_AT, Transport},
-    slot, socket, state, tunnel,
+    recent, slot, socket, state, tunnel,
 };
 
 /// The index of a packet's outcome.
@@ -61,8 +61,8 @@ pub(crate) fn action(outcome: u32) -> u32 {
 
 #[inline(always)]
 fn listed(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet, classes: u32) -> u32 {
-    if classes & class::EXACT != 0 && lists::is_plainly_blocked(state, packet) {
-        return XdpCounter::DroppedAddress as u32;
+    if let Some(outcome) = recent::dropped(state, packet) {
+        return outcome;
     }
     lists::keep(packet, classes);
     search(ctx)

@@ -4,7 +4,7 @@
 //! class the filter named, until an entry drops the packet. An exemption beats every entry.
 
 use core::ffi::c_void;
-use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_xchg};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
@@ -21,13 +21,14 @@ use sensor_common::{
     drop::CONNECTION,
     filter::class,
     limit,
+    recent::{self, PIECE_SHIFT},
     settings::{FilterView, FirewallState, Lengths},
 };
 
 use crate::{
     counters,
     packet::{self, Packet},
-    samples, slot, state,
+    recent as drops, samples, slot, state,
 };
 
 #[map]
@@ -73,6 +74,14 @@ pub(crate) struct Search {
     source_port: u16,
     /// Not 0 if the entry that decided drops stray segments only.
     strays: u32,
+    /// Not 0 if the entry that decided is for a port or a connection.
+    scoped: u32,
+    /// Packets of the source that its entry has not heard of.
+    pending: u64,
+    /// When the entry that decided ends.
+    expires: u64,
+    /// When, and after how many changes, the search began.
+    stamp: u64,
 }
 
 /// What a search found, in the order in which one outcome outweighs another.
@@ -94,39 +103,6 @@ pub(crate) fn classes(state: &FirewallState, packet: &Packet) -> u32 {
     } else {
         filter.probe_v6(packet.high, packet.low, state::word)
     }
-}
-
-/// Whether the source itself is blocked for the whole host, not exempt, and the entry has told of a packet in this second: a
-/// flood's packets, but for one a second. Such a packet is counted here; every other is left to [`sensor_search`].
-#[inline(always)]
-pub(crate) fn is_plainly_blocked(state: &mut FirewallState, packet: &Packet) -> bool {
-    let entry = if packet.is_v6 == 0 {
-        let address = (packet.low as u32).to_be_bytes();
-        BLOCK4.get_ptr_mut(BlockKey4 { address, port: 0, length: 32, reserved: 0 })
-    } else {
-        let address = packet.source_bytes();
-        BLOCK6.get_ptr_mut(BlockKey6 { address, port: 0, length: 128, reserved: 0 })
-    };
-    let Some(entry) = entry else { return false };
-    let now = state::now(state);
-    // SAFETY: as in `consult`.
-    let (expires_ns, last_hit_ns, flags) =
-        unsafe { ((*entry).expires_ns, (&raw const (*entry).last_hit_ns).read_volatile(), (*entry).flags) };
-    let drops = flags & (SHADOW | STRAYS) == 0 && (flags & AUTOMATIC == 0 || state.automatic_suspended == 0);
-    let lives = expires_ns == NEVER || now < expires_ns;
-    // Whatever sets the time of the last match has asked the exemptions, or has followed one that did. None was made since.
-    let asked = last_hit_ns > state.exempt_settled_ns;
-    if !drops || !lives || last_hit_ns >> SAMPLE_SHIFT != now >> SAMPLE_SHIFT || !asked {
-        return false;
-    }
-    // SAFETY: as in `count_hit`.
-    unsafe {
-        if last_hit_ns != now {
-            (&raw mut (*entry).last_hit_ns).write_volatile(now);
-        }
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut (*entry).hits, 1);
-    }
-    true
 }
 
 /// Keeps a packet for [`sensor_search`].
@@ -183,6 +159,10 @@ fn search(ctx: &XdpContext) -> u32 {
     }
     // SAFETY: as above.
     let search = unsafe { &*at };
+    let holds = search.strays | search.scoped == 0 && recent::outlasts(search.expires, search.now);
+    if search.found == rank::DROP && holds {
+        drops::remember(state, &search.packet, search.stamp, search.length);
+    }
     let sample = if search.sampled_hits != 0 { SAMPLE_WANTED } else { 0 };
     outcome(search) as u32 | sample
 }
@@ -192,9 +172,12 @@ fn begin(ctx: &XdpContext, state: &mut FirewallState, search: *mut Search) {
     // SAFETY: the slot belongs to this CPU, and nothing else refers to it now.
     let search = unsafe { &mut *search };
     search.now = state::now(state);
+    // Before anything is looked up: what changes from here on is not part of the answer.
+    search.stamp = recent::stamp(search.now, state::changes(state));
+    search.pending = drops::take_hits(state, &search.packet);
     search.sampled_hits = 0;
     search.found = rank::NOTHING;
-    search.strays = 0;
+    (search.strays, search.scoped) = (0, 0);
     search.exempt = u32::from(exempt(state, &search.packet));
     search.suspended = state.automatic_suspended;
     search.view = state.active & 1;
@@ -238,7 +221,7 @@ fn outcome(search: &Search) -> XdpCounter {
 }
 
 /// [`Search::length`] of an entry for a whole address of either family.
-const FULL_LENGTH: u32 = 128;
+pub(crate) const FULL_LENGTH: u32 = 128;
 
 #[inline(always)]
 fn find_ports(ctx: &XdpContext, search: &mut Search) {
@@ -257,7 +240,7 @@ fn connection(ctx: &XdpContext, search: &mut Search) {
         source_port: search.source_port,
         destination_port: search.port,
     };
-    consult(BLOCK_TUPLE.get_ptr_mut(key), search, u32::from(CONNECTION));
+    consult(BLOCK_TUPLE.get_ptr_mut(key), search, u32::from(CONNECTION), 1);
 }
 
 #[inline(always)]
@@ -319,30 +302,25 @@ unsafe extern "C" fn step_v6(at: u64, _context: *mut c_void) -> i64 {
 
 #[inline(always)]
 fn look_up_v4(search: &mut Search, length: u32) {
-    let mask = ((u64::MAX << 32) >> (length & 63)) as u32;
-    let address = (search.packet.low as u32 & mask).to_be_bytes();
+    let address = (search.packet.low as u32 & mask_v4(length)).to_be_bytes();
     let mut key = BlockKey4 { address, port: 0, length: length as u8, reserved: 0 };
     let shown = if length == 32 { FULL_LENGTH } else { length };
-    consult(BLOCK4.get_ptr_mut(key), search, shown);
+    consult(BLOCK4.get_ptr_mut(key), search, shown, 0);
     if search.port != 0 && search.found < rank::EXEMPT {
         key.port = search.port;
-        consult(BLOCK4.get_ptr_mut(key), search, shown);
+        consult(BLOCK4.get_ptr_mut(key), search, shown, 1);
     }
 }
 
 #[inline(always)]
 fn look_up_v6(search: &mut Search, length: u32) {
-    let (high, low) = if length > 64 {
-        (search.packet.high, search.packet.low & left_ones(length - 64))
-    } else {
-        (search.packet.high & left_ones(length), 0)
-    };
+    let (high, low) = masked(search.packet.high, search.packet.low, length);
     let mut key =
         BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 };
-    consult(BLOCK6.get_ptr_mut(key), search, length);
+    consult(BLOCK6.get_ptr_mut(key), search, length, 0);
     if search.port != 0 && search.found < rank::EXEMPT {
         key.port = search.port;
-        consult(BLOCK6.get_ptr_mut(key), search, length);
+        consult(BLOCK6.get_ptr_mut(key), search, length, 1);
     }
 }
 
@@ -352,9 +330,35 @@ fn left_ones(count: u32) -> u64 {
     if count == 0 { 0 } else { u64::MAX << ((64 - count) & 63) }
 }
 
-/// What one entry says of the packet.
+/// The entry for the whole host of an address's prefix of this length ([`FULL_LENGTH`] is the address itself).
 #[inline(always)]
-fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32) {
+pub(crate) fn entry_v4(address: u32, length: u32) -> Option<*mut BlockEntry> {
+    let length = if length == FULL_LENGTH { 32 } else { length };
+    let address = (address & mask_v4(length)).to_be_bytes();
+    BLOCK4.get_ptr_mut(BlockKey4 { address, port: 0, length: length as u8, reserved: 0 })
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub(crate) fn entry_v6(high: u64, low: u64, length: u32) -> Option<*mut BlockEntry> {
+    let (high, low) = masked(high, low, length);
+    BLOCK6.get_ptr_mut(BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 })
+}
+
+#[inline(always)]
+fn mask_v4(length: u32) -> u32 {
+    ((u64::MAX << 32) >> (length & 63)) as u32
+}
+
+/// The network address of an IPv6 prefix.
+#[inline(always)]
+fn masked(high: u64, low: u64, length: u32) -> (u64, u64) {
+    if length > 64 { (high, low & left_ones(length - 64)) } else { (high & left_ones(length), 0) }
+}
+
+/// What one entry says of the packet; `scoped` is not 0 if it is for a port or a connection.
+#[inline(always)]
+fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32, scoped: u32) {
     let Some(entry) = entry else { return };
     if search.exempt != 0 {
         search.found = rank::EXEMPT;
@@ -379,32 +383,32 @@ fn consult(entry: Option<*mut BlockEntry>, search: &mut Search, length: u32) {
         search.found = says;
         search.length = length;
         search.strays = flags & STRAYS;
+        search.scoped = scoped;
+        search.expires = expires;
     }
 }
 
-/// Time is cut into pieces of 2^30 ns, a little over a second: an entry gives one sample in each. A shift, since the machine's
-/// division takes longer than all the rest here.
-const SAMPLE_SHIFT: u32 = 30;
-
 #[inline(always)]
 fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
+    // An entry gives one sample in each piece of time.
     // SAFETY: as in `consult`; both fields are aligned words, and all CPUs add to and exchange them atomically.
     unsafe {
         let hits = &raw mut (*entry).hits;
         let last_hit = &raw mut (*entry).last_hit_ns;
         let before = last_hit.read_volatile();
-        if before >> SAMPLE_SHIFT != search.now >> SAMPLE_SHIFT {
+        if before >> PIECE_SHIFT != search.now >> PIECE_SHIFT {
             // Of the CPUs that see this at once, the one that changes it tells of its packet.
             let seen = atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(last_hit, search.now);
-            if seen >> SAMPLE_SHIFT != search.now >> SAMPLE_SHIFT {
+            if seen >> PIECE_SHIFT != search.now >> PIECE_SHIFT {
                 search.sampled_hits = hits.read_volatile() + 1;
                 search.sampled_reason = (*entry).reason;
             }
         } else if before != search.now {
             last_hit.write_volatile(search.now);
         }
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(hits, 1);
     }
+    drops::add_hits(entry, 1 + search.pending);
+    search.pending = 0;
 }
 
 /// Whether an exemption covers the packet's source.

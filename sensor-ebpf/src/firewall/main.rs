@@ -15,6 +15,7 @@ mod firewall;
 mod header;
 mod lists;
 mod packet;
+mod recent;
 mod samples;
 mod slot;
 mod socket;

@@ -30,6 +30,13 @@ pub(crate) fn view(state: &FirewallState) -> &FilterView {
     if state.active & 1 == 0 { &state.views[0] } else { &state.views[1] }
 }
 
+/// How often the lists have changed, read where it is asked for.
+#[inline(always)]
+pub(crate) fn changes(state: &FirewallState) -> u32 {
+    // SAFETY: the reference is valid; user space writes the word as a whole.
+    unsafe { (&raw const state.changes).read_volatile() }
+}
+
 /// A word of the prefilters; one outside the map says "perhaps" to everything.
 #[inline(always)]
 pub(crate) fn word(at: u32) -> u64 {

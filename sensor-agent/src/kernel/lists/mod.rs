@@ -1,6 +1,5 @@
 //! The block and exemption lists as they stand in the pinned maps. They are the truth about enforcement, and they can
 //! be read and changed while no agent runs.
-
 //!
 //! Every entry is marked in the prefilter before it is made ([`Prefilter`]). Nobody waits for a lock: a worker that
 //! blocks a source does so between two packets.
@@ -28,6 +27,7 @@ use super::clock::boot_nanos;
 use super::pins::Pins;
 use super::prefilter::{Kind, Prefilter, Sizes, field};
 use super::prefix_map::PrefixMap;
+use super::recent::{Recent, Unheard};
 use super::table::{self, Table};
 pub(crate) use keys::Scope;
 use keys::{Key, key};
@@ -151,6 +151,7 @@ pub(crate) struct Lists {
     exempt: PrefixMap<ExemptEntry>,
     reasons: Reasons,
     filter: Prefilter,
+    recent: Recent,
 }
 
 /// An entry by what it covers.
@@ -172,13 +173,16 @@ impl Lists {
                 pins.folder().display()
             );
         }
+        let filter = Prefilter::open(pins)?;
+        let recent = Recent::open(pins, &filter)?;
         Ok(Self {
             v4: Table::open(pins, map::BLOCK4)?,
             v6: Table::open(pins, map::BLOCK6)?,
             tuples: Table::open(pins, map::BLOCK_TUPLE)?,
             exempt: PrefixMap::open(pins, map::EXEMPT4, map::EXEMPT6)?,
             reasons: Reasons::open(pins)?,
-            filter: Prefilter::open(pins)?,
+            filter,
+            recent,
         })
     }
 
@@ -242,6 +246,8 @@ impl Lists {
         for (target, mark) in marks {
             self.filter.settle(Kind::Block, target, mark);
         }
+        // Some may have taken the place of others.
+        self.filter.changed();
         written.map_err(|stopped| self.stopped(&stopped))
     }
 
@@ -292,11 +298,13 @@ impl Lists {
 
     /// Removes an entry; false if there was none.
     pub(crate) fn unblock(&mut self, target: IpNet, scope: Scope) -> Result<bool> {
-        match key(target, scope) {
+        let removed = match key(target, scope) {
             Key::V4(key) => self.v4.remove(key),
             Key::V6(key) => self.v6.remove(key),
             Key::Tuple(key) => self.tuples.remove(key),
-        }
+        };
+        self.filter.changed();
+        removed
     }
 
     /// Removes many entries; those that are gone already are as good.
@@ -309,18 +317,26 @@ impl Lists {
                 Key::Tuple(key) => tuples.push(key),
             }
         }
-        self.v4.remove_all(&v4)?;
-        self.v6.remove_all(&v6)?;
-        self.tuples.remove_all(&tuples)
+        let removed = self
+            .v4
+            .remove_all(&v4)
+            .and_then(|()| self.v6.remove_all(&v6))
+            .and_then(|()| self.tuples.remove_all(&tuples));
+        self.filter.changed();
+        removed
     }
 
     /// All entries that have not expired, in address order.
     pub(crate) fn blocked(&self) -> Result<Vec<Blocked>> {
         let now = boot_nanos();
         let reasons = self.reasons.all()?;
-        let entries = self.entries()?.into_iter().filter(|(_, _, entry)| live(entry, now));
+        let entries = self.entries()?;
+        let unheard = self.recent.unheard();
         let mut blocked: Vec<_> = entries
+            .into_iter()
+            .filter(|(_, _, entry)| live(entry, now))
             .map(|(target, scope, entry)| {
+                let entry = heard(&unheard, target, scope, entry);
                 describe(target, scope, &entry, now, reasons.get(&entry.reason).cloned().unwrap_or_default())
             })
             .collect();
@@ -332,7 +348,10 @@ impl Lists {
     pub(crate) fn find(&self, target: IpNet, scope: Scope) -> Result<Option<Blocked>> {
         let now = boot_nanos();
         let entry = self.get(target, scope)?.filter(|entry| live(entry, now));
-        Ok(entry.map(|entry| describe(target, scope, &entry, now, self.reasons.text(entry.reason))))
+        Ok(entry.map(|entry| {
+            let entry = heard(&self.recent.unheard(), target, scope, entry);
+            describe(target, scope, &entry, now, self.reasons.text(entry.reason))
+        }))
     }
 
     /// Text of a reason's number.
@@ -345,7 +364,7 @@ impl Lists {
         let mark = self.filter.mark(Kind::Exempt, target);
         let made = self.exempt.insert(target, ExemptEntry { origin: origin.code() });
         self.filter.settle(Kind::Exempt, target, mark);
-        self.filter.exemption_made();
+        self.filter.changed();
         made
     }
 
@@ -385,6 +404,7 @@ impl Lists {
     /// Suspends (or resumes) all automatic blocks in the kernel at once.
     pub(crate) fn suspend_automatic(&mut self, suspended: bool) -> Result<()> {
         self.suspended().store(u32::from(suspended), Ordering::SeqCst);
+        self.filter.changed();
         Ok(())
     }
 
@@ -452,6 +472,12 @@ impl Lists {
     /// Takes over the entries, exemptions and settings of other lists. Reasons keep their numbers where both have the same table.
     pub(super) fn copy_from(&mut self, old: &Self) -> Result<()> {
         let (v4, v6) = (old.v4.entries()?, old.v6.entries()?);
+        let unheard = old.recent.unheard();
+        let complete = |target: Option<(IpNet, Scope)>, entry: BlockEntry| {
+            target.map_or(entry, |(target, scope)| heard(&unheard, target, scope, entry))
+        };
+        let v4 = v4.into_iter().map(|(key, entry)| (key, complete(keys::target_v4(&key), entry)));
+        let v6 = v6.into_iter().map(|(key, entry)| (key, complete(keys::target_v6(&key), entry)));
         for exemption in old.exemptions()? {
             self.exempt(exemption.target, exemption.origin)?;
         }
@@ -460,11 +486,9 @@ impl Lists {
         for target in targets {
             let _ = self.filter.mark(Kind::Block, target);
         }
-        let split =
-            |entries: Vec<(BlockKey4, BlockEntry)>| entries.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
-        let (keys, entries) = split(v4);
+        let (keys, entries): (Vec<_>, Vec<_>) = v4.unzip();
         self.v4.insert_all(&keys, &entries).map_err(|stopped| self.stopped(&stopped))?;
-        let (keys, entries): (Vec<_>, Vec<_>) = v6.into_iter().unzip();
+        let (keys, entries): (Vec<_>, Vec<_>) = v6.unzip();
         self.v6.insert_all(&keys, &entries).map_err(|stopped| self.stopped(&stopped))?;
         self.suspend_automatic(old.automatic_suspended()?)?;
         self.announce(Scope::Port(1));
@@ -522,7 +546,8 @@ impl Lists {
 
     /// Marks and writes an entry. Hits of one that is replaced go on counting.
     fn write(&mut self, target: IpNet, scope: Scope, entry: BlockEntry) -> Result<()> {
-        let old = self.get(target, scope)?.unwrap_or_default();
+        let replaced = self.get(target, scope)?;
+        let old = replaced.unwrap_or_default();
         let entry = BlockEntry { hits: old.hits, last_hit_ns: old.last_hit_ns, ..entry };
         self.announce(scope);
         let mark = self.filter.mark(Kind::Block, target);
@@ -532,6 +557,9 @@ impl Lists {
             Key::Tuple(key) => self.tuples.insert(key, entry),
         };
         self.filter.settle(Kind::Block, target, mark);
+        if replaced.is_some() {
+            self.filter.changed();
+        }
         written.map_err(|error| full(error, &shown(target)))
     }
 
@@ -573,6 +601,11 @@ const CLUTTER: u64 = 4096;
 
 fn expired_share(all: &[Entry], now: u64) -> usize {
     all.iter().filter(|(_, _, entry)| !live(entry, now)).count()
+}
+
+/// The entry with the drops of the last second.
+fn heard(unheard: &Unheard, target: IpNet, scope: Scope, entry: BlockEntry) -> BlockEntry {
+    if scope == Scope::Host { unheard.complete(target, entry) } else { entry }
 }
 
 fn describe(target: IpNet, scope: Scope, entry: &BlockEntry, now: u64, reason: String) -> Blocked {
