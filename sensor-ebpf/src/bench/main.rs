@@ -109,6 +109,22 @@ pub fn sensor_bench_drop_all(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// The floor of whoever looks at packets: the source is read, every packet is counted and dropped.
+#[xdp]
+pub fn sensor_bench_look(ctx: XdpContext) -> u32 {
+    let at = ctx.data() + 26;
+    if at + 4 > ctx.data_end() {
+        return xdp_action::XDP_PASS;
+    }
+    // SAFETY: within the packet, checked above; bytes have no alignment. Volatile, since the read is all that is measured.
+    let source = unsafe { core::ptr::read_volatile(at as *const [u8; 4]) };
+    if source == [0; 4] {
+        return xdp_action::XDP_PASS;
+    }
+    counters::add(XdpCounter::DroppedAddress);
+    xdp_action::XDP_DROP
+}
+
 /// The firewall on packets as they come.
 #[xdp]
 pub fn sensor_bench_deployed(ctx: XdpContext) -> u32 {

@@ -78,6 +78,9 @@ pub(crate) struct Search {
     scoped: u32,
     /// Packets of the source that its entry has not heard of.
     pending: u64,
+    /// Not 0 if the entry that decided had a match in this piece of time already.
+    repeated: u32,
+    reserved: u32,
     /// When the entry that decided ends.
     expires: u64,
     /// When, and after how many changes, the search began.
@@ -159,8 +162,9 @@ fn search(ctx: &XdpContext) -> u32 {
     }
     // SAFETY: as above.
     let search = unsafe { &*at };
+    // A source that sends once a second would only push out one that sends more.
     let holds = search.strays | search.scoped == 0 && recent::outlasts(search.expires, search.now);
-    if search.found == rank::DROP && holds {
+    if search.found == rank::DROP && search.repeated != 0 && holds {
         drops::remember(state, &search.packet, search.stamp, search.length);
     }
     let sample = if search.sampled_hits != 0 { SAMPLE_WANTED } else { 0 };
@@ -177,7 +181,7 @@ fn begin(ctx: &XdpContext, state: &mut FirewallState, search: *mut Search) {
     search.pending = drops::take_hits(state, &search.packet);
     search.sampled_hits = 0;
     search.found = rank::NOTHING;
-    (search.strays, search.scoped) = (0, 0);
+    (search.strays, search.scoped, search.repeated) = (0, 0, 0);
     search.exempt = u32::from(exempt(state, &search.packet));
     search.suspended = state.automatic_suspended;
     search.view = state.active & 1;
@@ -403,8 +407,11 @@ fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
                 search.sampled_hits = hits.read_volatile() + 1;
                 search.sampled_reason = (*entry).reason;
             }
-        } else if before != search.now {
-            last_hit.write_volatile(search.now);
+        } else {
+            search.repeated = 1;
+            if before != search.now {
+                last_hit.write_volatile(search.now);
+            }
         }
     }
     drops::add_hits(entry, 1 + search.pending);
