@@ -81,7 +81,7 @@ pub const fn place(high: u64, low: u64, mask: u32) -> u32 {
 #[must_use]
 pub const fn places(cpus: u32) -> u32 {
     const IN_ALL: u32 = 1 << 16;
-    let each = if cpus == 0 { IN_ALL } else { IN_ALL / cpus };
+    let each = IN_ALL / if cpus == 0 { 1 } else { cpus };
     let power = if each.is_power_of_two() { each } else { each.next_power_of_two() / 2 };
     if power < 512 {
         512

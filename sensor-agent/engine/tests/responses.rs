@@ -10,6 +10,7 @@ use common::content;
 use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mapped, mark, tcp};
 use sensor_engine::engine::{Command, Engine, Outcome, Report, Settings};
 use sensor_engine::http::client::Proxies;
+use sensor_engine::http::listener::Scoped;
 use sensor_engine::policy::{Action, Mode, Policy};
 use zerocopy::IntoBytes as _;
 
@@ -22,7 +23,7 @@ struct Talk {
 
 impl Talk {
     fn new(peer: [u8; 4], trusted: &[&str]) -> Self {
-        let trusted = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let trusted = trusted.iter().map(|net| Scoped::parse(net, str::parse).unwrap()).collect();
         let proxies = Proxies { trusted, ..Proxies::default() };
         let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
         let settings = Settings { proxies, ..Settings::default() };

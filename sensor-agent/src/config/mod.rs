@@ -18,6 +18,7 @@ use sensor_engine::capture::fragments;
 use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
+use sensor_engine::http::listener::Scoped;
 use sensor_engine::policy::{Mode, Policy};
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
@@ -83,9 +84,9 @@ pub(crate) struct Capture {
     /// Directory of the pinned maps and links.
     pub(crate) pin_dir: PathBuf,
     /// Proxies that are trusted to name their clients.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: Vec<Scoped<IpNet>>,
     /// Headers in which they do; the first that is there counts.
-    pub(crate) client_headers: Vec<ClientHeader>,
+    pub(crate) client_headers: Vec<Scoped<ClientHeader>>,
 }
 
 /// `[detection]`.
@@ -186,6 +187,8 @@ pub(crate) struct Limits {
     pub(crate) max_decoded_body_bytes: u64,
     /// Bytes of a response's body that are inspected.
     pub(crate) max_response_body_bytes: u64,
+    /// Bytes of data on SYNs that one engine keeps.
+    pub(crate) max_early_bytes: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
     pub(crate) max_fragmented: u64,
     /// Bytes of parts of IP datagrams that one engine's thread keeps.
@@ -214,7 +217,7 @@ impl Default for Config {
                 ring_bytes: 0,
                 pin_dir: "/sys/fs/bpf/sensor".into(),
                 trusted_proxies: Vec::new(),
-                client_headers: ClientHeader::ALL.to_vec(),
+                client_headers: ClientHeader::ALL.map(Scoped::from).to_vec(),
             },
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
@@ -268,6 +271,7 @@ impl Default for Limits {
             max_body_bytes: engine.max_body_bytes as u64,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
+            max_early_bytes: engine.max_early_bytes as u64,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
             report_queue: 4096,
@@ -327,6 +331,7 @@ impl Config {
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
+            max_early_bytes: size(limits.max_early_bytes),
             fragments: fragments::Limits {
                 max_datagrams: size(limits.max_fragmented),
                 max_bytes: size(limits.max_fragment_bytes),

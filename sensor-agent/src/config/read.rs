@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use sensor_common::settings::tunnel;
 use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
+use sensor_engine::http::listener::Scoped;
 
 use super::reader::{Document, Problem, Section};
 use super::value::{
@@ -82,8 +83,16 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
         rings: section.read("rings", default.rings, |value| narrow(integer(0, rings)(value))),
         ring_bytes: section.read("ring_bytes", default.ring_bytes, ring_bytes),
         pin_dir: section.read("pin_dir", default.pin_dir, path),
-        trusted_proxies: section.read("trusted_proxies", default.trusted_proxies, list(with(exemption))),
-        client_headers: section.read("client_headers", default.client_headers, list(with(str::parse))),
+        trusted_proxies: section.read(
+            "trusted_proxies",
+            default.trusted_proxies,
+            list(with(|text| Scoped::parse(text, exemption))),
+        ),
+        client_headers: section.read(
+            "client_headers",
+            default.client_headers,
+            list(with(|text| Scoped::parse(text, str::parse))),
+        ),
     }
 }
 
@@ -177,6 +186,7 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             default.max_decoded_body_bytes,
             integer(0, 64 * MIB),
         ),
+        max_early_bytes: section.read("max_early_bytes", default.max_early_bytes, integer(0, 64 * MIB)),
         max_fragmented: section.read("max_fragmented", default.max_fragmented, integer(1, 65_536)),
         max_fragment_bytes: section.read(
             "max_fragment_bytes",

@@ -58,8 +58,9 @@ fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
         if flags & tcp::ACK != 0 {
             options::read(ctx, packet);
             flows::remember_handshake(ctx, packet);
+            return TapCounter::NoPayload;
         }
-        return TapCounter::NoPayload;
+        return if packet.payload_len() == 0 { TapCounter::NoPayload } else { early(ctx) };
     }
     if flags & tcp::RST != 0 {
         abuse::note_reset(&packet.header, flags);
@@ -95,30 +96,44 @@ fn payload(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
 /// A packet whose segment only the agent can find, if it takes such packets; otherwise counted by its reason.
 #[inline(always)]
 fn refused(ctx: &TcContext, direction: u8, reason: TapCounter) -> TapCounter {
-    let outcome = sensor_whole(ctx.skb.skb, u32::from(direction));
-    match TapCounter::ALL.get(outcome as usize) {
-        Some(TapCounter::NoRing) | None => reason,
-        Some(&outcome) => outcome,
+    if packet::whole(ctx, direction).is_none() {
+        return reason;
+    }
+    match record_kept(ctx) {
+        TapCounter::NoRing => reason,
+        TapCounter::Recorded => {
+            counters::add(TapCounter::Whole);
+            TapCounter::Recorded
+        }
+        outcome => outcome,
     }
 }
 
-/// Records a packet as a whole; returns the counter of what became of it, or [`NOT_WHOLE`].
+/// Data on a SYN: the agent finds out whether the application gets it.
+#[inline(always)]
+fn early(ctx: &TcContext) -> TapCounter {
+    match record_kept(ctx) {
+        TapCounter::NoRing => TapCounter::NoPayload,
+        outcome => outcome,
+    }
+}
+
+#[inline(always)]
+fn record_kept(ctx: &TcContext) -> TapCounter {
+    // The compiler knows that the function returns indexes only; the verifier does not.
+    let outcome = bytes::opaque(u64::from(sensor_record(ctx.skb.skb)));
+    TapCounter::ALL.get(outcome as usize).copied().unwrap_or(TapCounter::NoRing)
+}
+
+/// Records what this CPU's memory holds the header of, whatever flow it is of; returns the counter of what became of it.
 ///
 /// A global function: the verifier walks it by itself, once, knowing nothing of its caller.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sensor_whole(skb: *mut __sk_buff, direction: u32) -> u32 {
-    let ctx = TcContext::new(skb);
-    let Some(packet) = packet::whole(&ctx, direction as u8) else { return NOT_WHOLE };
-    let outcome = ring::record(&ctx, packet);
-    if outcome == TapCounter::Recorded {
-        counters::add(TapCounter::Whole);
-    }
-    outcome as u32
+pub extern "C" fn sensor_record(skb: *mut __sk_buff) -> u32 {
+    let Some(packet) = packet::kept() else { return TapCounter::NoRing as u32 };
+    ring::record(&TcContext::new(skb), packet) as u32
 }
-
-/// Index of no counter.
-const NOT_WHOLE: u32 = u32::MAX;
 
 /// A bare FIN or RST: the engine wants to know how a flow ends, if it knows the flow.
 #[inline(always)]

@@ -185,12 +185,18 @@ fn complete(ctx: &TcContext, header: &mut RecordHeader, direction: u8, marks: u8
     header.reserved = 0;
 }
 
+/// This CPU's memory, from a function that its holder has called.
+#[inline(always)]
+pub(crate) fn kept<'a>() -> Option<&'a mut Packet> {
+    let packet = PACKET.get_ptr_mut(0)?;
+    // SAFETY: as in `parse`; whoever has the reference does not use it during the call.
+    Some(unsafe { &mut *packet })
+}
+
 /// The packet that [`parse`] has just refused, if the agent may take it apart.
 #[inline(always)]
 pub(crate) fn whole<'a>(ctx: &TcContext, direction: u8) -> Option<&'a mut Packet> {
-    let packet = PACKET.get_ptr_mut(0)?;
-    // SAFETY: as in `parse`, whose reference is gone.
-    let packet = unsafe { &mut *packet };
+    let packet = kept()?;
     if packet.is_whole == 0 {
         return None;
     }

@@ -112,6 +112,14 @@ impl Connection {
         if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
     }
 
+    /// Takes data that came before the stream's beginning as other segments tell it.
+    pub(super) fn take_early(&mut self, from: Side, segment: &Segment<'_>, shared: &mut Shared) {
+        self.halves[from.index()].get_or_insert_with(|| {
+            Box::new(Half::with_early_data(segment.initial_sequence, segment.sequence, &shared.settings))
+        });
+        self.take(from, segment, shared);
+    }
+
     /// Ends both directions: what is incomplete is inspected as far as it came.
     pub(super) fn end(&mut self, time: Timestamp, shared: &mut Shared) {
         for side in [Side::Low, Side::High] {

@@ -59,7 +59,10 @@ macro_rules! counters {
 }
 
 counters! {
-    ignored_syn: "records ignored because they open a connection; data on a SYN does not reach the application",
+    ignored_syn: "records ignored because they open a connection; their data, if any, is kept (early_kept)",
+    early_kept: "SYNs whose data was kept until it is known whether the application got it",
+    early_taken: "connections that began with data on the SYN",
+    early_evicted: "SYNs whose data made room for that of others",
     ignored_no_ack: "records ignored because they lack the ACK flag, as the receiver ignores them",
     ignored_no_flow: "records without payload ignored because their connection is not known",
     flows_now: "connections kept",

@@ -67,6 +67,34 @@ fn e16_and_e19_another_initial_sequence_number_is_another_connection() {
     }
 }
 
+/// Case E17: data on a SYN is read if the application got it, and as far as it did.
+#[test]
+fn e17_data_on_a_syn_counts_if_it_was_acknowledged() {
+    let len = unescape(ATTACK).len();
+    let all = format!(">> syn {len} {ATTACK}");
+    check(&format!("{all}\n<< {REPLY}"), &["GET /?q=EVIL", "200", FOUND[2], FOUND[1]]);
+    let (log, stats) = Dialog::default().run(&format!("{all}\n>> {GOOD}"));
+    assert!(
+        log.iter().any(|line| line == "GET /?q=EVIL") && log.iter().any(|line| line == "GET /"),
+        "{log:?}"
+    );
+    assert_eq!((stats.named("early_taken"), stats.named("flows_opened")), (1, 1));
+    let half = &unescape(ATTACK)[10..].escape_ascii().to_string();
+    assert!(found(&format!(">> syn 10 {ATTACK}\n>> {half}")), "what was not acknowledged comes again");
+    check(&format!(">> syn 0 {ATTACK}\n>> {GOOD}\n<< {REPLY}"), &["GET /", "200"]);
+}
+
+/// Case E17: anybody can send data on SYNs, and it is kept in bounds.
+#[test]
+fn e17_data_on_syns_is_bounded() {
+    let settings = Settings { max_early_bytes: 2000, ..Settings::default() };
+    let flood: String =
+        (1000..1100).map(|port| format!("port {port}\n>> syn 0 {}\n", "x".repeat(500))).collect();
+    let (_, stats) = Dialog { settings, ..Dialog::default() }.run(&flood);
+    assert_eq!(stats.named("early_kept"), 100);
+    assert!(stats.named("early_evicted") >= 96, "{}", stats.named("early_evicted"));
+}
+
 /// Case E30: requests are inspected though no response is seen, and responses though no request is.
 #[test]
 fn e30_one_direction_only() {

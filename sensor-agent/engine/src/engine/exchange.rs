@@ -143,4 +143,9 @@ impl Exchange {
     pub(super) fn client_address(&self) -> SocketAddr {
         self.key.address(self.client_side())
     }
+
+    /// The end that the client speaks to.
+    pub(super) fn server_address(&self) -> SocketAddr {
+        self.key.address(self.client_side().other())
+    }
 }

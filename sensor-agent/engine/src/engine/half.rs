@@ -98,6 +98,11 @@ impl Half {
         }
     }
 
+    /// A direction whose stream begins at `start`, before the place that segments tell ([`super::early`]).
+    pub(super) fn with_early_data(initial: Option<u32>, start: u32, settings: &Settings) -> Self {
+        Self { initial, ..Self::new(Some(start), start, settings) }
+    }
+
     /// Takes the data of a segment.
     pub(super) fn take(&mut self, piece: Piece<'_>, tools: &mut Tools<'_>) {
         self.take_back(&piece, tools);

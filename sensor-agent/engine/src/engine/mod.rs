@@ -9,6 +9,7 @@ mod connection;
 #[cfg(test)]
 mod content_tests;
 mod counters;
+mod early;
 #[cfg(test)]
 mod evasion_tests;
 mod exchange;
@@ -52,6 +53,7 @@ pub use command::{
 use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
+use early::{EarlyData, Taken};
 pub use settings::Settings;
 use worker::Worker;
 
@@ -67,6 +69,7 @@ pub struct Engine {
     holes: VecDeque<Hole>,
     /// Closed connections that are forgotten at a time, in the order of these times.
     closed: VecDeque<Closed>,
+    early: EarlyData,
     flows: u64,
     now: Timestamp,
 }
@@ -106,6 +109,7 @@ impl Engine {
             memory: 0,
             holes: VecDeque::new(),
             closed: VecDeque::new(),
+            early: EarlyData::default(),
             flows: 0,
             now: Timestamp::default(),
         }
@@ -188,12 +192,18 @@ impl Engine {
 
     fn take(&mut self, segment: &Segment<'_>) {
         if segment.flags & tcp::SYN != 0 {
+            self.keep_early(segment);
             return self.counters().ignored_syn += 1;
         }
         if segment.flags & (tcp::ACK | tcp::RST) == 0 {
             return self.counters().ignored_no_ack += 1;
         }
         let (key, from) = Key::of(segment);
+        if !self.early.is_empty()
+            && let Some(taken) = self.early.take(&key, from, segment)
+        {
+            self.take_early(key, &taken);
+        }
         let Some(slot) = self.connection(key, from, segment) else {
             return self.counters().ignored_no_flow += 1;
         };
@@ -209,6 +219,26 @@ impl Engine {
         self.watch_holes(slot);
         self.account(slot);
         self.enforce_memory();
+    }
+
+    /// Data on a SYN counts once it is known that the application got it.
+    fn keep_early(&mut self, segment: &Segment<'_>) {
+        let most = self.shared.settings.max_early_bytes;
+        if segment.flags & tcp::ACK == 0 && !segment.payload.is_empty() && most > 0 {
+            self.counters().early_kept += 1;
+            let evicted = self.early.keep(segment, most);
+            self.counters().early_evicted += evicted;
+        }
+    }
+
+    /// Begins a connection with what its application got before the handshake was over.
+    fn take_early(&mut self, key: Key, taken: &Taken) {
+        let segment = taken.segment();
+        let Some(slot) = self.connection(key, taken.from(), &segment) else { return };
+        self.counters().early_taken += 1;
+        if let Some(connection) = self.table.get_mut(slot) {
+            connection.take_early(taken.from(), &segment, &mut self.shared);
+        }
     }
 
     /// The connection of a segment; a new one if there is none, unless the segment has nothing to begin one with.

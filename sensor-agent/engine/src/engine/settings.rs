@@ -16,6 +16,8 @@ pub struct Settings {
     pub max_stream_bytes: usize,
     /// Segments of out-of-order data kept for one direction of a flow (`queue_overflows`).
     pub max_stream_segments: usize,
+    /// Bytes of data on SYNs that are kept until their connections go on (`early_evicted`). 0 keeps none.
+    pub max_early_bytes: usize,
     /// Bytes of a client's unanswered requests that are remembered, to tell segments that contradict them
     /// (`histories_full`). 0 remembers none.
     pub max_history_bytes: usize,
@@ -54,6 +56,7 @@ impl Default for Settings {
             flow_idle: Duration::from_secs(600),
             max_stream_bytes: 256 * 1024,
             max_stream_segments: 1024,
+            max_early_bytes: 256 * 1024,
             max_history_bytes: 64 * 1024,
             max_readings: 4,
             hole_patience: Duration::from_secs(1),

@@ -228,6 +228,13 @@ impl Script {
                 self.next[side] = next.wrapping_add(1);
             }
             "rst" => self.send(side, next.wrapping_add_signed(rest.parse().unwrap_or(0)), b"", 0, tcp::RST),
+            "syn" => {
+                let (taken, data) = rest.split_once(' ').unwrap();
+                let (taken, data): (u32, _) = (taken.parse().unwrap(), unescape(data));
+                self.send(side, self.initial[side].wrapping_sub(1), &data, 0, tcp::SYN);
+                self.initial[side] = self.initial[side].wrapping_add(taken);
+                self.next[side] = self.initial[side];
+            }
             "isn" => {
                 self.initial[side] = rest.parse().unwrap();
                 self.next[side] = self.initial[side];

@@ -94,7 +94,8 @@ impl Worker {
 
     /// Who sent a request.
     pub(super) fn identity(&self, exchange: &Exchange, request: &Request) -> Client {
-        self.proxies.client(exchange.client_address().ip(), exchange.proxied, request)
+        let proxies = self.proxies.at(exchange.server_address());
+        proxies.client(exchange.client_address().ip(), exchange.proxied, request)
     }
 
     /// Runs the detector over `self.fields`; appends to `findings` and returns how many there were before.
@@ -115,7 +116,9 @@ impl Worker {
         #[cfg(test)]
         let verdict = self.seam.action(exchange.is_verified(), findings).or(verdict);
         let mut verdict = verdict?;
-        if verdict.action != Action::Report && self.proxies.trusts(exchange.client_address().ip()) {
+        if verdict.action != Action::Report
+            && self.proxies.at(exchange.server_address()).trusts(exchange.client_address().ip())
+        {
             verdict.action = Action::Exempt;
         }
         Some(verdict)

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::listener::Scoped;
 use super::message::Request;
 
 /// Most hops of a list that are looked at, from the right.
@@ -108,30 +109,54 @@ impl fmt::Display for Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxies {
     /// Their addresses.
-    pub trusted: Vec<IpNet>,
+    pub trusted: Vec<Scoped<IpNet>>,
     /// Headers that they write, the first one that is there counts. One that they pass on as the client wrote it must not be among
-    /// them.
-    pub headers: Vec<ClientHeader>,
+    /// them. A listener with headers of its own has no others.
+    pub headers: Vec<Scoped<ClientHeader>>,
 }
 
 impl Default for Proxies {
     /// Nobody is trusted.
     fn default() -> Self {
-        Self { trusted: Vec::new(), headers: ClientHeader::ALL.to_vec() }
+        Self { trusted: Vec::new(), headers: ClientHeader::ALL.map(Scoped::from).to_vec() }
     }
 }
 
 impl Proxies {
+    /// Those of connections to `server`.
+    #[must_use]
+    pub const fn at(&self, server: SocketAddr) -> ProxiesAt<'_> {
+        ProxiesAt { proxies: self, server }
+    }
+}
+
+/// The proxies of one listening endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxiesAt<'a> {
+    proxies: &'a Proxies,
+    server: SocketAddr,
+}
+
+impl ProxiesAt<'_> {
     /// Whether an address is a trusted proxy's.
     #[must_use]
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub fn trusts(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.trusted.iter().any(|net| net.contains(&address))
+        let nets = self.proxies.trusted.iter().filter(|net| net.counts_at(self.server));
+        nets.map(|net| net.value).any(|net| net.contains(&address))
+    }
+
+    /// Headers that name clients here, in the order in which they are asked.
+    fn headers(self) -> impl Iterator<Item = ClientHeader> {
+        let headers = &self.proxies.headers;
+        let own = headers.iter().any(|header| header.listener.is_some() && header.counts_at(self.server));
+        let here = headers.iter().filter(move |header| header.listener.is_some() == own);
+        here.filter(move |header| header.counts_at(self.server)).map(|header| header.value)
     }
 
     /// The client of a request that came from `peer`; `proxied` is the address of a PROXY protocol header, if there was one.
     #[must_use]
-    pub fn client(&self, peer: IpAddr, proxied: Option<IpAddr>, request: &Request) -> Client {
+    pub fn client(self, peer: IpAddr, proxied: Option<IpAddr>, request: &Request) -> Client {
         let peer = peer.to_canonical();
         if !self.trusts(peer) {
             return Client::peer(peer);
@@ -142,14 +167,14 @@ impl Proxies {
         }
         let named = |header: &ClientHeader| request.header(header.name()).is_some();
         let untold = Client { address: hop, source: ClientSource::Untold };
-        match self.headers.iter().copied().find(named) {
+        match self.headers().find(named) {
             Some(header) => self.of_header(header, request, untold),
             None => untold,
         }
     }
 
     /// The rightmost hop that is not trusted; the leftmost if all are.
-    fn of_header(&self, header: ClientHeader, request: &Request, mut last: Client) -> Client {
+    fn of_header(self, header: ClientHeader, request: &Request, mut last: Client) -> Client {
         let lines = request.headers.iter().rev().map(|line| (line.name, line.value));
         let values = lines
             .map(|(name, value)| (name.of(&request.head), value.of(&request.head)))
@@ -215,7 +240,7 @@ mod tests {
     use crate::http::head::parse_request;
 
     fn proxies() -> Proxies {
-        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).to_vec();
+        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| Scoped::parse(net, str::parse).unwrap()).to_vec();
         Proxies { trusted, ..Proxies::default() }
     }
 
@@ -223,11 +248,15 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn server() -> SocketAddr {
+        "192.0.2.80:80".parse().unwrap()
+    }
+
     #[track_caller]
     fn check(peer: &str, proxied: Option<&str>, headers: &str, expected: &str) {
         let mut request = Request::default();
         parse_request(format!("GET / HTTP/1.1\r\nHost: h\r\n{headers}\r\n").as_bytes(), &mut request);
-        let client = proxies().client(ip(peer), proxied.map(ip), &request);
+        let client = proxies().at(server()).client(ip(peer), proxied.map(ip), &request);
         assert_eq!(client.to_string(), expected, "{peer} {headers:?}");
     }
 
@@ -282,13 +311,38 @@ mod tests {
 
     #[test]
     fn headers_that_the_proxy_does_not_write_are_not_asked() {
-        let proxies = Proxies { headers: vec![ClientHeader::XRealIp], ..proxies() };
+        let proxies = Proxies { headers: vec![ClientHeader::XRealIp.into()], ..proxies() };
         let mut request = Request::default();
         parse_request(
             b"GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 2.2.2.2\r\n\r\n",
             &mut request,
         );
-        assert_eq!(proxies.client(ip("10.0.0.1"), None, &request).to_string(), "2.2.2.2 (x-real-ip)");
+        let client = proxies.at(server()).client(ip("10.0.0.1"), None, &request);
+        assert_eq!(client.to_string(), "2.2.2.2 (x-real-ip)");
+    }
+
+    #[test]
+    fn each_listener_may_have_proxies_and_headers_of_its_own() {
+        let net = |text| Scoped::parse(text, str::parse).unwrap();
+        let header = |text| Scoped::parse(text, str::parse).unwrap();
+        let proxies = Proxies {
+            trusted: vec![net("10.0.0.0/8"), net("8080=172.16.0.0/12")],
+            headers: vec![header("x-forwarded-for"), header("8080=x-real-ip")],
+        };
+        let mut request = Request::default();
+        parse_request(
+            b"GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 2.2.2.2\r\n\r\n",
+            &mut request,
+        );
+        for (server, peer, expected) in [
+            ("192.0.2.80:80", "10.0.0.1", "1.1.1.1 (x-forwarded-for)"),
+            ("192.0.2.80:80", "172.16.0.1", "172.16.0.1 (peer)"),
+            ("192.0.2.80:8080", "172.16.0.1", "2.2.2.2 (x-real-ip)"),
+            ("192.0.2.80:8080", "10.0.0.1", "2.2.2.2 (x-real-ip)"),
+        ] {
+            let client = proxies.at(server.parse().unwrap()).client(ip(peer), None, &request);
+            assert_eq!(client.to_string(), expected, "{peer} to {server}");
+        }
     }
 
     #[test]

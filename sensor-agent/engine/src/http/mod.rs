@@ -8,6 +8,7 @@ pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod http2;
+pub mod listener;
 pub mod message;
 pub mod reader;
 pub mod start;

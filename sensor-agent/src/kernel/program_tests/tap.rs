@@ -165,7 +165,7 @@ fn every_packet_moves_one_outcome_and_records_carry_their_bytes() {
     padded.extend([0xee; 20]);
     let mut arp = get();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
-    let rows: [(&str, Vec<u8>, &str); 19] = [
+    let rows: [(&str, Vec<u8>, &str); 21] = [
         ("plain", get(), "recorded"),
         ("options", with_ipv4_options(&get(), 10), "recorded"),
         ("padding", padded, "recorded"),
@@ -191,6 +191,12 @@ fn every_packet_moves_one_outcome_and_records_carry_their_bytes() {
         ("udp", udp, "not_tcp"),
         ("arp", arp, "not_ip"),
         ("cut in the TCP header", get()[..44].to_vec(), "malformed"),
+        ("SYN", tcp(CLIENT, SERVER, Tcp { flags: "S", ..Tcp::default() }), "no_payload"),
+        (
+            "data on a SYN",
+            tcp(CLIENT, SERVER, Tcp { flags: "S", payload: GET, ..Tcp::default() }),
+            "recorded",
+        ),
         ("bare acknowledgement", tcp(CLIENT, SERVER, Tcp::default()), "no_payload"),
         (
             "another protocol",
