@@ -8,7 +8,7 @@ use sensor_common::counter::{TapCounter, XdpCounter};
 use crate::kernel::counters::KernelCounts;
 use crate::kernel::gauges::Gauges;
 use crate::pipeline::{Latency, Pipeline, Snapshot, WholeStats, WorkerStats};
-use crate::sampling::Sampling;
+use crate::sampling::{Level, Sampling};
 use crate::shared::{KernelCounter, Shared, StatsSnapshot, Status};
 use crate::watch::Watch;
 
@@ -100,19 +100,20 @@ fn due(last: &mut Option<Instant>, every: Duration) -> bool {
 
 /// Inspects less while records are lost, and more again after.
 fn sample(sampling: &mut Sampling, pipeline: &mut Pipeline, shared: &Shared) {
-    let changed = sampling.second(shared.stats().lost());
-    if let Some(share) = changed {
-        tracing::warn!(
-            share,
-            "the share of the connections that are inspected has changed: see `capture.least_sample`"
-        );
+    if let Some(Level { share, trimmed }) = sampling.second(shared.stats().lost()) {
+        tracing::warn!(share, trimmed, "how much is inspected has changed: see `capture.least_sample`");
+        pipeline.trim_bodies(trimmed);
         if let Err(error) = pipeline.sensor().set_sample(share) {
             tracing::error!("the share of the connections cannot be changed: {error:#}");
         }
     }
-    let percent = sampling.share() * 100.0;
-    let (status, detail) = if sampling.is_lowered() {
-        (Status::Degraded, format!("{percent:.1} % of the connections are inspected: the rings overflowed"))
+    let level = sampling.level();
+    let percent = level.share * 100.0;
+    let (status, detail) = if level.share == 0.0 && sampling.is_lowered() {
+        (Status::Failing, "the rings overflow: nothing new is inspected, only blocks are enforced".to_owned())
+    } else if sampling.is_lowered() {
+        let detail = "of the connections are inspected, with trimmed bodies: the rings overflowed";
+        (Status::Degraded, format!("{percent:.1} % {detail}"))
     } else {
         (Status::Ok, format!("{percent:.1} % of the connections are inspected, as configured"))
     };

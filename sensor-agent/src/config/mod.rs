@@ -187,6 +187,8 @@ pub(crate) struct Limits {
     pub(crate) max_decoded_body_bytes: u64,
     /// Bytes of a response's body that are inspected.
     pub(crate) max_response_body_bytes: u64,
+    /// Bytes of a body that are inspected while bodies are trimmed.
+    pub(crate) trimmed_body_bytes: u64,
     /// Bytes of data on SYNs that one engine keeps.
     pub(crate) max_early_bytes: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
@@ -271,6 +273,7 @@ impl Default for Limits {
             max_body_bytes: engine.max_body_bytes as u64,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
+            trimmed_body_bytes: engine.trimmed_body_bytes as u64,
             max_early_bytes: engine.max_early_bytes as u64,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
@@ -331,6 +334,7 @@ impl Config {
             max_body_bytes: size(limits.max_body_bytes),
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
+            trimmed_body_bytes: size(limits.trimmed_body_bytes),
             max_early_bytes: size(limits.max_early_bytes),
             fragments: fragments::Limits {
                 max_datagrams: size(limits.max_fragmented),

@@ -186,6 +186,11 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             default.max_decoded_body_bytes,
             integer(0, 64 * MIB),
         ),
+        trimmed_body_bytes: section.read(
+            "trimmed_body_bytes",
+            default.trimmed_body_bytes,
+            integer(0, 64 * MIB),
+        ),
         max_early_bytes: section.read("max_early_bytes", default.max_early_bytes, integer(0, 64 * MIB)),
         max_fragmented: section.read("max_fragmented", default.max_fragmented, integer(1, 65_536)),
         max_fragment_bytes: section.read(

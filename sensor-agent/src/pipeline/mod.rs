@@ -74,6 +74,7 @@ pub(crate) struct Pipeline {
     counters: Counters,
     workers: Vec<Running>,
     stop: Arc<AtomicBool>,
+    trim: Arc<AtomicBool>,
 }
 
 struct Running {
@@ -105,22 +106,23 @@ impl Pipeline {
         let (sensor, rings) = Sensor::start(plan)?;
         let counters = Counters::open(sensor.pins(), plan.rings)?;
         let started_ns = boot_nanos();
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, trim) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let mut workers = Vec::with_capacity(rings.len());
         let (exchange, inboxes) = Exchange::new(rings.len(), sensor.hash_key());
         for (index, (ring, inbox)) in rings.into_iter().zip(inboxes).enumerate() {
             let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
             let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
             let (new_rings, rings) = sync_channel(1);
-            let (inputs, published, stop) = (Arc::clone(inputs), Arc::clone(&stats), Arc::clone(&stop));
+            let (inputs, published) = (Arc::clone(inputs), Arc::clone(&stats));
+            let (stop, trim) = (Arc::clone(&stop), Arc::clone(&trim));
             let whole = exchange.part(index, inbox, settings.fragments);
-            let shared = Shared { inputs, published, stop, rings, whole };
+            let shared = Shared { inputs, published, stop, trim, rings, whole };
             let worker = Worker::new(ring, maps, settings.clone(), shared, reports.clone(), started_ns);
             let named = thread::Builder::new().name(format!("engine-{index}"));
             let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;
             workers.push(Running { thread, stats, new_rings });
         }
-        Ok(Self { sensor, counters, workers, stop })
+        Ok(Self { sensor, counters, workers, stop, trim })
     }
 
     /// The kernel side.
@@ -141,6 +143,11 @@ impl Pipeline {
                 .map_err(|_| anyhow!("an engine thread has ended: restart the agent"))?;
         }
         Ok(())
+    }
+
+    /// Whether the engines inspect little of bodies, for the sake of everything else.
+    pub(crate) fn trim_bodies(&self, trimmed: bool) {
+        self.trim.store(trimmed, Ordering::Relaxed);
     }
 
     /// All counters.

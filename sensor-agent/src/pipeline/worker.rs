@@ -63,11 +63,12 @@ pub(crate) struct WorkerStats {
     pub(crate) latency: Latency,
 }
 
-/// What a thread shares with the pipeline: inputs, figures, the word to stop, and rings that take the place of its own.
+/// What a thread shares with the pipeline: inputs, figures, the words to stop and to trim bodies, and rings that take the place of its own.
 pub(super) struct Shared {
     pub(super) inputs: Arc<ArcSwap<Inputs>>,
     pub(super) published: Arc<ArcSwap<WorkerStats>>,
     pub(super) stop: Arc<AtomicBool>,
+    pub(super) trim: Arc<AtomicBool>,
     pub(super) rings: Receiver<Ring>,
     pub(super) whole: WholePackets,
 }
@@ -82,6 +83,7 @@ pub(super) struct Worker {
     in_use: Arc<Inputs>,
     published: Arc<ArcSwap<WorkerStats>>,
     stop: Arc<AtomicBool>,
+    trim: Arc<AtomicBool>,
     rings: Receiver<Ring>,
     last_publish: Instant,
 }
@@ -91,7 +93,7 @@ impl Worker {
         ring: Ring,
         (lists, flows): (Lists, FlowTable),
         settings: Settings,
-        Shared { inputs, published, stop, rings, whole }: Shared,
+        Shared { inputs, published, stop, trim, rings, whole }: Shared,
         reports: SyncSender<Delivered>,
         started_ns: u64,
     ) -> Self {
@@ -118,6 +120,7 @@ impl Worker {
             in_use,
             published,
             stop,
+            trim,
             rings,
             last_publish: Instant::now(),
         }
@@ -194,6 +197,7 @@ impl Worker {
             self.engine.replace_rules(Arc::clone(&self.in_use.rules));
             self.engine.replace_policy(Arc::clone(&self.in_use.policy));
         }
+        self.engine.trim_bodies(self.trim.load(Ordering::Relaxed));
         if self.last_publish.elapsed() >= PUBLISH_EVERY {
             self.publish();
         }

@@ -105,6 +105,26 @@ fn e30_one_direction_only() {
     assert_eq!(stats.named("transactions"), 0);
 }
 
+/// Case R14: of trimmed bodies the beginning is inspected, and the whole again once they are whole.
+#[test]
+fn r14_trimmed_bodies() {
+    let body = |at: usize| format!("q={}EVIL", "x".repeat(at));
+    let post = |body: &str| {
+        format!(
+            r">> POST /p HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let seen = |script: &str| {
+        let settings = Settings { trimmed_body_bytes: 100, ..Settings::default() };
+        Dialog { settings, ..Dialog::default() }.run(script).0.iter().any(|line| line.starts_with("REPORT"))
+    };
+    assert!(seen(&post(&body(500))));
+    assert!(!seen(&format!("trim\n{}", post(&body(500)))));
+    assert!(seen(&format!("trim\n{}", post(&body(50)))));
+    assert!(seen(&format!("trim\n{}\nwhole\n{}", post("q=x"), post(&body(500)))));
+}
+
 /// Case E32: a gap in a head, in a body, and between requests; the next request is found, and no smuggling is claimed.
 #[test]
 fn e32_gaps() {

@@ -54,6 +54,7 @@ use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
 use early::{EarlyData, Taken};
+use settings::BodyLimits;
 pub use settings::Settings;
 use worker::Worker;
 
@@ -70,6 +71,8 @@ pub struct Engine {
     /// Closed connections that are forgotten at a time, in the order of these times.
     closed: VecDeque<Closed>,
     early: EarlyData,
+    /// The limits of bodies while they are trimmed.
+    trimmed: Option<BodyLimits>,
     flows: u64,
     now: Timestamp,
 }
@@ -110,6 +113,7 @@ impl Engine {
             holes: VecDeque::new(),
             closed: VecDeque::new(),
             early: EarlyData::default(),
+            trimmed: None,
             flows: 0,
             now: Timestamp::default(),
         }
@@ -175,6 +179,18 @@ impl Engine {
     /// Uses another policy from the next verdict on.
     pub fn replace_policy(&mut self, policy: Arc<Policy>) {
         self.shared.worker.policy = policy;
+    }
+
+    /// Inspects bodies up to [`Settings::trimmed_body_bytes`] only, and those of responses not at all, until it is called with `false`.
+    pub fn trim_bodies(&mut self, trimmed: bool) {
+        if trimmed == self.trimmed.is_some() {
+            return;
+        }
+        let settings = &mut self.shared.settings;
+        match self.trimmed.take() {
+            Some(whole) => whole.put_back(settings),
+            None => self.trimmed = Some(settings.trim()),
+        }
     }
 
     /// What was counted so far.

@@ -39,6 +39,9 @@ pub struct Settings {
     /// Bytes of a response body that are inspected, before and after its content coding is removed
     /// (`response_uninspected_bytes`), where somebody looks at responses at all.
     pub max_response_body_bytes: usize,
+    /// Bytes of a request body that are inspected, before and after its coding is removed, while bodies are trimmed
+    /// ([`Engine::trim_bodies`](super::Engine::trim_bodies)).
+    pub trimmed_body_bytes: usize,
     /// Parts of IP datagrams that are kept; whoever feeds the engine puts them together ([`crate::capture::whole`]).
     pub fragments: fragments::Limits,
     /// Whether bodies of responses are searched for what they should not hold.
@@ -66,10 +69,42 @@ impl Default for Settings {
             max_body_bytes: 128 * 1024,
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
+            trimmed_body_bytes: 4096,
             fragments: fragments::Limits::default(),
             response_exposure: false,
             proxies: Proxies::default(),
             list_transactions: false,
         }
+    }
+}
+
+/// Limits of bodies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    raw: usize,
+    decoded: usize,
+    response: usize,
+}
+
+impl Settings {
+    /// Lowers the limits of bodies; returns what they were.
+    pub(super) fn trim(&mut self) -> BodyLimits {
+        let whole = BodyLimits {
+            raw: self.max_body_bytes,
+            decoded: self.max_decoded_body_bytes,
+            response: self.max_response_body_bytes,
+        };
+        self.max_body_bytes = whole.raw.min(self.trimmed_body_bytes);
+        self.max_decoded_body_bytes = whole.decoded.min(self.trimmed_body_bytes);
+        self.max_response_body_bytes = 0;
+        whole
+    }
+}
+
+impl BodyLimits {
+    pub(super) fn put_back(self, settings: &mut Settings) {
+        settings.max_body_bytes = self.raw;
+        settings.max_decoded_body_bytes = self.decoded;
+        settings.max_response_body_bytes = self.response;
     }
 }

@@ -192,6 +192,8 @@ impl Script {
                 self.port = rest.parse().unwrap();
                 self.next = self.initial;
             }
+            "trim" => self.engine.trim_bodies(true),
+            "whole" => self.engine.trim_bodies(false),
             "wait" => {
                 self.now += Duration::from_millis(rest.parse().unwrap());
                 self.engine.handle_timeout(Timestamp::default() + self.now);
