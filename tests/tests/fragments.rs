@@ -1,4 +1,4 @@
-//! What travels in IP fragments is seen as the application sees it.
+//! What travels in IP fragments, or beside decoys that the kernel drops, is seen as the application sees it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -74,4 +74,25 @@ fn overlapping_fragments_are_nobodys_request() {
     };
     sensor_tests::process::wait_until("the overlap is counted", Duration::from_secs(5), counted).unwrap();
     assert!(site.agent.block_of(tcp.address()).unwrap().is_none());
+}
+
+/// Case E8: a decoy with a wrong checksum, which the kernel drops, hides nothing of what comes in its place.
+#[test]
+fn a_decoy_with_a_wrong_checksum_hides_nothing() {
+    let Some(site) = Site::start(1, &Setup::default()) else { return };
+    for (last_byte, scenario) in (40..).zip(scenarios::all()).take(3) {
+        let port = 40_000 + u16::from(last_byte);
+        let mut tcp = RawTcp::new(&site.lab, 1, last_byte, port).unwrap();
+        tcp.connect(1000).unwrap();
+        let decoy = vec![b'x'; scenario.attack.len()];
+        for (payload, spoiled) in [(&decoy, true), (&scenario.attack, false)] {
+            let (sequence, acknowledgement) = (tcp.first, tcp.acknowledged);
+            let made =
+                Made { port, flags: "AP", sequence, acknowledgement, payload, spoiled, ..Made::default() };
+            tcp.send_made(made).unwrap();
+        }
+        assert!(tcp.received(Duration::from_millis(300)).starts_with(b"HTTP/1.1 "), "{}", scenario.name);
+        let alert = site.agent.wait_for_alert(tcp.address()).unwrap();
+        assert_eq!(alert["sensor"]["class"], scenario.class, "{}: {alert}", scenario.name);
+    }
 }

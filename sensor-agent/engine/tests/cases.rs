@@ -102,6 +102,11 @@ const REQUESTS: &[(&str, &str)] = &[
     ("C25", "GET /a/..;/..;/..;/etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n"),
     ("C25", "GET /%2e%2e/%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n"),
     ("C26", "GET /a/..;/admin HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("C26", "GET /admin;x=1/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("C26", "GET /admin/. HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("C26", "GET /admin%2f HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("C26", "GET /ADMIN HTTP/1.1\r\nHost: h\r\n\r\n"),
+    ("C26", "GET /a.jsp%20 HTTP/1.1\r\nHost: h\r\n\r\n"),
     ("C28", "GET / HTTP/1.1\r\nHost: h\r\nUser-Agent: ${jndi:ldap://x}\r\n\r\n"),
     (
         "C31",
