@@ -4,7 +4,7 @@
 //! the views in which a detection shows, the surest one is reported, so that one field gives one finding a detection.
 
 mod auth;
-mod builtin;
+pub(crate) mod builtin;
 mod clean;
 mod csrf;
 mod document;

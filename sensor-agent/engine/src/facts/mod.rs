@@ -183,4 +183,4 @@ fn class_bit(class: Class) -> u8 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

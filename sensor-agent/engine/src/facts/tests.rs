@@ -10,7 +10,7 @@ use crate::http::head::{parse_request, parse_response};
 use crate::http::message::{Request, Response};
 
 /// The facts of a transaction; the body of the request is a form or JSON.
-fn facts(request: &str, response: &str) -> Facts {
+pub(crate) fn facts(request: &str, response: &str) -> Facts {
     let key = Key::default();
     let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
     let wire = |text: &str| text.replace('\n', "\r\n") + "\r\n\r\n";
