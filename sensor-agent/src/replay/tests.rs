@@ -94,7 +94,7 @@ fn replayed(file: &[u8]) -> (Account, Vec<String>) {
     let rules = crate::detection::load(&[]).unwrap().rules;
     let engine = Engine::new(Settings::default(), Arc::new(rules), Arc::new(Policy::default()));
     let mut classes = Vec::new();
-    let replay = Replay::new(engine, |seen| {
+    let replay = Replay::new(engine, None, |seen| {
         let Seen::Report(delivered) = seen else { return Ok(()) };
         classes.push(format!("{} {}", delivered.report.client.ip(), delivered.report.verdict.class));
         Ok(())
@@ -169,7 +169,7 @@ fn transactions_are_listed_as_they_were_understood() {
     let settings = Settings { list_transactions: true, ..Settings::default() };
     let engine = Engine::new(settings, Arc::default(), Arc::new(Policy::default()));
     let (mut lines, mut events) = (Vec::new(), Vec::new());
-    let replay = Replay::new(engine, |seen| {
+    let replay = Replay::new(engine, None, |seen| {
         let Seen::Transaction(one) = seen else { return Ok(()) };
         lines.push(crate::alert::listing::text(&one));
         events.push(crate::alert::listing::event(&one, crate::clock::WallClock::of_wall_times()));

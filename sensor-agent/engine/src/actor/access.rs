@@ -13,11 +13,61 @@ use crate::facts::{Method, flag};
 
 /// Names for which scanners look.
 const PROBES: &[&str] = &[
-    "/.env", "/.git/", "/.svn", "/.aws", "/.ssh", "/.ht", "/.ds_store", "/.vscode", "/.docker", "wp-login", "wp-admin", "wp-config",
-    "wp-content", "xmlrpc.php", "phpmyadmin", "/pma", "adminer", "/actuator", "/server-status", "/manager/html", "/solr", "/jenkins",
-    "/console", "/cgi-bin", "phpunit", "/backup", ".bak", ".sql", ".old", ".swp", ".tar", "/config.", "/phpinfo", "/info.php",
-    "/admin", "/shell", "/setup.", "/install.", "/debug", "/telescope", "/owa/", "/autodiscover", "/hnap1", "/boaform", "/web.config",
-    "id_rsa", "/dump", "/test.php", "/webdav", "/invoker", "/struts", "/druid", "/nacos", "/geoserver", "/vendor/",
+    "/.env",
+    "/.git/",
+    "/.svn",
+    "/.aws",
+    "/.ssh",
+    "/.ht",
+    "/.ds_store",
+    "/.vscode",
+    "/.docker",
+    "wp-login",
+    "wp-admin",
+    "wp-config",
+    "wp-content",
+    "xmlrpc.php",
+    "phpmyadmin",
+    "/pma",
+    "adminer",
+    "/actuator",
+    "/server-status",
+    "/manager/html",
+    "/solr",
+    "/jenkins",
+    "/console",
+    "/cgi-bin",
+    "phpunit",
+    "/backup",
+    ".bak",
+    ".sql",
+    ".old",
+    ".swp",
+    ".tar",
+    "/config.",
+    "/phpinfo",
+    "/info.php",
+    "/admin",
+    "/shell",
+    "/setup.",
+    "/install.",
+    "/debug",
+    "/telescope",
+    "/owa/",
+    "/autodiscover",
+    "/hnap1",
+    "/boaform",
+    "/web.config",
+    "id_rsa",
+    "/dump",
+    "/test.php",
+    "/webdav",
+    "/invoker",
+    "/struts",
+    "/druid",
+    "/nacos",
+    "/geoserver",
+    "/vendor/",
 ];
 
 /// The search for [`PROBES`]; `None` never, since they are fixed.
@@ -57,7 +107,8 @@ impl Browsing {
             let probes = self.probes.note(request.path, now, secs, most(settings.probe_names));
             if probes as u64 >= settings.probe_names {
                 let confidence = graded(probes, settings.probe_names, 0.7, 0.9);
-                let counts = [(probes, "missing paths that scanners look for"), (requests as usize, "requests")];
+                let counts =
+                    [(probes, "missing paths that scanners look for"), (requests as usize, "requests")];
                 claims.push(Claim::new(Code::ProbeNames, confidence, settings.browse_secs, counts));
             }
         }
@@ -129,14 +180,17 @@ impl Walks {
     /// What the walk along the request's route comes to.
     pub(super) fn judge(&self, scene: &Scene<'_>, step: Step, habit: Option<Habit>, claims: &mut Vec<Claim>) {
         let threshold = scene.settings.walk_objects;
-        let Some(walk) = self.0.iter().find(|walk| walk.route == fold(scene.facts.request.route)) else { return };
+        let Some(walk) = self.0.iter().find(|walk| walk.route == fold(scene.facts.request.route)) else {
+            return;
+        };
         if (step.objects as u64) < threshold || walk.steps < LEAST_STEPS {
             return;
         }
         let follows = u32::from(walk.near) * 10 >= u32::from(walk.steps) * 8;
         let refused = u32::from(walk.refused) * 5 >= u32::from(walk.steps);
         let usual = habit.map(|habit| habit.objects);
-        let beyond = usual.is_some_and(|usual| step.objects as f32 >= usual * 10.0) && scene.facts.is_authenticated();
+        let beyond =
+            usual.is_some_and(|usual| step.objects as f32 >= usual * 10.0) && scene.facts.is_authenticated();
         let confidence = match (follows && refused, beyond) {
             (true, true) => graded(step.objects, threshold, 0.8, 0.92),
             (true, false) => graded(step.objects, threshold, 0.7, 0.9),
@@ -199,7 +253,8 @@ impl Refusals {
             (0..MAX_REFUSALS).min_by_key(|&at| self.0[at].map_or(0, |known| known.at)).unwrap_or(0)
         });
         let credential = scene.facts.credential();
-        self.0[place] = Some(Refusal { route: request.route, method: request.method, credential, at: scene.now });
+        self.0[place] =
+            Some(Refusal { route: request.route, method: request.method, credential, at: scene.now });
     }
 
     /// A served request that was refused in another form. `accepted` are the methods that the route has served to others.
@@ -221,7 +276,12 @@ impl Refusals {
             _ => return,
         };
         let detail = format!("{} was refused, {} was served", earlier.method.name(), request.method.name());
-        let claim = Claim::new(Code::VerbTampering, confidence, u64::from(REFUSED_FOR), [(2, "methods on one route")]);
+        let claim = Claim::new(
+            Code::VerbTampering,
+            confidence,
+            u64::from(REFUSED_FOR),
+            [(2, "methods on one route")],
+        );
         claims.push(claim.about(request.route).with_detail(detail.as_bytes()));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::detect::builtin::{BUILTINS, Code, info};
 use super::window::fold;
+use crate::detect::builtin::{BUILTINS, Code, info};
 use crate::detect::redact;
 use crate::facts::{Facts, Text};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, Response, RuleInfo, Severity, printable};
@@ -146,7 +146,8 @@ pub(super) fn notice(claim: &Claim, rule: &Arc<RuleInfo>, examples: Vec<String>)
         counts: counts.iter().map(|(count, name)| ((*name).to_owned(), *count)).collect(),
         examples,
     };
-    let about = Told { class: claim.code.class(), severity: claim.code.severity(), confidence: claim.confidence };
+    let about =
+        Told { class: claim.code.class(), severity: claim.code.severity(), confidence: claim.confidence };
     tell(rule, about, &evidence.join(", "), account)
 }
 

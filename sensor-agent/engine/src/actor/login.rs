@@ -66,13 +66,16 @@ impl Logins {
             Login::None | Login::Unknown => return 0,
         };
         let user = fold(user_of(scene));
-        let (new, dropped) = self.push(Attempt {
-            at: scene.now,
-            user,
-            password: fold(scene.facts.request.password),
-            status: scene.facts.response.status,
-            why,
-        }, scene.settings.login_secs);
+        let (new, dropped) = self.push(
+            Attempt {
+                at: scene.now,
+                user,
+                password: fold(scene.facts.request.password),
+                status: scene.facts.response.status,
+                why,
+            },
+            scene.settings.login_secs,
+        );
         let sum = self.sum(user);
         match why {
             Some(_) => failed(&sum, scene, claims),
@@ -144,8 +147,7 @@ impl Logins {
 fn failed(sum: &Sum, scene: &Scene<'_>, claims: &mut Vec<Claim>) {
     let settings = scene.settings;
     let secs = settings.login_secs;
-    let counts =
-        [(sum.passwords, "passwords"), (sum.users, "users"), (sum.failed, "failed logins")];
+    let counts = [(sum.passwords, "passwords"), (sum.users, "users"), (sum.failed, "failed logins")];
     if sum.of_user as u64 >= settings.brute_force_passwords {
         let confidence = graded(sum.of_user, settings.brute_force_passwords, 0.75, 0.95);
         let counts = [(sum.of_user, "passwords of one user"), (sum.failed, "failed logins")];
@@ -168,7 +170,8 @@ fn succeeded(sum: &Sum, scene: &Scene<'_>, attacked: bool, claims: &mut Vec<Clai
     let settings = scene.settings;
     if sum.of_user as u64 >= settings.success_after || attacked {
         let confidence = if attacked { 0.9 } else { 0.75 };
-        let counts = [(sum.of_user, "failed logins of the user before"), (sum.failed, "failed logins in all")];
+        let counts =
+            [(sum.of_user, "failed logins of the user before"), (sum.failed, "failed logins in all")];
         claims.push(Claim::new(Code::LoginSuccess, confidence, settings.login_secs, counts));
     }
 }
@@ -206,9 +209,11 @@ impl User {
         let settings = scene.settings;
         // Many clients take longer to come than one.
         let secs = settings.login_secs * 2;
-        let clients = self.clients.note(scene.client, scene.now, secs as u32, most(settings.distributed_clients));
+        let clients =
+            self.clients.note(scene.client, scene.now, secs as u32, most(settings.distributed_clients));
         let passwords = scene.facts.request.password;
-        let passwords = self.passwords.note(passwords, scene.now, secs as u32, most(settings.brute_force_passwords));
+        let passwords =
+            self.passwords.note(passwords, scene.now, secs as u32, most(settings.brute_force_passwords));
         let many = clients as u64 >= settings.distributed_clients;
         let quiet = |told| u64::from(scene.now.saturating_sub(told)) < settings.quiet_secs;
         if many && passwords as u64 >= settings.brute_force_passwords && !self.told.is_some_and(quiet) {

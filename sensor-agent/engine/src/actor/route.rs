@@ -1,11 +1,11 @@
 //! What is usual on a route: how many objects a client asks for, who is served, with which methods, and whether requests that change
 //! something bring a token.
 
+use super::Scene;
 use super::access::{Step, bit};
 use super::claim::Claim;
 use super::table::Weigh;
 use super::window::Sightings;
-use super::Scene;
 use crate::detect::builtin::Code;
 use crate::facts::flag;
 

@@ -53,7 +53,8 @@ impl Session {
             true => (0.85, "kept through a login, and used by another client before"),
             false => (0.6, "kept through a login"),
         };
-        let claim = Claim::new(Code::SessionKept, confidence, 0, [(1, "session id that the server never issued")]);
+        let claim =
+            Claim::new(Code::SessionKept, confidence, 0, [(1, "session id that the server never issued")]);
         claims.push(claim.about(scene.facts.request.session).with_detail(detail.as_bytes()));
     }
 }
@@ -109,19 +110,34 @@ impl Cookie {
         let missing = without(issued.attributes);
         if !missing.is_empty() {
             let detail = [issued.name_text.bytes(), b" without ", missing.as_bytes()].concat();
-            self.tell(ATTRIBUTES, Claim::new(Code::SessionAttributes, 0.6, 0, []).with_detail(&detail), issued, claims);
+            self.tell(
+                ATTRIBUTES,
+                Claim::new(Code::SessionAttributes, 0.6, 0, []).with_detail(&detail),
+                issued,
+                claims,
+            );
         }
         self.short = if issued.bits < LEAST_BITS { self.short + 1 } else { 0 };
         if self.short >= MAX_IDS as u32 {
             let counts = [(MAX_IDS, "ids in a row"), (usize::from(issued.bits), "bits at most")];
-            self.tell(SHORT, Claim::new(Code::SessionShort, 0.6, 0, counts).with_detail(issued.name_text.bytes()), issued, claims);
+            self.tell(
+                SHORT,
+                Claim::new(Code::SessionShort, 0.6, 0, counts).with_detail(issued.name_text.bytes()),
+                issued,
+                claims,
+            );
         }
         let Some(counter) = issued.counter else { return };
         self.counters[self.counted % MAX_IDS] = counter;
         self.counted += 1;
         if self.counted >= MAX_IDS && is_sequence(self.counters) {
             let counts = [(MAX_IDS, "ids near each other")];
-            self.tell(SEQUENCE, Claim::new(Code::SessionSequence, 0.85, 0, counts).with_detail(issued.name_text.bytes()), issued, claims);
+            self.tell(
+                SEQUENCE,
+                Claim::new(Code::SessionSequence, 0.85, 0, counts).with_detail(issued.name_text.bytes()),
+                issued,
+                claims,
+            );
         }
     }
 
@@ -149,7 +165,8 @@ fn without(attributes: u8) -> String {
         (attribute::HTTP_ONLY, "HttpOnly"),
         (attribute::SAME_SITE, "SameSite"),
     ];
-    let missing: Vec<_> = named.iter().filter(|(bit, _)| attributes & bit == 0).map(|(_, name)| *name).collect();
+    let missing: Vec<_> =
+        named.iter().filter(|(bit, _)| attributes & bit == 0).map(|(_, name)| *name).collect();
     missing.join(", ")
 }
 

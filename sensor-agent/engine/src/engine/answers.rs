@@ -163,7 +163,11 @@ impl Inspector<'_> {
             self.look_at_answer(Look::Trailer);
         }
         let Some(answer) = self.exchange.answer.take() else { return };
-        self.worker.note_facts(self.exchange, &answer.open, ResponseFacts { bytes: answer.length, ..answer.facts });
+        self.worker.note_facts(
+            self.exchange,
+            &answer.open,
+            ResponseFacts { bytes: answer.length, ..answer.facts },
+        );
         if self.worker.wanted.list {
             self.worker.list(self.exchange, &answer.open, Some(&answer), self.time);
         }

@@ -14,6 +14,7 @@ mod evasion_tests;
 mod exchange;
 mod half;
 mod inspect;
+mod observer;
 mod readings;
 mod reflection;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use command::{
 use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
+pub use observer::Observer;
 pub use settings::Settings;
 use worker::Worker;
 

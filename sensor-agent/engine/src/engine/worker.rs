@@ -181,6 +181,7 @@ impl Worker {
             verdict,
             blocked_until,
             client_bytes_missed: exchange.missed[client.index()],
+            account: None,
         })));
     }
 

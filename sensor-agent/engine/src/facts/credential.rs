@@ -1,8 +1,8 @@
 //! Credentials in headers, decoded in place: Basic (RFC 7617), and how a JWT says that it is signed (RFC 7515).
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::Key;
 
@@ -104,7 +104,8 @@ mod tests {
             token(&key, text.as_bytes())
         };
         let rs = made(r#"{"alg":"RS256","kid":"1"}"#, r#"{"sub":"iss","iss":"https://id.example"}"#).unwrap();
-        let hs = made(r#"{"typ":"JWT", "alg" : "HS256","kid":"1"}"#, r#"{"iss":"https://id.example"}"#).unwrap();
+        let hs =
+            made(r#"{"typ":"JWT", "alg" : "HS256","kid":"1"}"#, r#"{"iss":"https://id.example"}"#).unwrap();
         assert_eq!((rs.0, hs.0), (Signing::Asymmetric, Signing::Symmetric));
         assert_eq!(rs.1, hs.1, "the same issuer and key");
         assert_ne!(made(r#"{"alg":"RS256","kid":"2"}"#, r#"{"iss":"https://id.example"}"#).unwrap().1, rs.1);

@@ -21,6 +21,7 @@ use crate::http::client::{Client, ClientSource};
 use crate::time::Timestamp;
 
 pub use name::is_session_name;
+pub(crate) use request::protocol;
 pub use request::{Method, RequestFacts, flag};
 pub use response::{Issued, Login, ResponseFacts, Why, attribute};
 pub use text::Text;
@@ -60,7 +61,12 @@ impl Key {
 impl Default for Key {
     /// A key for tests and for facts that nobody can influence.
     fn default() -> Self {
-        Self::new([0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89])
+        Self::new([
+            0x243f_6a88_85a3_08d3,
+            0x1319_8a2e_0370_7344,
+            0xa409_3822_299f_31d0,
+            0x082e_fa98_ec4e_6c89,
+        ])
     }
 }
 

@@ -21,22 +21,95 @@ pub(super) enum Role {
 const MAX_NAME: usize = 40;
 
 const USERS: &[&[u8]] = &[
-    b"user", b"username", b"login", b"loginname", b"email", b"mail", b"emailaddress", b"account", b"accountname", b"userid",
-    b"uname", b"usr", b"log", b"jusername", b"identifier", b"phone", b"mobile", b"member", b"memberid", b"customerid", b"benutzer",
-    b"benutzername", b"nick", b"nickname", b"handle", b"userlogin", b"useremail", b"loginid", b"loginemail", b"utilisateur", b"usuario",
+    b"user",
+    b"username",
+    b"login",
+    b"loginname",
+    b"email",
+    b"mail",
+    b"emailaddress",
+    b"account",
+    b"accountname",
+    b"userid",
+    b"uname",
+    b"usr",
+    b"log",
+    b"jusername",
+    b"identifier",
+    b"phone",
+    b"mobile",
+    b"member",
+    b"memberid",
+    b"customerid",
+    b"benutzer",
+    b"benutzername",
+    b"nick",
+    b"nickname",
+    b"handle",
+    b"userlogin",
+    b"useremail",
+    b"loginid",
+    b"loginemail",
+    b"utilisateur",
+    b"usuario",
 ];
 const PASSWORDS: &[&[u8]] = &[
-    b"password", b"passwd", b"passwort", b"pass", b"pwd", b"pw", b"userpassword", b"loginpassword", b"userpass", b"jpassword",
-    b"passphrase", b"passcode", b"kennwort", b"motdepasse", b"contrasena", b"loginpass", b"loginpwd", b"userpwd",
+    b"password",
+    b"passwd",
+    b"passwort",
+    b"pass",
+    b"pwd",
+    b"pw",
+    b"userpassword",
+    b"loginpassword",
+    b"userpass",
+    b"jpassword",
+    b"passphrase",
+    b"passcode",
+    b"kennwort",
+    b"motdepasse",
+    b"contrasena",
+    b"loginpass",
+    b"loginpwd",
+    b"userpwd",
 ];
 const ANTI_FORGERY: &[&[u8]] = &[
-    b"csrf", b"xsrf", b"authenticitytoken", b"requestverificationtoken", b"wpnonce", b"formkey", b"antiforgery", b"formtoken",
+    b"csrf",
+    b"xsrf",
+    b"authenticitytoken",
+    b"requestverificationtoken",
+    b"wpnonce",
+    b"formkey",
+    b"antiforgery",
+    b"formtoken",
     b"synchronizertoken",
 ];
 /// Names that end like identifiers and count pages, or name sessions.
-const NOT_IDS: &[&[u8]] = &[b"pageid", b"sid", b"sessionid", b"phpsessid", b"jsessionid", b"sessid", b"clientid", b"gclid", b"fbclid"];
-const IDS: &[&[u8]] =
-    &[b"id", b"uid", b"user", b"account", b"order", b"invoice", b"doc", b"document", b"customer", b"ticket", b"record", b"profile"];
+const NOT_IDS: &[&[u8]] = &[
+    b"pageid",
+    b"sid",
+    b"sessionid",
+    b"phpsessid",
+    b"jsessionid",
+    b"sessid",
+    b"clientid",
+    b"gclid",
+    b"fbclid",
+];
+const IDS: &[&[u8]] = &[
+    b"id",
+    b"uid",
+    b"user",
+    b"account",
+    b"order",
+    b"invoice",
+    b"doc",
+    b"document",
+    b"customer",
+    b"ticket",
+    b"record",
+    b"profile",
+];
 
 /// What `name` is for; of a path of names (`login.user`, `login[user]`) the last one counts.
 pub(super) fn role(name: &[u8]) -> Role {
@@ -79,7 +152,9 @@ pub fn is_session_name(name: &[u8]) -> bool {
     if name.len() > MAX_NAME * 2 || holds(b"csrf") || holds(b"xsrf") {
         return false;
     }
-    [&b"sess"[..], b"auth", b"token", b"jwt", b"remember", b"identity", b"logged_in"].iter().any(|part| holds(part))
+    [&b"sess"[..], b"auth", b"token", b"jwt", b"remember", b"identity", b"logged_in"]
+        .iter()
+        .any(|part| holds(part))
         || name.len() >= 3 && name[name.len() - 3..].eq_ignore_ascii_case(b"sid")
         || name.eq_ignore_ascii_case(b"sid")
 }
@@ -120,7 +195,9 @@ mod tests {
 
     #[test]
     fn sessions_have_names() {
-        for name in ["PHPSESSID", "session", "connect.sid", "auth_token", "wordpress_logged_in_x", "JSESSIONID"] {
+        for name in
+            ["PHPSESSID", "session", "connect.sid", "auth_token", "wordpress_logged_in_x", "JSESSIONID"]
+        {
             assert!(is_session_name(name.as_bytes()), "{name}");
         }
         for name in ["csrftoken", "XSRF-TOKEN", "theme", "_ga", "", "consent"] {

@@ -73,7 +73,10 @@ impl Method {
     /// The method of this name, in upper case.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        Self::NAMED.iter().find(|(known, _)| known.as_bytes() == name).map_or(Self::Other, |(_, method)| *method)
+        Self::NAMED
+            .iter()
+            .find(|(known, _)| known.as_bytes() == name)
+            .map_or(Self::Other, |(_, method)| *method)
     }
 
     /// Its name; `OTHER` for one that is none of HTTP's.
@@ -135,13 +138,25 @@ const MIN_SESSION_ID: usize = 16;
 /// Fields of a body that are looked at.
 const MAX_BODY_FIELDS: usize = 64;
 /// Parts of paths under which accounts are made and passwords set.
-const SETTING: &[&[u8]] = &[b"register", b"signup", b"sign-up", b"sign_up", b"join", b"password/change", b"change-password"];
+const SETTING: &[&[u8]] =
+    &[b"register", b"signup", b"sign-up", b"sign_up", b"join", b"password/change", b"change-password"];
 /// Parts of paths where applications tell whether there is a user.
-const TELLING: &[&[u8]] =
-    &[b"forgot", b"reset", b"recover", b"lost", b"exists", b"available", b"check", b"lookup", b"register", b"signup"];
+const TELLING: &[&[u8]] = &[
+    b"forgot",
+    b"reset",
+    b"recover",
+    b"lost",
+    b"exists",
+    b"available",
+    b"check",
+    b"lookup",
+    b"register",
+    b"signup",
+];
 /// Ends of paths that are files beside pages.
 const STATIC: &[&[u8]] = &[
-    b".css", b".js", b".png", b".jpg", b".jpeg", b".gif", b".svg", b".ico", b".webp", b".woff", b".woff2", b".ttf", b".map", b".mp4", b".avif",
+    b".css", b".js", b".png", b".jpg", b".jpeg", b".gif", b".svg", b".ico", b".webp", b".woff", b".woff2",
+    b".ttf", b".map", b".mp4", b".avif",
 ];
 
 impl RequestFacts {
@@ -174,7 +189,10 @@ impl RequestFacts {
             host_text: Text::of(host),
             ..Self::default()
         };
-        if STATIC.iter().any(|end| path.len() > end.len() && path[path.len() - end.len()..].eq_ignore_ascii_case(end)) {
+        if STATIC
+            .iter()
+            .any(|end| path.len() > end.len() && path[path.len() - end.len()..].eq_ignore_ascii_case(end))
+        {
             facts.set(flag::STATIC);
         }
         for field in fields.iter() {
@@ -308,9 +326,9 @@ impl RequestFacts {
 
 /// Parameters that hold a token for one use, such as a link in a mail, and no session.
 fn is_one_time(name: &[u8]) -> bool {
-    [&b"token"[..], b"auth", b"identity"].iter().any(|part| {
-        name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
-    })
+    [&b"token"[..], b"auth", b"identity"]
+        .iter()
+        .any(|part| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part)))
 }
 
 /// Host and port of a URL.

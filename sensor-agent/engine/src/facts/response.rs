@@ -164,7 +164,10 @@ enum Word {
 /// The search for [`WORDS`]; `None` never, since they are fixed.
 static SEARCH: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     let words = WORDS.iter().map(|(word, _)| word);
-    let builder = AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(words);
+    let builder = AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::LeftmostLongest)
+        .build(words);
     builder.ok()
 });
 
@@ -206,7 +209,9 @@ impl ResponseFacts {
             },
             400 | 404 | 409 | 422 => Login::Failed(Why::Refused),
             300..=399 if path_holds(location, ERRORS) => Login::Failed(Why::Again),
-            300..=399 if self.to_login || path_of(location) == request.path_text.bytes() => Login::Failed(Why::Again),
+            300..=399 if self.to_login || path_of(location) == request.path_text.bytes() => {
+                Login::Failed(Why::Again)
+            }
             300..=399 => Login::Succeeded,
             200..=299 if self.issued[0].name != 0 => Login::Succeeded,
             _ => Login::Unknown,
@@ -225,7 +230,9 @@ impl ResponseFacts {
             (Some(Word::Form), Login::Unknown) if ok => Login::Failed(Why::Again),
             (Some(Word::Succeeded), Login::Unknown) if ok => Login::Succeeded,
             // Nothing wrong is said, but without a session nobody is logged in.
-            (None, Login::Unknown) if ok && request.session == 0 && !body.is_empty() => Login::Failed(Why::Refused),
+            (None, Login::Unknown) if ok && request.session == 0 && !body.is_empty() => {
+                Login::Failed(Why::Refused)
+            }
             (_, before) => before,
         };
     }
@@ -266,7 +273,9 @@ fn said(body: &[u8]) -> Option<Word> {
     let search = SEARCH.as_ref()?;
     let body = body.get(..MAX_SEARCHED).unwrap_or(body);
     let words = search.find_iter(body).filter_map(|found| WORDS.get(found.pattern().as_usize()));
-    words.min_by_key(|(word, _)| WORDS.iter().position(|(known, _)| known == word)).map(|(_, meaning)| *meaning)
+    words
+        .min_by_key(|(word, _)| WORDS.iter().position(|(known, _)| known == word))
+        .map(|(_, meaning)| *meaning)
 }
 
 /// The path of a URL or of a reference.

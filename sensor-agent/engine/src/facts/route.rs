@@ -74,7 +74,11 @@ mod tests {
     #[test]
     fn objects_are_placeholders() {
         let one = route("/orders/17/items");
-        for same in ["/orders/18/items", "/orders/550e8400-e29b-41d4-a716-446655440000/items", "/orders/ab12cd34/items"] {
+        for same in [
+            "/orders/18/items",
+            "/orders/550e8400-e29b-41d4-a716-446655440000/items",
+            "/orders/ab12cd34/items",
+        ] {
             assert_eq!(route(same).route, one.route, "{same}");
             assert_ne!(route(same).object, one.object, "{same}");
         }

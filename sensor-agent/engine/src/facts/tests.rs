@@ -29,7 +29,8 @@ pub(crate) fn facts(request: &str, response: &str) -> Facts {
     facts
 }
 
-const FORM: &str = "POST /login HTTP/1.1\nHost: h\nContent-Type: application/x-www-form-urlencoded\n\nuser=alice&password=x";
+const FORM: &str =
+    "POST /login HTTP/1.1\nHost: h\nContent-Type: application/x-www-form-urlencoded\n\nuser=alice&password=x";
 const JSON: &str = "POST /api/session HTTP/1.1\nHost: h\nContent-Type: application/json\n\n{\"user\":{\"email\":\"alice\",\"password\":\"x\"}}";
 
 fn login(request: &str, response: &str) -> Login {
@@ -96,7 +97,8 @@ fn accounts_that_are_made_are_no_logins() {
 
 #[test]
 fn who_sends_a_request_and_from_where() {
-    let flags = |headers: &str| facts(&format!("POST /a HTTP/1.1\nHost: shop.example\n{headers}"), "").request.flags;
+    let flags =
+        |headers: &str| facts(&format!("POST /a HTTP/1.1\nHost: shop.example\n{headers}"), "").request.flags;
     assert_eq!(flags("Cookie: theme=dark"), flag::COOKIES);
     assert_eq!(flags("Cookie: sid=1"), flag::COOKIES | flag::CREDENTIALS);
     assert_eq!(flags("X-API-Key: 1"), flag::CREDENTIALS);
@@ -111,7 +113,10 @@ fn who_sends_a_request_and_from_where() {
 #[test]
 fn objects_stand_in_paths_and_parameters() {
     let of = |target: &str| facts(&format!("GET {target} HTTP/1.1\nHost: h"), "").request;
-    assert_eq!((of("/orders/17").id, of("/order?order_id=18").id, of("/list?page=3").id), (Some(17), Some(18), None));
+    assert_eq!(
+        (of("/orders/17").id, of("/order?order_id=18").id, of("/list?page=3").id),
+        (Some(17), Some(18), None)
+    );
     assert_eq!(of("/order?id=1").route, of("/order?id=2").route);
     assert_ne!(of("/order?id=1").object, of("/order?id=2").object);
     assert_eq!(of("/list?page=1&offset=20").object, 0);
@@ -122,9 +127,14 @@ fn objects_stand_in_paths_and_parameters() {
 
 #[test]
 fn sessions_that_begin() {
-    let issued = |cookie: &str| facts("GET / HTTP/1.1\nHost: h", &format!("HTTP/1.1 200 OK\nSet-Cookie: {cookie}")).response.issued;
+    let issued = |cookie: &str| {
+        facts("GET / HTTP/1.1\nHost: h", &format!("HTTP/1.1 200 OK\nSet-Cookie: {cookie}")).response.issued
+    };
     let one = issued("PHPSESSID=1f; Path=/; HttpOnly; SameSite=Lax")[0];
-    assert_eq!((one.attributes, one.bits, one.counter), (attribute::HTTP_ONLY | attribute::SAME_SITE, 8, Some(31)));
+    assert_eq!(
+        (one.attributes, one.bits, one.counter),
+        (attribute::HTTP_ONLY | attribute::SAME_SITE, 8, Some(31))
+    );
     assert_eq!(issued("sid=1234; Secure")[0].counter, Some(1234));
     assert_eq!(issued("sid=zzzz")[0].counter, None);
     for none in ["theme=dark", "sid=", "sid=deleted", "sid", "csrftoken=1"] {
