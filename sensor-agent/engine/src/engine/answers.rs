@@ -104,7 +104,8 @@ impl Inspector<'_> {
         };
         if let Some(open) = awaited.kept.or_else(early) {
             let mut answer = self.worker.spare_answers.pop().unwrap_or_default();
-            answer.open = open;
+            // What stood there is a request's memory that waits to be used.
+            self.worker.give_back(std::mem::replace(&mut answer.open, open));
             self.exchange.answer = Some(answer);
         }
     }
@@ -327,7 +328,8 @@ impl Worker {
 
     pub(super) fn give_back_answer(&mut self, answer: Box<Answer>) {
         let mut answer = answer;
-        let open = std::mem::take(&mut answer.open);
+        let spare = self.spare.pop().unwrap_or_default();
+        let open = std::mem::replace(&mut answer.open, spare);
         self.give_back(open);
         if self.spare_answers.len() < super::worker::MAX_SPARE
             && answer.body.capacity() <= super::worker::MAX_SPARE_BODY
