@@ -6,9 +6,9 @@ use aho_corasick::AhoCorasick;
 
 use super::claim::{Claim, graded};
 use super::route::Habit;
-use super::window::{Sightings, fold};
 use super::{Scene, most};
 use crate::detect::builtin::Code;
+use crate::facts::window::{Sightings, fold};
 use crate::facts::{Method, flag};
 
 /// Names for which scanners look.

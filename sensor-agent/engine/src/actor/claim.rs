@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::window::fold;
 use crate::detect::builtin::{BUILTINS, Code, info};
 use crate::detect::redact;
+use crate::facts::window::fold;
 use crate::facts::{Facts, Text};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, Response, RuleInfo, Severity, printable};
 

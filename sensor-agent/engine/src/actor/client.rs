@@ -4,8 +4,8 @@ use super::access::{Browsing, Refusals, Walks};
 use super::claim::Example;
 use super::login::Logins;
 use super::table::Weigh;
-use super::window::{Sightings, Window};
 use crate::facts::Facts;
+use crate::facts::window::{Sightings, Window};
 
 /// Requests kept to be shown.
 const EXAMPLES: usize = 3;

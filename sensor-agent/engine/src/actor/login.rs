@@ -5,9 +5,9 @@
 
 use super::claim::{Claim, graded};
 use super::table::Weigh;
-use super::window::{Sightings, fold};
 use super::{Scene, most};
 use crate::detect::builtin::Code;
+use crate::facts::window::{Sightings, fold};
 use crate::facts::{Login, Why, flag};
 
 /// Logins of a client that are remembered.

@@ -5,6 +5,7 @@
 //! the facts, all that is remembered is bounded, and the same facts give the same notices.
 
 mod access;
+mod behaviour;
 mod claim;
 mod client;
 mod counters;
@@ -16,7 +17,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
-mod window;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::detect::builtin::Code;
 use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
-use crate::rule::RuleSet;
+use crate::rule::{Progress, RuleSet};
 
 pub use claim::{Account, Notice};
 use claim::{Claim, Infos, graded};
@@ -69,6 +69,7 @@ pub struct Actors {
     sessions: Recent<Session>,
     cookies: Recent<Cookie>,
     issuers: Recent<Issuer>,
+    progress: Recent<Progress>,
     claims: Vec<Claim>,
     counters: Counters,
 }
@@ -84,6 +85,7 @@ impl Actors {
             sessions: Recent::new(settings.max_sessions),
             cookies: Recent::new(settings.max_cookies),
             issuers: Recent::new(settings.max_issuers),
+            progress: Recent::new(settings.max_behaviours),
             settings,
             rules,
             infos: Infos::new(),
@@ -119,6 +121,7 @@ impl Actors {
         self.sessions(&scene, &mut claims);
         self.attacks(&scene, &mut claims);
         self.tell(&scene, &claims, notices);
+        self.behaviours(&scene, notices);
         self.claims = claims;
         self.enforce_memory();
     }
@@ -133,6 +136,7 @@ impl Actors {
         counters.sessions_evicted = self.sessions.evicted;
         counters.cookies_evicted = self.cookies.evicted;
         counters.issuers_evicted = self.issuers.evicted;
+        counters.behaviours_evicted = self.progress.evicted;
         counters.clients_now = self.clients.len() as u64;
         counters.routes_now = self.routes.len() as u64;
         counters.sessions_now = self.sessions.len() as u64;
@@ -149,6 +153,7 @@ impl Actors {
             + self.sessions.bytes()
             + self.cookies.bytes()
             + self.issuers.bytes()
+            + self.progress.bytes()
     }
 
     /// What is asked for, and whether the client gets it.

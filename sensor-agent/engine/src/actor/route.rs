@@ -5,9 +5,9 @@ use super::Scene;
 use super::access::{Step, bit};
 use super::claim::Claim;
 use super::table::Weigh;
-use super::window::Sightings;
 use crate::detect::builtin::Code;
 use crate::facts::flag;
+use crate::facts::window::Sightings;
 
 /// Clients that are told apart; more are many.
 const MAX_CLIENTS: usize = 8;

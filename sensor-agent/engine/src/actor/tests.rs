@@ -603,3 +603,26 @@ fn the_same_facts_give_the_same_notices_and_no_secret_is_in_them() {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
+
+#[test]
+fn rules_about_behaviour_are_run_and_told_once() {
+    let text = "[[rule]]\nid = \"sweep\"\ntitle = \"t\"\nclass = \"ACCESS_CONTROL\"\nseverity = \"high\"\nconfidence = 0.8\n\
+                [rule.behaviour]\nkey = [\"client\", \"host\"]\nwindow_secs = 60\n\
+                steps = [{ path = '^/api/', status = [\"2xx\"], distinct = \"path\", count = 5 }]\n\
+                [rule.examples]\nmatch = [[\"5* GET /api/# 200\"]]\nno_match = [[\"5* GET /api/a 200\"]]\n";
+    let rules = RuleSet::compile(&[crate::rule::RuleSource { name: "x.toml", text }]).unwrap();
+    let mut town = Town::new();
+    town.actors.replace_rules(Arc::new(rules));
+    for round in 0..3 {
+        for number in 0..5 {
+            town.ask(A, &format!("GET /api/part-{number}"), "", OK);
+            town.ask(&address(round * 10 + number), &format!("GET /api/part-{number}"), "", OK);
+        }
+    }
+    assert_eq!(town.told.len(), 1, "{:?}", town.rules());
+    let notice = &town.told[0].1;
+    assert_eq!(notice.finding.evidence, "5 different values of path within 60 s");
+    assert_eq!((&*notice.finding.rule.id, notice.finding.confidence.get()), ("sweep", 0.8));
+    assert_eq!(notice.account.examples, ["GET /api/part-4 200"]);
+    assert!(town.counter("findings_repeated") > 0);
+}

@@ -4,9 +4,9 @@
 use super::Scene;
 use super::claim::Claim;
 use super::table::Weigh;
-use super::window::Sightings;
 use crate::detect::builtin::Code;
 use crate::facts::flag;
+use crate::facts::window::Sightings;
 
 /// Clients whose tokens with a shared secret were served, before both kinds are usual.
 const MANY: usize = 3;

@@ -10,6 +10,7 @@ mod request;
 mod response;
 mod route;
 mod text;
+pub(crate) mod window;
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
