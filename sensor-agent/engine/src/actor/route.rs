@@ -20,6 +20,11 @@ const HALVE_FROM: u32 = 1 << 16;
 /// For what does not expire.
 const FOREVER: u32 = u32::MAX;
 
+/// Objects of one client's window that make a habit.
+fn taught(scene: &Scene<'_>) -> usize {
+    (scene.settings.walk_objects / 4).max(1) as usize
+}
+
 /// How many objects a client asks for within a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Habit {
@@ -44,12 +49,14 @@ pub(super) struct Route {
     /// Requests that change something with a token, and without.
     with_token: u32,
     without_token: u32,
+    /// Clients of the latter, lately: one client counts once.
+    tokenless: Sightings,
     token_clients: Sightings,
 }
 
 impl Weigh for Route {
     fn heap(&self) -> usize {
-        self.visitors.heap() + self.served_clients.heap() + self.token_clients.heap()
+        self.visitors.heap() + self.served_clients.heap() + self.token_clients.heap() + self.tokenless.heap()
     }
 }
 
@@ -58,13 +65,15 @@ impl Route {
     pub(super) fn visit(&mut self, scene: &Scene<'_>, step: Step) -> Option<Habit> {
         let clients = self.visitors.note(scene.client, scene.now, FOREVER, MAX_CLIENTS);
         self.visits += u32::from(step.first);
-        self.objects += u32::from(step.new);
+        // One client teaches little: what it asks for beyond the ordinary makes no habit.
+        let most = taught(scene);
+        self.objects += u32::from(step.new && step.objects <= most);
         if self.visits >= HALVE_FROM || self.objects >= HALVE_FROM {
             (self.visits, self.objects) = (self.visits / 2, self.objects / 2);
         }
         // The client in hand is not its own measure.
         let visits = self.visits.saturating_sub(1);
-        let objects = self.objects.saturating_sub(u32::try_from(step.objects).unwrap_or(u32::MAX));
+        let objects = self.objects.saturating_sub(step.objects.min(most) as u32);
         let known = clients as u64 > scene.settings.habit_clients.min(MAX_CLIENTS as u64 - 1) && visits > 0;
         known.then(|| Habit { objects: (objects as f32 / visits as f32).max(1.0) })
     }
@@ -116,7 +125,10 @@ impl Route {
         let usual = u64::from(self.with_token) >= scene.settings.csrf_after
             && self.token_clients.count(scene.now, FOREVER) >= LEAST_CLIENTS
             && self.without_token.saturating_mul(20) <= self.with_token;
-        self.without_token = self.without_token.saturating_add(1);
+        if !self.tokenless.has(scene.client) {
+            self.without_token = self.without_token.saturating_add(1);
+        }
+        self.tokenless.note(scene.client, scene.now, FOREVER, MAX_CLIENTS);
         if !usual || request.has(flag::SAME_SITE) {
             return;
         }

@@ -626,3 +626,36 @@ fn rules_about_behaviour_are_run_and_told_once() {
     assert_eq!(notice.account.examples, ["GET /api/part-4 200"]);
     assert!(town.counter("findings_repeated") > 0);
 }
+
+/// Case A25.
+#[test]
+fn a25_one_client_teaches_little() {
+    let mut town = Town::new();
+    let post = |town: &mut Town, client: &str, origin: &str, body: &str| {
+        let headers = format!("Origin: {origin}\nCookie: session={client}aaaaaaaa\n{FORM}\n\n{body}");
+        town.ask(client, "POST /account/mail", &headers, OK);
+    };
+    for number in 0..40 {
+        post(&mut town, &address(number), "https://shop.example", "csrf_token=1&mail=x");
+        post(&mut town, "203.0.113.7", "https://shop.example", "mail=x");
+    }
+    post(&mut town, A, "https://evil.example", "mail=x");
+    town.check(&["203.0.113.9 csrf-missing-token"]);
+    // Nor does one who walks make walking usual.
+    let mut town = Town::new();
+    let session = |client: &str| format!("Cookie: session={client}aaaaaaaa");
+    for client in 0..8 {
+        town.ask(
+            &address(client),
+            &format!("GET /api/orders/{}", 7 * client + 100),
+            &session(&address(client)),
+            OK,
+        );
+    }
+    for walker in ["203.0.113.7", A] {
+        for number in 0..60 {
+            town.ask(walker, &format!("GET /api/orders/{}", 10_000 - number * 17), &session(walker), OK);
+        }
+    }
+    town.check(&["203.0.113.7 object-walk", "203.0.113.9 object-walk"]);
+}
