@@ -332,42 +332,40 @@ impl<'t> Line<'t> {
         for word in &self.rest {
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             let value = numbered(value);
-            let of_value = key.number(value.as_bytes());
-            let request = &mut facts.request;
             match name {
-                "client" => client = of_value,
-                "user" => request.user = of_value,
-                "password" => request.password = of_value,
-                "session" => {
-                    (request.session, request.flags) =
-                        (of_value, request.flags | flag::CREDENTIALS | flag::COOKIES)
-                }
-                "credential" => {
-                    (request.authorization, request.flags) = (of_value, request.flags | flag::CREDENTIALS)
-                }
-                "agent" => request.agent = of_value,
-                "object" => request.object = of_value,
-                "route" => request.route = of_value,
-                "host" => (request.host, request.host_text) = (of_value, Short::of(value.as_bytes())),
-                "bytes" => {
-                    facts.response.bytes =
-                        value.parse().map_err(|_| format!("`{word}` is no number of bytes"))?
-                }
-                "login" => facts.response.login = login(&value)?,
-                _ => match WORDS.iter().find(|(known, _)| known == word) {
-                    Some((_, bit)) => request.flags |= bit,
-                    None => return Err(format!("unknown word `{word}`")),
-                },
+                "client" => client = key.number(value.as_bytes()),
+                _ => set(&mut facts, &key, name, &value).ok_or_else(|| format!("unknown word `{word}`"))?,
             }
         }
         Ok((client, facts))
     }
 }
 
-fn login(text: &str) -> Result<Login, String> {
-    match text {
-        "failed" => Ok(Login::Failed(Why::Refused)),
-        "succeeded" => Ok(Login::Succeeded),
-        _ => Err(format!("login `{text}` is none, expected `failed` or `succeeded`")),
+/// Sets what a word of an example names; `None` if there is no such word or value.
+fn set(facts: &mut Facts, key: &Key, name: &str, value: &str) -> Option<()> {
+    let (request, number) = (&mut facts.request, key.number(value.as_bytes()));
+    match name {
+        "user" => request.user = number,
+        "password" => request.password = number,
+        "session" => {
+            request.session = number;
+            request.flags |= flag::CREDENTIALS | flag::COOKIES;
+        }
+        "credential" => {
+            request.authorization = number;
+            request.flags |= flag::CREDENTIALS;
+        }
+        "agent" => request.agent = number,
+        "object" => request.object = number,
+        "route" => request.route = number,
+        "host" => (request.host, request.host_text) = (number, Short::of(value.as_bytes())),
+        "bytes" => facts.response.bytes = value.parse().ok()?,
+        "login" if value == "failed" => facts.response.login = Login::Failed(Why::Refused),
+        "login" if value == "succeeded" => facts.response.login = Login::Succeeded,
+        _ => {
+            let (_, bit) = WORDS.iter().find(|(known, _)| *known == name && value.is_empty())?;
+            request.flags |= bit;
+        }
     }
+    Some(())
 }
