@@ -12,6 +12,8 @@ mod counters;
 #[cfg(test)]
 mod evasion_tests;
 mod exchange;
+#[cfg(test)]
+mod facts_tests;
 mod half;
 mod inspect;
 mod observer;
