@@ -98,7 +98,9 @@ impl Browsing {
         // A site's own broken links are its own; but who forges them is not let off.
         let paths = self.missing.count(now, secs) + self.linked.count(now, secs) / 4;
         if paths as u64 >= threshold && paths * 10 >= requests as usize * 6 {
-            let confidence = graded(paths, threshold, 0.65, 0.9);
+            // Programs with credentials ask whether something is there before they put it there.
+            let top = if request.has(flag::CREDENTIALS) { 0.68 } else { 0.9 };
+            let confidence = graded(paths, threshold, 0.65, top);
             let counts = [(paths, "missing paths"), (requests as usize, "requests")];
             claims.push(Claim::new(Code::ForcedBrowsing, confidence, settings.browse_secs, counts));
         }

@@ -23,7 +23,7 @@ counters! {
     findings_excepted: "findings left out because an exception covers them",
     attempts_dropped: "failed logins of a client forgotten because it had too many",
     clients_evicted: "clients forgotten because there were too many",
-    clients_evicted_memory: "clients forgotten because all together held too much memory",
+    evicted_memory: "clients, users, routes and others forgotten because all together held too much memory",
     users_evicted: "users forgotten because there were too many",
     routes_evicted: "routes forgotten because there were too many",
     sessions_evicted: "sessions forgotten because there were too many",

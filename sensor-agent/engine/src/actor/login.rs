@@ -19,8 +19,9 @@ pub(super) const ATTACKS: [Code; 3] = [Code::LoginBruteForce, Code::LoginStuffin
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     attempts: Vec<Attempt>,
-    /// Tokens that were refused.
+    /// Tokens that were refused, and those that were taken.
     tokens: Sightings,
+    taken: Sightings,
     /// Users asked about without a password.
     asked: Sightings,
 }
@@ -55,7 +56,10 @@ struct Sum {
 
 impl Logins {
     pub(super) fn heap(&self) -> usize {
-        self.attempts.capacity() * size_of::<Attempt>() + self.tokens.heap() + self.asked.heap()
+        self.attempts.capacity() * size_of::<Attempt>()
+            + self.tokens.heap()
+            + self.taken.heap()
+            + self.asked.heap()
     }
 
     /// Notes a login; returns how many earlier ones were forgotten for it. `attacked` says that the client was just found attacking.
@@ -90,9 +94,19 @@ impl Logins {
         let (threshold, secs) = (scene.settings.token_guesses, scene.settings.login_secs);
         let tokens =
             self.tokens.note(scene.facts.request.authorization, scene.now, secs as u32, most(threshold));
-        if tokens as u64 >= threshold {
+        // Where many people's tokens run out at once, they soon have new ones.
+        let taken = self.taken.count(scene.now, secs as u32);
+        if tokens as u64 >= threshold && taken * 4 <= tokens {
             let confidence = graded(tokens, threshold, 0.75, 0.9);
             claims.push(Claim::new(Code::TokenGuessing, confidence, secs, [(tokens, "tokens refused")]));
+        }
+    }
+
+    /// Notes a token that was taken, of a client that had one refused.
+    pub(super) fn note_taken(&mut self, scene: &Scene<'_>) {
+        let (most, secs) = (most(scene.settings.token_guesses), scene.settings.login_secs as u32);
+        if self.tokens.count(scene.now, secs) > 0 {
+            self.taken.note(scene.facts.request.authorization, scene.now, secs, most);
         }
     }
 
@@ -225,10 +239,8 @@ impl User {
     }
 }
 
-/// Whether a login is noted: those of Basic credentials only where they are new or fail.
-pub(super) fn is_refused_token(scene: &Scene<'_>) -> bool {
+/// Whether the request brings a token that is no user's name and password.
+pub(super) fn brings_token(scene: &Scene<'_>) -> bool {
     let request = &scene.facts.request;
-    request.authorization != 0
-        && !request.has(flag::BASIC)
-        && matches!(scene.facts.response.status, 401 | 403)
+    request.authorization != 0 && !request.has(flag::BASIC)
 }

@@ -34,7 +34,7 @@ use login::User;
 use route::{Habit, Route};
 use session::{Cookie, Session};
 pub use settings::{Range, Settings};
-use table::Recent;
+use table::{Bounded, Recent};
 use token::Issuer;
 
 /// Things kept of a kind, for a threshold: enough to tell how far it is exceeded.
@@ -130,7 +130,7 @@ impl Actors {
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, &'static str, u64)> {
         let mut counters = self.counters.clone();
-        counters.clients_evicted = self.clients.evicted - counters.clients_evicted_memory;
+        counters.clients_evicted = self.clients.evicted;
         counters.users_evicted = self.users.evicted;
         counters.routes_evicted = self.routes.evicted;
         counters.sessions_evicted = self.sessions.evicted;
@@ -211,10 +211,18 @@ impl Actors {
         if failed {
             self.users.with(login::user_of(scene), |user| user.note(scene, claims));
         }
-        if login::is_refused_token(scene) {
-            self.clients.with(scene.client, |client| {
-                client.suspect().show(facts);
-                client.suspect().logins.note_token(scene, claims);
+        if login::brings_token(scene) {
+            self.clients.with(scene.client, |client| match facts.response.status {
+                401 | 403 => {
+                    client.suspect().show(facts);
+                    client.suspect().logins.note_token(scene, claims);
+                }
+                200..300 => {
+                    if let Some(suspect) = client.as_suspect() {
+                        suspect.logins.note_taken(scene);
+                    }
+                }
+                _ => {}
             });
         }
         if facts.request.has(flag::NAMES_USER) {
@@ -304,11 +312,24 @@ impl Actors {
         }
     }
 
-    /// Clients unseen for longest make room, until all together keep to the limit; then what else there is.
+    /// Of what takes most memory, what was unused for longest makes room, until all together keep to the limit.
     fn enforce_memory(&mut self) {
         let most = usize::try_from(self.settings.max_bytes).unwrap_or(usize::MAX);
-        while self.bytes() > most && self.clients.len() > 1 && self.clients.forget_oldest() {
-            self.counters.clients_evicted_memory += 1;
+        while self.bytes() > most {
+            let tables: [&mut dyn Bounded; 7] = [
+                &mut self.clients,
+                &mut self.users,
+                &mut self.routes,
+                &mut self.sessions,
+                &mut self.cookies,
+                &mut self.issuers,
+                &mut self.progress,
+            ];
+            let largest = tables.into_iter().max_by_key(|table| table.held());
+            if !largest.is_some_and(Bounded::make_room) {
+                return;
+            }
+            self.counters.evicted_memory += 1;
         }
     }
 }

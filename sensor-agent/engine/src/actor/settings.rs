@@ -39,7 +39,7 @@ pub struct Range {
 }
 
 settings! {
-    /// Bytes of memory for all of it; the client unseen for longest makes room (`clients_evicted_memory`).
+    /// Bytes of memory for all of it; of what there is most, the one unused for longest makes room (`evicted_memory`).
     max_bytes: 67_108_864, 1_048_576..=17_179_869_184;
     /// Clients remembered (`clients_evicted`). Addresses of one IPv6 /64 are one client.
     max_clients: 32_768, 16..=16_777_216;

@@ -47,8 +47,8 @@ impl<V: Default + Weigh> Recent<V> {
 
     /// Bytes of memory, near enough.
     pub(crate) fn bytes(&self) -> usize {
-        // A link of the order and a place in the index come with each slot.
-        self.slots.len() * (size_of::<Slot<V>>() + 12 + 5) + self.heap
+        // A link of the order and a place in the index come with each slot. Slots that are free wait for the next values.
+        self.len() * (size_of::<Slot<V>>() + 12 + 5) + self.heap
     }
 
     /// The value of `key`, if there is one; looking does not count as using.
@@ -114,6 +114,24 @@ impl<V: Default + Weigh> Recent<V> {
 
     fn key(&self, slot: u32) -> u64 {
         self.slots.get(slot as usize).map_or(0, |slot| slot.key)
+    }
+}
+
+/// A memory of any kind, for who shares out room.
+pub(crate) trait Bounded {
+    /// Bytes held.
+    fn held(&self) -> usize;
+    /// Forgets what was unused for longest; false if there is nothing.
+    fn make_room(&mut self) -> bool;
+}
+
+impl<V: Default + Weigh> Bounded for Recent<V> {
+    fn held(&self) -> usize {
+        self.bytes()
+    }
+
+    fn make_room(&mut self) -> bool {
+        self.forget_oldest()
     }
 }
 

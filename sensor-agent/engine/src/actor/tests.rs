@@ -570,7 +570,13 @@ fn memory_is_bounded_and_what_goes_is_counted() {
         }
     }
     assert!(town.counter("bytes_now") <= 1 << 20, "{}", town.counter("bytes_now"));
-    assert!(town.counter("clients_evicted_memory") > 0);
+    assert!(town.counter("evicted_memory") > 0 && town.counter("clients_now") > 100);
+    // What there is most of makes room, and clients stay.
+    let mut town = Town::with(Settings { max_bytes: 1 << 20, ..Settings::default() });
+    for number in 0..30_000 {
+        town.ask(&address(number % 500), "GET /", &format!("Cookie: sid=a{number}"), OK);
+    }
+    assert!(town.counter("bytes_now") <= 1 << 20 && town.counter("clients_now") == 500);
 }
 
 #[test]
@@ -658,4 +664,62 @@ fn a25_one_client_teaches_little() {
         }
     }
     town.check(&["203.0.113.7 object-walk", "203.0.113.9 object-walk"]);
+}
+
+#[test]
+fn an_office_whose_tokens_run_out_is_no_guesser() {
+    let mut town = Town::new();
+    let ask = |town: &mut Town, token: String, response: &str| {
+        town.ask(A, "GET /api/me", &format!("Authorization: Bearer {token}"), response);
+    };
+    for number in 0..40 {
+        ask(&mut town, format!("old{number}"), "HTTP/1.1 401 No");
+        ask(&mut town, format!("new{number}"), OK);
+        town.pass(1_000);
+    }
+    town.check(&[]);
+}
+
+#[test]
+fn programs_with_credentials_that_look_before_they_put_are_not_blocked() {
+    let mut town = Town::new();
+    for number in 0..500 {
+        town.ask(A, &format!("HEAD /v2/app/blobs/sha256:{number:08x}"), "Authorization: Bearer k", MISSING);
+        town.pass(50);
+    }
+    assert!(town.surest("forced-browsing") < 0.7, "{:?}", town.rules());
+}
+
+proptest::proptest! {
+    /// Whatever facts say, they are survived, and memory keeps to its limit.
+    #[test]
+    fn any_facts_are_survived(
+        rows in proptest::collection::vec((proptest::prelude::any::<[u8; 12]>(), 0u64..1 << 40), 1..200),
+    ) {
+        let rules = ["key = [\"client\", \"agent\"]", "key = [\"session\"]"].map(|key| format!(
+            "[[rule]]\nid = \"r{}\"\ntitle = \"t\"\nclass = \"SESSION\"\nseverity = \"low\"\nconfidence = 0.6\n[rule.behaviour]\n\
+             {key}\nwindow_secs = 60\nsteps = [{{ count = 2 }}, {{ distinct = \"path\", count = 2 }}]\n[rule.examples]\n\
+             match = [[\"9* GET /# 200 agent=a session=s\"]]\nno_match = [[\"GET / 200\"]]\n", key.len()));
+        let sources = rules.each_ref().map(|text| crate::rule::RuleSource { name: "x", text });
+        let mut town = Town::with(Settings { max_bytes: 1 << 20, max_clients: 16, ..Settings::default() });
+        town.actors.replace_rules(Arc::new(RuleSet::compile(&sources).unwrap()));
+        for (bytes, time) in rows {
+            let mut facts = Facts::default();
+            town.millis = time;
+            facts.request.flags = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+            facts.request.method = crate::facts::Method::of([&b"GET"[..], b"POST", b"HEAD", b"X"][usize::from(bytes[3] % 4)]);
+            facts.response.status = [0, 200, 302, 401, 403, 404, 500, 999][usize::from(bytes[4] % 8)];
+            facts.response.login = [Login::None, Login::Succeeded, Login::Unknown, Login::Failed(crate::facts::Why::User)][usize::from(bytes[5] % 4)];
+            (facts.request.user, facts.request.password) = (u64::from(bytes[6] % 5), u64::from(bytes[6]));
+            (facts.request.session, facts.request.session_name) = (u64::from(bytes[7] % 7), u64::from(bytes[7] % 2));
+            (facts.request.route, facts.request.object) = (u64::from(bytes[8] % 5), u64::from(bytes[8]));
+            (facts.request.id, facts.request.path) = (Some(u64::from(bytes[9]) << (bytes[9] % 60)), u64::from(bytes[9]));
+            (facts.request.authorization, facts.request.issuer) = (u64::from(bytes[10] % 9), u64::from(bytes[10] % 3));
+            facts.response.issued[0].name = u64::from(bytes[11] % 3);
+            facts.response.issued[0].counter = Some(u64::MAX - u64::from(bytes[11]));
+            facts.found.rules[0] = u32::from(bytes[11]);
+            town.observe(&address(usize::from(bytes[0])), facts);
+            proptest::prop_assert!(town.actors.bytes() <= 1 << 20);
+        }
+    }
 }
