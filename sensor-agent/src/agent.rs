@@ -55,9 +55,14 @@ impl Agent {
         shared.set_check("attribution", attributes, how);
         shared.set_mode(config.mode());
         let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
-        let mut pipeline =
-            Pipeline::start(&plan(&config), &config.engine_settings(), &inputs, &output.reports())
-                .context("the capture cannot be started")?;
+        let mut pipeline = Pipeline::start(
+            &plan(&config),
+            &config.engine_settings(),
+            &config.actors,
+            &inputs,
+            &output.reports(),
+        )
+        .context("the capture cannot be started")?;
         let watch = Watch::open(&config.capture.pin_dir, output.events(), Rates::of(&config.response));
         let watch =
             watch.inspect_err(|error| tracing::error!("dropped traffic is not shown: {error:#}")).ok();

@@ -51,6 +51,10 @@ pub(crate) struct StatsSnapshot {
     pub(crate) pipeline: Vec<(&'static str, &'static str, u64)>,
     /// From the tap to a block in force.
     pub(crate) latency: Latency,
+    /// What is remembered of clients: name, help, value; empty if nothing is.
+    pub(crate) actors: Vec<(&'static str, &'static str, u64)>,
+    /// Facts of transactions that found no room.
+    pub(crate) facts_lost: u64,
 }
 
 impl StatsSnapshot {
@@ -107,6 +111,7 @@ struct Published {
     snapshot: StatsSnapshot,
     at: Option<Instant>,
     lost_at: Option<Instant>,
+    facts_lost_at: Option<Instant>,
 }
 
 /// Figures older than this mean that the pipeline stands still.
@@ -165,6 +170,9 @@ impl Shared {
         if snapshot.lost() > published.snapshot.lost() {
             published.lost_at = Some(Instant::now());
         }
+        if snapshot.facts_lost > published.snapshot.facts_lost {
+            published.facts_lost_at = Some(Instant::now());
+        }
         published.snapshot = snapshot;
         published.at = Some(Instant::now());
     }
@@ -201,6 +209,7 @@ impl Shared {
             checks.insert(name.to_owned(), Check { status, detail });
         };
         add("capture", self.capture());
+        add("behaviour", self.behaviour());
         add("alerts", self.alerts());
         add("store", output(self.figures.store_error()));
         add("alert_file", output(self.figures.file_error()));
@@ -226,6 +235,29 @@ impl Shared {
                 ),
             ),
             _ => (Status::Ok, "segments are captured and inspected".to_owned()),
+        }
+    }
+
+    fn behaviour(&self) -> (Status, String) {
+        let published = lock(&self.stats);
+        let snapshot = &published.snapshot;
+        let of =
+            |name: &str| snapshot.actors.iter().find(|(known, ..)| *known == name).map_or(0, |known| known.2);
+        match published.facts_lost_at {
+            _ if snapshot.actors.is_empty() => {
+                (Status::Ok, "clients are not remembered: `actors.enabled`".to_owned())
+            }
+            Some(lost) if lost.elapsed() < LOSS_SHOWN_FOR => (
+                Status::Degraded,
+                format!(
+                    "{} transactions were left out so far, the last a moment ago: raise actors.queue",
+                    snapshot.facts_lost
+                ),
+            ),
+            _ => (
+                Status::Ok,
+                format!("{} clients and {} routes are remembered", of("clients_now"), of("routes_now")),
+            ),
         }
     }
 

@@ -147,7 +147,7 @@ fn publish(pipeline: &mut Pipeline, shared: &Shared) {
                     ("packet_events_lost", "Events about packets that found no room", recent.events_lost),
                 ]
             }));
-            let lost = snapshot.workers.iter().map(|worker| worker.reports_lost).sum();
+            let lost = threads(&snapshot).map(|thread| thread.reports_lost).sum();
             shared.figures.set_queue_lost(lost);
             shared.set_check("inspection", Status::Ok, encrypted(&stats));
             shared.publish_stats(stats);
@@ -202,11 +202,16 @@ fn protect(pipeline: &mut Pipeline, shared: &Shared) {
     shared.set_check("exemptions", status, detail);
 }
 
+/// All threads that block and report.
+fn threads(snapshot: &Snapshot) -> impl Iterator<Item = &WorkerStats> {
+    snapshot.workers.iter().chain(snapshot.observer.iter().map(|observer| &observer.carried))
+}
+
 fn stats(snapshot: &Snapshot) -> StatsSnapshot {
     let workers = &snapshot.workers;
     let mut latency = Latency::default();
-    workers.iter().for_each(|worker| latency.merge(&worker.latency));
-    let sum = |figure: fn(&WorkerStats) -> u64| workers.iter().map(figure).sum();
+    threads(snapshot).for_each(|thread| latency.merge(&thread.latency));
+    let sum = |figure: fn(&WorkerStats) -> u64| threads(snapshot).map(figure).sum();
     StatsSnapshot {
         kernel: kernel(&snapshot.kernel),
         engines: workers.iter().map(|worker| worker.engine.clone()).collect(),
@@ -238,11 +243,18 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
                 sum(|worker| worker.watch_failed),
             ),
             ("engine_panics", "Times that an engine panicked and was replaced", sum(|worker| worker.panics)),
+            (
+                "facts_lost",
+                "Transactions that found no room in the observer's queue",
+                sum(|worker| worker.facts_lost),
+            ),
         ]
         .into_iter()
         .chain(whole(workers))
         .collect(),
         latency,
+        actors: snapshot.observer.as_ref().map(|observer| observer.named.clone()).unwrap_or_default(),
+        facts_lost: sum(|worker| worker.facts_lost),
     }
 }
 
@@ -334,7 +346,7 @@ mod tests {
             tap: TapCounter::ALL.iter().map(|counter| (*counter, 2)).collect(),
             rings: vec![RingLost { ring: 1, reason: RingLoss::Full, records: 2 }],
         };
-        let stats = stats(&Snapshot { kernel, workers: vec![worker.clone(), worker] });
+        let stats = stats(&Snapshot { kernel, workers: vec![worker.clone(), worker], observer: None });
         assert_eq!((stats.delivered, stats.pipeline[1].2), (6, 2));
         assert_eq!(stats.lost(), 4, "a full ring and a failed copy");
         assert_eq!(stats.rings, [(1, "ring_full", 2)]);
@@ -347,7 +359,7 @@ mod tests {
         let quiet = StatsSnapshot::default();
         assert_eq!(encrypted(&quiet), "no encrypted traffic was seen");
         let kernel = KernelCounts { tap: vec![(TapCounter::Tls, 7)], ..KernelCounts::default() };
-        let seen = stats(&Snapshot { kernel, workers: Vec::new() });
+        let seen = stats(&Snapshot { kernel, workers: Vec::new(), observer: None });
         assert!(encrypted(&seen).starts_with("not inspected because encrypted: 7 segments, "));
     }
 

@@ -4,6 +4,7 @@
 //! Nothing here imports a crate of the product: it is known by its binary, its files and its HTTP API.
 
 pub mod agent;
+pub mod application;
 pub mod http;
 pub mod lab;
 pub mod nginx;

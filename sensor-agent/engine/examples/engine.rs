@@ -13,6 +13,8 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+#[path = "engine/actors.rs"]
+mod actors;
 #[path = "engine/allocations.rs"]
 mod allocations;
 #[path = "engine/complexity.rs"]
@@ -24,6 +26,8 @@ mod traffic;
 
 use std::sync::Arc;
 
+use sensor_engine::engine::Settings;
+use sensor_engine::facts::Key;
 use sensor_engine::rule::RuleSet;
 use traffic::{MIXED, Measured, SMALL};
 
@@ -35,10 +39,20 @@ fn main() {
     let wanted = |what: &str| all || std::env::args().nth(1).is_some_and(|one| one == what);
     if wanted("throughput") {
         let content = common::content();
-        throughput("small requests and answers, no rules", SMALL, &Arc::default());
-        throughput("mixed traffic, no rules", MIXED, &Arc::default());
-        throughput("small requests and answers, all rules", SMALL, &content);
-        throughput("mixed traffic, all rules", MIXED, &content);
+        let plain = Settings::default();
+        throughput("small requests and answers, no rules", SMALL, &Arc::default(), &plain);
+        throughput("mixed traffic, no rules", MIXED, &Arc::default(), &plain);
+        throughput("small requests and answers, all rules", SMALL, &content, &plain);
+        throughput("mixed traffic, all rules", MIXED, &content, &plain);
+    }
+    if wanted("throughput") || wanted("facts") {
+        let (content, facts) =
+            (common::content(), Settings { facts: Some(Key::default()), ..Settings::default() });
+        throughput("small requests and answers, no rules, facts given out", SMALL, &Arc::default(), &facts);
+        throughput("mixed traffic, all rules, facts given out", MIXED, &content, &facts);
+    }
+    if wanted("actors") {
+        actors::report(&common::content());
     }
     if wanted("complexity") {
         complexity::report(&common::content());
@@ -48,10 +62,11 @@ fn main() {
     }
 }
 
-fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>) {
+fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &Settings) {
     println!("\n{title}");
     for connections in [1, 1000, 50_000] {
-        let rounds: Vec<Measured> = (0..ROUNDS).map(|_| traffic::run(mix, rules, connections)).collect();
+        let rounds: Vec<Measured> =
+            (0..ROUNDS).map(|_| traffic::run(mix, rules, settings, connections)).collect();
         let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];

@@ -18,9 +18,13 @@ pub mod body;
 
 pub mod finding;
 
+pub mod facts;
+
 pub mod rule;
 
 pub mod detect;
+
+pub mod actor;
 
 pub mod policy;
 

@@ -1,7 +1,10 @@
 //! A report as an event in Suricata's EVE form, so that whatever reads Suricata reads the sensor. What EVE has no place
 //! for stands under the one key `sensor`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use sensor_engine::actor::Account;
 use sensor_engine::engine::{Report, RequestSummary};
 use sensor_engine::finding::{Class, Finding, Severity};
 use sensor_engine::policy::Action;
@@ -106,6 +109,8 @@ struct Sensor<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<&'a Process>,
     findings: Vec<FindingView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behaviour: Option<Behaviour>,
     capture: Capture,
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
@@ -128,6 +133,15 @@ struct Client {
 #[derive(Serialize)]
 struct Capture {
     bytes_missed: u64,
+}
+
+/// What a finding about several transactions rests on.
+#[derive(Serialize)]
+struct Behaviour {
+    #[serde(skip_serializing_if = "is_zero")]
+    window_secs: u64,
+    counts: BTreeMap<String, u32>,
+    examples: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -250,8 +264,17 @@ fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame
         },
         process: frame.process,
         findings: report.findings.iter().map(finding).collect(),
+        behaviour: report.account.as_deref().map(behaviour),
         capture: Capture { bytes_missed: report.client_bytes_missed },
         suppressed: frame.suppressed,
+    }
+}
+
+fn behaviour(account: &Account) -> Behaviour {
+    Behaviour {
+        window_secs: account.window_secs,
+        counts: account.counts.iter().map(|(name, count)| (line(name).into_owned(), *count)).collect(),
+        examples: account.examples.iter().map(|example| line(example).into_owned()).collect(),
     }
 }
 
@@ -384,6 +407,7 @@ pub(crate) mod tests {
             findings: vec![finding],
             blocked_until: Some(Boot::from_nanos((secs + 600) * 1_000_000_000)),
             client_bytes_missed: 0,
+            account: None,
         }
     }
 

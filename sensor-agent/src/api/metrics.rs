@@ -71,6 +71,13 @@ impl Collector for Snapshot {
         for (name, help, value) in &self.stats.pipeline {
             counter(&mut encoder, name, help, *value)?;
         }
+        for (name, help, value) in &self.stats.actors {
+            let full = format!("actors_{name}");
+            match name.strip_suffix("_now") {
+                Some(_) => gauge(&mut encoder, &full, help, *value)?,
+                None => counter(&mut encoder, &full, help, *value)?,
+            }
+        }
         counter(&mut encoder, "records_delivered", "Records that reached an engine", self.stats.delivered)?;
         self.latency(&mut encoder)?;
         self.load(&mut encoder)?;

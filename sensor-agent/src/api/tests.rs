@@ -314,6 +314,8 @@ fn figures() -> StatsSnapshot {
         sample: 0.5,
         pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
         latency: Default::default(),
+        actors: vec![("logins", "Logins.", 3), ("clients_now", "Clients.", 2)],
+        facts_lost: 0,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sensor_engine::engine::{Engine, Settings};
+use sensor_engine::facts::Key;
 use sensor_engine::policy::Mode;
 
 use super::{Common, output, rules};
@@ -34,14 +35,20 @@ impl Replay {
         policy.mode = Mode::Observe;
         let policy = Arc::new(policy);
         for file in &self.files {
-            let settings = Settings { list_transactions: self.transactions, ..config.engine_settings() };
+            let key = Key::new(rand::random());
+            let observer = config.observer(Arc::clone(&rules), Arc::clone(&policy), key.clone());
+            let settings = Settings {
+                list_transactions: self.transactions,
+                facts: observer.is_some().then_some(key),
+                ..config.engine_settings()
+            };
             let engine = Engine::new(settings, Arc::clone(&rules), Arc::clone(&policy));
             let started = Instant::now();
             // A capture has the wall clock's times.
             let clock = WallClock::of_wall_times();
             let mut reports = 0;
             let mut out = output::Lines::new();
-            let replay = replay::Replay::new(engine, |seen| match seen {
+            let replay = replay::Replay::new(engine, observer, |seen| match seen {
                 Seen::Report(delivered) => {
                     reports += 1;
                     out.flush()?;

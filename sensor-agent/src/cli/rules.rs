@@ -190,7 +190,7 @@ pub(super) fn show(delivered: &Delivered, id: u64, clock: WallClock, common: &Co
         verdict.severity,
         verdict.confidence,
         eve::verdict_name(verdict.action),
-        if report.outcome == Outcome::Attempt {
+        if matches!(report.outcome, Outcome::Attempt | Outcome::Behaviour) {
             String::new()
         } else {
             format!(", {}", report.outcome.name())

@@ -10,16 +10,20 @@ mod value;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use ipnet::IpNet;
+use sensor_engine::actor;
 use sensor_engine::capture::fragments;
-use sensor_engine::engine::Settings;
+use sensor_engine::engine::{Observer, Settings};
+use sensor_engine::facts::Key;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::http::listener::Scoped;
 use sensor_engine::policy::{Mode, Policy};
+use sensor_engine::rule::RuleSet;
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
 
@@ -44,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) capture: Capture,
     /// What is looked for.
     pub(crate) detection: Detection,
+    /// What is remembered of clients.
+    pub(crate) actors: Actors,
     /// What follows from findings.
     pub(crate) response: Response,
     /// Where alerts are written.
@@ -96,6 +102,17 @@ pub(crate) struct Detection {
     pub(crate) rules_dirs: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
+}
+
+/// `[actors]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Actors {
+    /// Whether anything is remembered at all.
+    pub(crate) enabled: bool,
+    /// Transactions that may wait to be looked at.
+    pub(crate) queue: u64,
+    /// Limits and thresholds.
+    pub(crate) limits: actor::Settings,
 }
 
 /// `[response]`.
@@ -225,6 +242,7 @@ impl Default for Config {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
                 response_exposure: false,
             },
+            actors: Actors { enabled: true, queue: 4096, limits: actor::Settings::default() },
             response: Response {
                 enforce: false,
                 block_for: Duration::from_secs(600),
@@ -348,6 +366,12 @@ impl Config {
             },
             ..Settings::default()
         }
+    }
+
+    /// What remembers clients, if anything does; its facts must be made with the same key.
+    pub(crate) fn observer(&self, rules: Arc<RuleSet>, policy: Arc<Policy>, key: Key) -> Option<Observer> {
+        let actors = &self.actors;
+        actors.enabled.then(|| Observer::new(actors.limits.clone(), rules, policy, key))
     }
 
     /// When to report and when to block.

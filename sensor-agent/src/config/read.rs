@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use sensor_common::settings::tunnel;
+use sensor_engine::actor;
 use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
 use sensor_engine::http::listener::Scoped;
 
@@ -13,7 +14,7 @@ use super::reader::{Document, Problem, Section};
 use super::value::{
     flag, fraction, integer, list, optional_path, parsed, path, paths, power_of_two, text, with,
 };
-use super::{Alerts, Api, Capture, Config, Detection, Limits, Response, Store, confidence};
+use super::{Actors, Alerts, Api, Capture, Config, Detection, Limits, Response, Store, confidence};
 
 const MIB: u64 = 1 << 20;
 /// Longest automatic block: thirty days. An address changes hands.
@@ -44,6 +45,7 @@ fn sections(document: &mut Document<'_>) -> Config {
             rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
             response_exposure: section.read("response_exposure", default.detection.response_exposure, flag),
         }),
+        actors: document.section("actors", |section| actors(section, default.actors)),
         response: document.section("response", |section| response(section, default.response)),
         alerts: document.section("alerts", |section| alerts(section, default.alerts)),
         store: document.section("store", |section| Store {
@@ -122,6 +124,20 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
         max_stray_per_sec: section.read("max_stray_per_sec", default.max_stray_per_sec, rate),
         drop_impossible_flags: section.read("drop_impossible_flags", default.drop_impossible_flags, flag),
     }
+}
+
+fn actors(section: &mut Section<'_, '_>, default: Actors) -> Actors {
+    let mut actors = Actors {
+        enabled: section.read("enabled", default.enabled, flag),
+        queue: section.read("queue", default.queue, integer(64, MIB)),
+        limits: default.limits,
+    };
+    for range in actor::Settings::RANGES {
+        if let Some(value) = actors.limits.get_mut(range.name) {
+            *value = section.read(range.name, *value, integer(range.least, range.most));
+        }
+    }
+    actors
 }
 
 /// A class and its threshold, `CSRF=0.9`.

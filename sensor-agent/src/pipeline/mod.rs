@@ -1,24 +1,30 @@
-//! The threads between kernel and shell: ring → engine → commands, one thread and one engine for each ring.
+//! The threads between kernel and shell: ring → engine → commands, one thread and one engine for each ring, and one thread that
+//! remembers clients.
 //!
 //! A block decision writes the kernel's map from the thread that made it. Everything else leaves through a bounded queue that
 //! the thread never waits for: what does not fit is counted.
 
+mod carrier;
 mod latency;
+mod observing;
 mod priority;
 mod whole;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use sensor_engine::actor;
 use sensor_engine::engine::{Report, Settings};
+use sensor_engine::facts::{Facts, Key};
 use sensor_engine::policy::Policy;
 use sensor_engine::rule::RuleSet;
 
+use crate::config::Actors;
 use crate::kernel::clock::boot_nanos;
 use crate::kernel::counters::{Counters, KernelCounts};
 use crate::kernel::flows::FlowTable;
@@ -26,10 +32,13 @@ use crate::kernel::lists::Lists;
 use crate::kernel::rings::Ring;
 use crate::kernel::sensor::{Plan, Sensor};
 
+use carrier::Carrier;
+pub(crate) use carrier::WorkerStats;
 pub(crate) use latency::{BOUNDS_US, Latency};
+pub(crate) use observing::ObserverStats;
+use observing::Observing;
 use whole::Exchange;
 pub(crate) use whole::WholeStats;
-pub(crate) use worker::WorkerStats;
 use worker::{Shared, Worker};
 
 /// What the engines work by; replaced whole on reload.
@@ -73,6 +82,7 @@ pub(crate) struct Pipeline {
     sensor: Sensor,
     counters: Counters,
     workers: Vec<Running>,
+    observer: Option<RunningObserver>,
     stop: Arc<AtomicBool>,
     trim: Arc<AtomicBool>,
 }
@@ -83,6 +93,11 @@ struct Running {
     new_rings: SyncSender<Ring>,
 }
 
+struct RunningObserver {
+    thread: JoinHandle<()>,
+    stats: Arc<ArcSwap<ObserverStats>>,
+}
+
 /// Counters at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
@@ -90,6 +105,8 @@ pub(crate) struct Snapshot {
     pub(crate) kernel: KernelCounts,
     /// One entry a ring.
     pub(crate) workers: Vec<WorkerStats>,
+    /// Of the thread that remembers clients, if there is one.
+    pub(crate) observer: Option<ObserverStats>,
 }
 
 impl Pipeline {
@@ -100,6 +117,7 @@ impl Pipeline {
     pub(crate) fn start(
         plan: &Plan,
         settings: &Settings,
+        actors: &Actors,
         inputs: &Arc<ArcSwap<Inputs>>,
         reports: &SyncSender<Delivered>,
     ) -> Result<Self> {
@@ -107,22 +125,35 @@ impl Pipeline {
         let counters = Counters::open(sensor.pins(), plan.rings)?;
         let started_ns = boot_nanos();
         let (stop, trim) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let key = actors.enabled.then(|| Key::new(rand::random()));
+        let settings = Settings { facts: key.clone(), ..settings.clone() };
+        let carrier = || -> Result<Carrier> {
+            let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
+            Ok(Carrier::new(maps, reports.clone()))
+        };
+        let (facts, observer) = match key {
+            Some(key) => {
+                let (sender, receiver) = sync_channel(usize::try_from(actors.queue)?);
+                let of = (actors.limits.clone(), key);
+                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, of, inputs)?))
+            }
+            None => (None, None),
+        };
         let mut workers = Vec::with_capacity(rings.len());
         let (exchange, inboxes) = Exchange::new(rings.len(), sensor.hash_key());
         for (index, (ring, inbox)) in rings.into_iter().zip(inboxes).enumerate() {
-            let maps = (Lists::open(&plan.pin_dir)?, FlowTable::open(sensor.pins())?);
             let stats = Arc::new(ArcSwap::from_pointee(WorkerStats::default()));
             let (new_rings, rings) = sync_channel(1);
             let (inputs, published) = (Arc::clone(inputs), Arc::clone(&stats));
             let (stop, trim) = (Arc::clone(&stop), Arc::clone(&trim));
             let whole = exchange.part(index, inbox, settings.fragments);
-            let shared = Shared { inputs, published, stop, trim, rings, whole };
-            let worker = Worker::new(ring, maps, settings.clone(), shared, reports.clone(), started_ns);
+            let shared = Shared { inputs, published, stop, trim, rings, whole, facts: facts.clone() };
+            let worker = Worker::new(ring, carrier()?, settings.clone(), shared, started_ns);
             let named = thread::Builder::new().name(format!("engine-{index}"));
             let thread = named.spawn(move || worker.run()).context("cannot start an engine thread")?;
             workers.push(Running { thread, stats, new_rings });
         }
-        Ok(Self { sensor, counters, workers, stop, trim })
+        Ok(Self { sensor, counters, workers, observer, stop, trim })
     }
 
     /// The kernel side.
@@ -153,12 +184,14 @@ impl Pipeline {
     /// All counters.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let workers = self.workers.iter().map(|worker| WorkerStats::clone(&worker.stats.load())).collect();
-        Ok(Snapshot { kernel: self.counters.read()?, workers })
+        let observer = self.observer.as_ref().map(|observer| ObserverStats::clone(&observer.stats.load()));
+        Ok(Snapshot { kernel: self.counters.read()?, workers, observer })
     }
 
     /// Engine threads that have ended though nobody asked them to.
     pub(crate) fn dead_workers(&self) -> usize {
-        self.workers.iter().filter(|worker| worker.thread.is_finished()).count()
+        let observer = self.observer.iter().filter(|observer| observer.thread.is_finished()).count();
+        self.workers.iter().filter(|worker| worker.thread.is_finished()).count() + observer
     }
 
     /// Lets the threads empty their rings, at most for [`worker::DRAIN_AT_STOP`], and ends them. What is attached stays.
@@ -169,5 +202,24 @@ impl Pipeline {
                 tracing::error!("an engine thread had panicked");
             }
         }
+        // It ends by itself once nobody can send facts any more.
+        if self.observer.is_some_and(|observer| observer.thread.join().is_err()) {
+            tracing::error!("the observer's thread had panicked");
+        }
+    }
+}
+
+impl RunningObserver {
+    fn start(
+        facts: Receiver<Facts>,
+        carrier: Carrier,
+        of: (actor::Settings, Key),
+        inputs: &Arc<ArcSwap<Inputs>>,
+    ) -> Result<Self> {
+        let stats = Arc::new(ArcSwap::from_pointee(ObserverStats::default()));
+        let observing = Observing::new(facts, carrier, of, Arc::clone(inputs), Arc::clone(&stats));
+        let named = thread::Builder::new().name("observer".to_owned());
+        let thread = named.spawn(move || observing.run()).context("cannot start the observer's thread")?;
+        Ok(Self { thread, stats })
     }
 }

@@ -7,19 +7,19 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
-use sensor_engine::capture::whole::{self, OwnedSegment};
-use sensor_engine::engine::{Block, Command, Endpoints, Engine, Report, Settings, Skip, Stats};
+use sensor_engine::capture::whole;
+use sensor_engine::engine::{Engine, Settings, Stats};
+use sensor_engine::facts::Facts;
 use sensor_engine::time::Timestamp;
 
-use super::whole::{WholePackets, WholeStats};
-use super::{Delivered, Enforcement, Inputs, Latency, priority};
+use super::carrier::{Carrier, WorkerStats};
+use super::whole::WholePackets;
+use super::{Inputs, priority};
 use crate::kernel::clock::boot_nanos;
-use crate::kernel::flows::FlowTable;
-use crate::kernel::lists::{Applied, Lists};
 use crate::kernel::rings::Ring;
 
 /// Records taken between two looks at anything else.
@@ -34,35 +34,6 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// Longest that a stopping thread goes on emptying its ring.
 pub(super) const DRAIN_AT_STOP: Duration = Duration::from_secs(3);
 
-/// What one thread has counted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WorkerStats {
-    /// The engine's counters, added up over the engines that this thread has had.
-    pub(crate) engine: Stats,
-    /// Records taken from the ring that were written since the agent started.
-    pub(crate) delivered: u64,
-    /// Records taken from the ring that an earlier agent had left in it.
-    pub(crate) adopted: u64,
-    /// Block entries written.
-    pub(crate) blocks_in_force: u64,
-    /// Blocks not written: exempt, kept or over.
-    pub(crate) blocks_not_needed: u64,
-    /// Blocks that the kernel refused.
-    pub(crate) blocks_failed: u64,
-    /// Reports that did not fit into the queue.
-    pub(crate) reports_lost: u64,
-    /// Rests of bodies that the tap was told to leave out.
-    pub(crate) skips: u64,
-    /// Sources that the tap could not be told to watch.
-    pub(crate) watch_failed: u64,
-    /// Times that the engine panicked and was replaced; the flows it knew are picked up again.
-    pub(crate) panics: u64,
-    /// Packets that the tap handed over whole.
-    pub(crate) whole: WholeStats,
-    /// Tap to entry in force.
-    pub(crate) latency: Latency,
-}
-
 /// What a thread shares with the pipeline: inputs, figures, the words to stop and to trim bodies, and rings that take the place of its own.
 pub(super) struct Shared {
     pub(super) inputs: Arc<ArcSwap<Inputs>>,
@@ -71,13 +42,20 @@ pub(super) struct Shared {
     pub(super) trim: Arc<AtomicBool>,
     pub(super) rings: Receiver<Ring>,
     pub(super) whole: WholePackets,
+    /// Where facts of transactions go, if somebody wants them.
+    pub(super) facts: Option<SyncSender<Facts>>,
 }
 
 pub(super) struct Worker {
     ring: Ring,
     whole: WholePackets,
     carrier: Carrier,
+    facts: Option<SyncSender<Facts>>,
     engine: Engine,
+    /// What engines had counted before they panicked.
+    earlier: Stats,
+    /// Boot clock at the agent's start.
+    started_ns: u64,
     settings: Settings,
     inputs: Cache<Arc<ArcSwap<Inputs>>, Arc<Inputs>>,
     in_use: Arc<Inputs>,
@@ -91,30 +69,22 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         ring: Ring,
-        (lists, flows): (Lists, FlowTable),
+        carrier: Carrier,
         settings: Settings,
-        Shared { inputs, published, stop, trim, rings, whole }: Shared,
-        reports: SyncSender<Delivered>,
+        Shared { inputs, published, stop, trim, rings, whole, facts }: Shared,
         started_ns: u64,
     ) -> Self {
         let mut inputs = Cache::new(inputs);
         let in_use = Arc::clone(inputs.load());
         let engine = engine(&settings, &in_use);
-        let stats = WorkerStats::default();
-        let carrier = Carrier {
-            lists,
-            flows,
-            reports,
-            stats,
-            enforcement: None,
-            earlier: Stats::default(),
-            started_ns,
-        };
         Self {
             ring,
             whole,
             carrier,
+            facts,
             engine,
+            earlier: Stats::default(),
+            started_ns,
             settings,
             inputs,
             in_use,
@@ -147,29 +117,35 @@ impl Worker {
     }
 
     fn take_batch(&mut self) -> usize {
-        let Self { ring, whole, carrier, engine, settings, in_use, .. } = self;
-        let mut guarded = |carrier: &mut Carrier, handle: &mut dyn FnMut(&mut Engine, &mut Carrier)| {
-            if catch_unwind(AssertUnwindSafe(|| handle(engine, carrier))).is_err() {
+        let Self { ring, whole, carrier, facts, engine, settings, in_use, earlier, started_ns, .. } = self;
+        let mut guarded = |carrier: &mut Carrier, time, handle: &mut dyn FnMut(&mut Engine, &Carrier)| {
+            let handled = catch_unwind(AssertUnwindSafe(|| {
+                handle(engine, carrier);
+                carry_out(engine, carrier, facts.as_ref(), time);
+            }));
+            if handled.is_err() {
                 carrier.stats.panics += 1;
                 tracing::error!("the engine panicked; its flows are picked up again");
-                carrier.earlier.absorb(&engine.stats());
+                earlier.absorb(&engine.stats());
                 *engine = self::engine(settings, in_use);
             }
         };
         let mut handed_over = 0;
         while let Some(segment) = whole.next() {
             handed_over += 1;
-            guarded(carrier, &mut |engine, carrier| carrier.take_over(engine, &segment));
+            guarded(carrier, Some(segment.as_segment().time.as_nanos()), &mut |engine, _| {
+                engine.handle_segment(&segment.as_segment());
+            });
         }
         handed_over
             + ring.drain(BATCH, |record| {
-                carrier.count(record);
-                guarded(carrier, &mut |engine, carrier| {
+                let time = time_of(record);
+                count(time, *started_ns, &mut carrier.stats);
+                guarded(carrier, time, &mut |engine, carrier| {
                     if !whole::is_whole(record) {
                         engine.handle_record(record);
-                        carrier.carry_out(engine, record);
-                    } else if let Some(segment) = whole.take(record, &carrier.flows) {
-                        carrier.take_over(engine, &segment);
+                    } else if let Some(segment) = whole.take(record, carrier.flows()) {
+                        engine.handle_segment(&segment.as_segment());
                     }
                 });
             })
@@ -189,7 +165,7 @@ impl Worker {
         let now = Timestamp::from_nanos(boot_nanos());
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
-            self.carrier.carry_out(&mut self.engine, &[]);
+            carry_out(&mut self.engine, &mut self.carrier, self.facts.as_ref(), None);
         }
         let latest = self.inputs.load();
         if !Arc::ptr_eq(latest, &self.in_use) {
@@ -210,10 +186,34 @@ impl Worker {
 
     fn publish(&mut self) {
         self.carrier.stats.engine = self.engine.stats();
-        self.carrier.stats.engine.absorb(&self.carrier.earlier);
+        self.carrier.stats.engine.absorb(&self.earlier);
         self.carrier.stats.whole = self.whole.stats();
         self.published.store(Arc::new(self.carrier.stats.clone()));
         self.last_publish = Instant::now();
+    }
+}
+
+/// Carries out what the engine asks for, and hands the facts of transactions on; those that find no room are counted.
+fn carry_out(
+    engine: &mut Engine,
+    carrier: &mut Carrier,
+    to: Option<&SyncSender<Facts>>,
+    time_ns: Option<u64>,
+) {
+    while let Some(command) = engine.next_command() {
+        carrier.carry_out(command, time_ns);
+    }
+    while let Some(facts) = engine.next_facts() {
+        let sent = to.is_none_or(|to| to.try_send(facts).is_ok());
+        carrier.stats.facts_lost += u64::from(!sent);
+    }
+}
+
+fn count(time_ns: Option<u64>, started_ns: u64, stats: &mut WorkerStats) {
+    if time_ns.is_some_and(|time| time < started_ns) {
+        stats.adopted += 1;
+    } else {
+        stats.delivered += 1;
     }
 }
 
@@ -224,104 +224,4 @@ fn time_of(record: &[u8]) -> Option<u64> {
 
 fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
     Engine::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy))
-}
-
-/// Carries out commands and remembers what became of the block that the next report speaks of.
-struct Carrier {
-    lists: Lists,
-    flows: FlowTable,
-    reports: SyncSender<Delivered>,
-    stats: WorkerStats,
-    enforcement: Option<Enforcement>,
-    /// What engines had counted before they panicked.
-    earlier: Stats,
-    /// Boot clock at the agent's start.
-    started_ns: u64,
-}
-
-impl Carrier {
-    fn count(&mut self, record: &[u8]) {
-        if time_of(record).is_some_and(|time| time < self.started_ns) {
-            self.stats.adopted += 1;
-        } else {
-            self.stats.delivered += 1;
-        }
-    }
-
-    /// Hands a segment out of whole packets to the engine.
-    fn take_over(&mut self, engine: &mut Engine, segment: &OwnedSegment) {
-        let segment = segment.as_segment();
-        engine.handle_segment(&segment);
-        self.carry_out(engine, &segment.time.as_nanos().to_ne_bytes());
-    }
-
-    fn carry_out(&mut self, engine: &mut Engine, record: &[u8]) {
-        while let Some(command) = engine.next_command() {
-            match command {
-                Command::Block(block) => self.block(&block, record),
-                Command::Report(report) => self.report(report),
-                Command::Skip(skip) => self.skip(&skip),
-                Command::WebSocket(ends) => self.websocket(&ends),
-                // Only a replay asks for them.
-                Command::Transaction(_) => {}
-            }
-        }
-    }
-
-    fn block(&mut self, block: &Block, record: &[u8]) {
-        let until = block.until.as_nanos();
-        let applied = self.lists.block_automatically(block.source, until, block.shadow, &block.reason);
-        let enforcement = match applied {
-            Ok(Applied::InForce) => Enforcement::InForce { latency_ns: self.latency(record) },
-            Ok(Applied::Exempt) => Enforcement::Exempt,
-            Ok(Applied::Kept) => Enforcement::Kept,
-            Ok(Applied::Over) => Enforcement::Over,
-            Err(error) => {
-                tracing::error!(source = %block.source, "block not in force: {error:#}");
-                Enforcement::Failed
-            }
-        };
-        match enforcement {
-            Enforcement::InForce { .. } => self.stats.blocks_in_force += 1,
-            Enforcement::Exempt | Enforcement::Kept | Enforcement::Over => self.stats.blocks_not_needed += 1,
-            Enforcement::Failed => self.stats.blocks_failed += 1,
-        }
-        self.enforcement = Some(enforcement);
-    }
-
-    /// A skip that the kernel does not take costs copies, and nothing else.
-    fn skip(&mut self, skip: &Skip) {
-        match self.flows.skip(skip.source, skip.destination, skip.until) {
-            Ok(true) => self.stats.skips += 1,
-            Ok(false) => {}
-            Err(error) => tracing::debug!("the rest of a body is copied: {error:#}"),
-        }
-    }
-
-    /// What the tap does not take costs a figure, and nothing else.
-    fn websocket(&mut self, ends: &Endpoints) {
-        if let Err(error) = self.flows.websocket(ends.client, ends.server) {
-            tracing::debug!("the tap was not told of a WebSocket: {error:#}");
-        }
-    }
-
-    /// Nanoseconds since the record passed the tap.
-    fn latency(&mut self, record: &[u8]) -> u64 {
-        let Some(time) = time_of(record) else { return 0 };
-        let latency = boot_nanos().saturating_sub(time);
-        self.stats.latency.record(latency);
-        latency
-    }
-
-    fn report(&mut self, report: Box<Report>) {
-        if let Err(error) = self.flows.watch(report.client.ip(), boot_nanos()) {
-            self.stats.watch_failed += 1;
-            tracing::debug!("a source is not watched: {error:#}");
-        }
-        let enforcement = self.enforcement.take().filter(|_| report.blocked_until.is_some());
-        match self.reports.try_send(Delivered { report, enforcement }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.stats.reports_lost += 1,
-        }
-    }
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use sensor_engine::capture::file::{Frame, is_capture};
 use sensor_engine::capture::fragments::Fragments;
 use sensor_engine::capture::packet::{self, Packet, TcpPacket};
-use sensor_engine::engine::{Command, Engine, Transaction};
+use sensor_engine::engine::{Command, Engine, Observer, Transaction};
 use sensor_engine::time::Timestamp;
 
 use crate::pipeline::Delivered;
@@ -60,6 +60,7 @@ pub(crate) enum Seen {
 /// An engine, and where what it sees goes.
 pub(crate) struct Replay<F: FnMut(Seen) -> Result<()>> {
     engine: Engine,
+    observer: Option<Observer>,
     take: F,
     connections: Connections,
     fragments: Fragments,
@@ -67,10 +68,10 @@ pub(crate) struct Replay<F: FnMut(Seen) -> Result<()>> {
 }
 
 impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
-    /// A replay that hands to `take` what is seen.
-    pub(crate) fn new(engine: Engine, take: F) -> Self {
+    /// A replay that hands to `take` what is seen. The observer, if there is one, gets the facts of the engine's transactions.
+    pub(crate) fn new(engine: Engine, observer: Option<Observer>, take: F) -> Self {
         let (connections, fragments, account) = Default::default();
-        Self { engine, take, connections, fragments, account }
+        Self { engine, observer, take, connections, fragments, account }
     }
 
     /// Runs a file: a capture (pcap, pcapng), an HTTP archive, or a request as it goes over the wire.
@@ -158,15 +159,24 @@ impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
 
     fn drain(&mut self) -> Result<()> {
         while let Some(command) = self.engine.next_command() {
-            match command {
-                Command::Report(report) => {
-                    (self.take)(Seen::Report(Delivered { report, enforcement: None }))?;
-                }
-                Command::Transaction(transaction) => (self.take)(Seen::Transaction(transaction))?,
-                Command::Block(_) | Command::Skip(_) | Command::WebSocket(_) => {}
+            self.carry_out(command)?;
+        }
+        while let Some(facts) = self.engine.next_facts() {
+            let Some(observer) = &mut self.observer else { continue };
+            observer.observe(&facts);
+            while let Some(command) = self.observer.as_mut().and_then(Observer::next_command) {
+                self.carry_out(command)?;
             }
         }
         Ok(())
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Report(report) => (self.take)(Seen::Report(Delivered { report, enforcement: None })),
+            Command::Transaction(transaction) => (self.take)(Seen::Transaction(transaction)),
+            Command::Block(_) | Command::Skip(_) | Command::WebSocket(_) => Ok(()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use sensor_engine::engine::Settings;
+use sensor_engine::facts::Key;
 use sensor_engine::policy::Policy;
 
 use super::*;
@@ -94,7 +95,7 @@ fn replayed(file: &[u8]) -> (Account, Vec<String>) {
     let rules = crate::detection::load(&[]).unwrap().rules;
     let engine = Engine::new(Settings::default(), Arc::new(rules), Arc::new(Policy::default()));
     let mut classes = Vec::new();
-    let replay = Replay::new(engine, |seen| {
+    let replay = Replay::new(engine, None, |seen| {
         let Seen::Report(delivered) = seen else { return Ok(()) };
         classes.push(format!("{} {}", delivered.report.client.ip(), delivered.report.verdict.class));
         Ok(())
@@ -169,7 +170,7 @@ fn transactions_are_listed_as_they_were_understood() {
     let settings = Settings { list_transactions: true, ..Settings::default() };
     let engine = Engine::new(settings, Arc::default(), Arc::new(Policy::default()));
     let (mut lines, mut events) = (Vec::new(), Vec::new());
-    let replay = Replay::new(engine, |seen| {
+    let replay = Replay::new(engine, None, |seen| {
         let Seen::Transaction(one) = seen else { return Ok(()) };
         lines.push(crate::alert::listing::text(&one));
         events.push(crate::alert::listing::event(&one, crate::clock::WallClock::of_wall_times()));
@@ -205,4 +206,43 @@ fn fragments_are_put_together() {
     assert_eq!((found.len(), account.fragments, account.records), (1, pieces.len() as u64, 1));
     let overlapping = [part(0, 32), part(16, 48), part(32, payload.len())];
     assert_eq!(replayed(&pcap(Link::Raw, &overlapping)).1.len(), 0);
+}
+
+/// Segments of one side of a connection of a client's, from so many of its ports.
+fn dialog(port: u16, request: &[u8], response: &[u8]) -> Vec<Vec<u8>> {
+    let (client, server) = (([192, 0, 2, 7], port), ([198, 51, 100, 1], 8080));
+    let segment = |from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]| {
+        let mut bytes = Vec::new();
+        let packet = PacketBuilder::ipv4(from.0, to.0, 64).tcp(from.1, to.1, 1, 1000);
+        packet.ack(1).write(&mut bytes, payload).unwrap();
+        bytes
+    };
+    vec![segment(client, server, request), segment(server, client, response)]
+}
+
+#[test]
+fn behaviour_shows_in_a_capture() {
+    let login = |number: usize| {
+        let body = format!("user=alice&password=guess{number:02}");
+        let head = "POST /login HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    let packets: Vec<_> =
+        (0..12).flat_map(|number| dialog(40_000 + number as u16, &login(number), refused)).collect();
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(&pcap(Link::Ethernet, &packets)).unwrap();
+    let (rules, policy, key) = (Arc::default(), Arc::new(Policy::default()), Key::default());
+    let observer =
+        crate::config::Config::default().observer(Arc::clone(&rules), Arc::clone(&policy), key.clone());
+    let settings = Settings { facts: Some(key), ..Settings::default() };
+    let mut found = Vec::new();
+    let replay = Replay::new(Engine::new(settings, rules, policy), observer, |seen| {
+        let Seen::Report(delivered) = seen else { return Ok(()) };
+        let report = &delivered.report;
+        found.push(format!("{} {} {}", report.client, report.findings[0].rule.id, report.outcome.name()));
+        Ok(())
+    });
+    replay.run(written.path()).unwrap();
+    assert_eq!(found, ["192.0.2.7:40009 login-brute-force behaviour"]);
 }

@@ -1,4 +1,5 @@
-//! What the engine does in a second on one core, without a kernel: traffic from memory, complexity, memory of connections.
+//! What the engine does in a second on one core, without a kernel: traffic from memory, complexity, memory of connections and
+//! of clients.
 
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use crate::paths;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// A part: `throughput`, `complexity` or `flows`
+    /// A part: `throughput`, `facts`, `actors`, `complexity` or `flows`
     #[arg(default_value = "all")]
     part: String,
 }

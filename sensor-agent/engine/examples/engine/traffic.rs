@@ -148,9 +148,9 @@ impl Ends {
 }
 
 /// Sends the mix over so many connections in turn. Records are made in batches beside the clock.
-pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, connections: u32) -> Measured {
+pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, settings: &Settings, connections: u32) -> Measured {
     const BATCH: usize = 256;
-    let mut engine = engine(rules, Settings::default());
+    let mut engine = engine(rules, settings.clone());
     let wires: Vec<[Vec<u8>; 2]> = mix.iter().map(Exchange::wires).collect();
     let order = order(mix);
     let mut ends: Vec<Ends> = (0..connections).map(Ends::new).collect();
@@ -184,6 +184,7 @@ pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, connections: u32) -> M
         while let Some(command) = engine.next_command() {
             drop::<Command>(command);
         }
+        while engine.next_facts().is_some() {}
         if first >= warm {
             measured.spent += spent;
             measured.transactions += number - first;

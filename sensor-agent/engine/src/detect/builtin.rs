@@ -83,6 +83,27 @@ builtins! {
     ExposedSource: "exposed-source-code", "source code in a response that the server should have run", DataExposure, Medium, ["leak-source", "CWE-540", "OWASP-A05"];
     ExposedListing: "exposed-listing", "listing of a folder", DataExposure, Low, ["leak-source", "CWE-548", "OWASP-A05"];
     ExposedShell: "exposed-web-shell", "page of a web shell", DataExposure, Critical, ["webshell", "CWE-553", "OWASP-A08"];
+    LoginBruteForce: "login-brute-force", "many passwords tried for one user", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    LoginStuffing: "login-credential-stuffing", "credentials of many users tried", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    LoginSpraying: "login-password-spraying", "few passwords tried for many users", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    LoginDistributed: "login-distributed-brute-force", "many clients try passwords of one user", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    LoginEnumeration: "login-user-enumeration", "users looked for by what the application answers", AuthBypass, Medium, ["attack-auth", "CWE-204", "OWASP-A07"];
+    LoginSuccess: "login-success-after-failures", "login that worked after many that failed", AuthBypass, Critical, ["attack-auth", "CWE-307", "OWASP-A07"];
+    TokenGuessing: "token-guessing", "many tokens refused", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    ForcedBrowsing: "forced-browsing", "many paths tried that are not there", AccessControl, Medium, ["attack-access", "CWE-425", "OWASP-A01"];
+    ProbeNames: "probe-names", "paths tried that scanners look for", AccessControl, Medium, ["attack-access", "CWE-425", "OWASP-A01"];
+    ObjectWalk: "object-walk", "one object after the other asked for", AccessControl, High, ["attack-access", "CWE-639", "OWASP-A01"];
+    AnonymousAccess: "anonymous-access", "served without credentials where only those with credentials were", AccessControl, High, ["attack-access", "CWE-862", "OWASP-A01"];
+    VerbTampering: "verb-tampering", "refused request served with another method", AccessControl, High, ["attack-access", "CWE-650", "OWASP-A01"];
+    SessionKept: "session-fixation", "session id of the client's own kept through a login", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
+    SessionShared: "session-shared", "one session used from different networks and programs", Session, High, ["attack-session", "CWE-613", "OWASP-A07"];
+    SessionSequence: "session-id-sequence", "session ids that follow each other", Session, Medium, ["weak-session", "CWE-340", "OWASP-A07"];
+    SessionShort: "session-id-short", "session ids that can be guessed", Session, Low, ["weak-session", "CWE-334", "OWASP-A07"];
+    SessionAttributes: "session-cookie-attributes", "session cookie without protecting attributes", Session, Low, ["weak-session", "CWE-614", "OWASP-A05"];
+    SessionInTarget: "session-id-in-url", "session id in a target", Session, Low, ["weak-session", "CWE-598", "OWASP-A07"];
+    CsrfMissingToken: "csrf-missing-token", "state change without the token that the route normally gets", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
+    ManyAttacks: "many-attacks", "many kinds of attacks by one client", InputValidation, High, ["attack-scan", "OWASP-A03"];
+    JwtConfusion: "jwt-algorithm-confusion", "issuer with a private key signs with a shared secret", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A02"];
 }
 
 impl Code {
@@ -116,7 +137,8 @@ impl Infos {
     }
 }
 
-fn info(builtin: &Builtin) -> RuleInfo {
+/// The info of a coded detection.
+pub(crate) fn info(builtin: &Builtin) -> RuleInfo {
     RuleInfo {
         id: builtin.id.to_owned(),
         number: number_of(builtin.id),

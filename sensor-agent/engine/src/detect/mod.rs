@@ -4,7 +4,7 @@
 //! the views in which a detection shows, the surest one is reported, so that one field gives one finding a detection.
 
 mod auth;
-mod builtin;
+pub(crate) mod builtin;
 mod clean;
 mod csrf;
 mod document;
@@ -149,6 +149,7 @@ impl Detector {
     pub fn idle_exceptions(rules: &RuleSet) -> impl Iterator<Item = &Exception> {
         let known = |exception: &&Exception| {
             rules.rules().iter().any(|rule| exception.names(&rule.info().id))
+                || rules.behaviours().iter().any(|rule| exception.names(&rule.info().id))
                 || BUILTINS.iter().any(|builtin| exception.names(builtin.id))
         };
         rules.exceptions().iter().filter(move |exception| !known(exception))

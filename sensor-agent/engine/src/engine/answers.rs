@@ -16,6 +16,7 @@ use crate::body;
 use crate::body::coding::Decoded;
 use crate::body::response::{is_inspected, push_text};
 use crate::detect::{BUILTINS, Phase};
+use crate::facts::{Facts, Found, ResponseFacts, flag};
 use crate::field::Place;
 use crate::finding::{Class, Finding, printable};
 use crate::http::anomaly::Anomalies;
@@ -43,11 +44,18 @@ pub(super) struct Answer {
     trailer: Vec<u8>,
     /// Bytes of the body, without transfer coding.
     length: u64,
+    /// What the response says, if facts are wanted.
+    facts: ResponseFacts,
     /// Whether nobody wants more of the body.
     pub(super) inspected: bool,
 }
 
 impl Answer {
+    /// Whether its body may tell what became of a login.
+    fn tells_of_login(&self) -> bool {
+        self.open.facts.has(flag::LOGIN) && !self.open.facts.has(flag::BASIC)
+    }
+
     pub(super) fn memory(&self) -> usize {
         let headers = self.response.headers.capacity() * size_of::<crate::http::message::HeaderSpan>();
         let bytes = self.response.head.capacity() + self.body.capacity() + self.trailer.capacity();
@@ -61,11 +69,12 @@ pub(super) struct Wanted {
     pub(super) heads: bool,
     pub(super) bodies: bool,
     pub(super) list: bool,
+    pub(super) facts: bool,
 }
 
 impl Wanted {
     pub(super) fn any(self) -> bool {
-        self.heads || self.bodies || self.list
+        self.heads || self.bodies || self.list || self.facts
     }
 }
 
@@ -95,7 +104,8 @@ impl Inspector<'_> {
         };
         if let Some(open) = awaited.kept.or_else(early) {
             let mut answer = self.worker.spare_answers.pop().unwrap_or_default();
-            answer.open = open;
+            // What stood there is a request's memory that waits to be used.
+            self.worker.give_back(std::mem::replace(&mut answer.open, open));
             self.exchange.answer = Some(answer);
         }
     }
@@ -103,7 +113,10 @@ impl Inspector<'_> {
     /// The head of the response is there.
     pub(super) fn answer_head(&mut self, response: &mut Response) {
         let Some(answer) = &mut self.exchange.answer else { return };
-        let asks = self.worker.wanted.bodies || !answer.open.probes.is_empty();
+        if let Some(key) = &self.worker.facts_key {
+            answer.facts = ResponseFacts::of_head(key, &answer.open.facts, Some(response));
+        }
+        let asks = self.worker.wanted.bodies || !answer.open.probes.is_empty() || answer.tells_of_login();
         answer.inspected = !(asks && is_inspected(response.header("content-type")));
         std::mem::swap(&mut answer.response, response);
         if answer.inspected {
@@ -151,6 +164,11 @@ impl Inspector<'_> {
             self.look_at_answer(Look::Trailer);
         }
         let Some(answer) = self.exchange.answer.take() else { return };
+        self.worker.note_facts(
+            self.exchange,
+            &answer.open,
+            ResponseFacts { bytes: answer.length, ..answer.facts },
+        );
         if self.worker.wanted.list {
             self.worker.list(self.exchange, &answer.open, Some(&answer), self.time);
         }
@@ -180,7 +198,7 @@ impl Worker {
     /// Tells which responses the rules of the detector look at.
     pub(super) fn note_wanted(&mut self, list: bool) {
         let (heads, bodies) = self.detector.wants_responses();
-        self.wanted = Wanted { heads, bodies, list };
+        self.wanted = Wanted { heads, bodies, list, facts: self.facts_key.is_some() };
     }
 
     /// Keeps what would prove the findings from `new` on, which were just made of `self.fields`.
@@ -198,6 +216,12 @@ impl Worker {
         settings: &Settings,
         time: Timestamp,
     ) {
+        if look == Look::Whole && answer.tells_of_login() {
+            let body = self.decode_answer(answer, settings.max_response_body_bytes);
+            let mut facts = answer.facts;
+            facts.note_login(&answer.open.facts, &body);
+            answer.facts = facts;
+        }
         if !(self.wanted.heads || self.wanted.bodies) && answer.open.probes.is_empty() {
             return;
         }
@@ -279,9 +303,33 @@ impl Worker {
         })));
     }
 
+    /// Gives out the facts of a transaction that is over, if they are wanted.
+    fn note_facts(&mut self, exchange: &Exchange, open: &OpenRequest, response: ResponseFacts) {
+        if self.facts_key.is_none() {
+            return;
+        }
+        let client = exchange.client_side();
+        self.counters.facts += 1;
+        self.facts.push_back(Facts {
+            time: open.time,
+            flow_id: exchange.flow_id,
+            number: open.number,
+            interface: exchange.interface,
+            peer: exchange.key.address(client),
+            server: exchange.key.address(client.other()),
+            client: self.identity(exchange, &open.request),
+            verified: exchange.is_verified(),
+            proxied: self.is_proxy(exchange),
+            request: open.facts,
+            response,
+            found: Found::of(&open.findings),
+        });
+    }
+
     pub(super) fn give_back_answer(&mut self, answer: Box<Answer>) {
         let mut answer = answer;
-        let open = std::mem::take(&mut answer.open);
+        let spare = self.spare.pop().unwrap_or_default();
+        let open = std::mem::replace(&mut answer.open, spare);
         self.give_back(open);
         if self.spare_answers.len() < super::worker::MAX_SPARE
             && answer.body.capacity() <= super::worker::MAX_SPARE_BODY
@@ -289,6 +337,7 @@ impl Worker {
             answer.body.clear();
             answer.trailer.clear();
             (answer.length, answer.inspected) = (0, false);
+            answer.facts = ResponseFacts::default();
             self.spare_answers.push(answer);
         }
     }
@@ -345,6 +394,7 @@ fn mask(finding: &mut Finding) {
 pub(super) fn unanswered(worker: &mut Worker, exchange: &mut Exchange, time: Timestamp) {
     for awaited in std::mem::take(&mut exchange.asked) {
         let Some(open) = awaited.kept else { continue };
+        worker.note_facts(exchange, &open, ResponseFacts::none(&open.facts));
         if worker.wanted.list {
             worker.list(exchange, &open, None, time);
         }

@@ -69,6 +69,9 @@ impl Worker {
         anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
         counters.anomalies += u64::from(anomalies.len());
         open.request.anomalies.merge(anomalies);
+        if let Some(key) = &self.facts_key {
+            open.facts.note_body(key, &open.request, &self.fields);
+        }
         let before = self.detect(Phase::Body, &open.request, &mut open.findings);
         if open.findings.len() > before {
             let findings = std::mem::take(&mut open.findings);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::actor::Account;
 use crate::finding::Finding;
 use crate::http::anomaly::Anomalies;
 use crate::http::client::Client;
@@ -32,6 +33,8 @@ pub enum Outcome {
     Confirmed,
     /// It is the response in which something was found.
     Response,
+    /// It is what many transactions come to.
+    Behaviour,
 }
 
 impl Outcome {
@@ -42,6 +45,7 @@ impl Outcome {
             Self::Attempt => "attempt",
             Self::Confirmed => "confirmed",
             Self::Response => "response",
+            Self::Behaviour => "behaviour",
         }
     }
 }
@@ -143,6 +147,8 @@ pub struct Report {
     pub blocked_until: Option<Timestamp>,
     /// Bytes of the flow's client side that were on the wire, but not captured.
     pub client_bytes_missed: u64,
+    /// What a finding about several transactions rests on; the request is the last of them.
+    pub account: Option<Box<Account>>,
 }
 
 /// A request line and headers as printable, redacted text, each at most [`SUMMARY_LEN`] characters.

@@ -130,6 +130,7 @@ counters! {
     proxied_connections: "connections that begin with a PROXY protocol header that names a client",
     encrypted_connections: "connections that begin with TLS, which are not inspected",
     anomalies: "oddities named on requests and responses",
+    facts: "transactions whose facts were given out",
     findings: "findings",
     reports: "reports given out",
     blocks: "blocks given out",

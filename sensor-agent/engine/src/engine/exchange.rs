@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::answers::{Answer, Awaited};
 use super::reflection::Probe;
 use super::upgraded::{Asking, Upgraded};
+use crate::facts::RequestFacts;
 use crate::finding::Finding;
 use crate::flow::{Key, Side};
 use crate::http::message::{HeaderSpan, Request};
@@ -31,6 +32,8 @@ pub(super) struct OpenRequest {
     pub(super) length: u64,
     /// What in its response would prove its findings.
     pub(super) probes: Vec<Probe>,
+    /// What it says, if facts are wanted.
+    pub(super) facts: RequestFacts,
 }
 
 impl OpenRequest {

@@ -11,6 +11,7 @@ use super::upgraded::Upgraded;
 use super::worker::Worker;
 use crate::body::nested;
 use crate::detect::Phase;
+use crate::facts::RequestFacts;
 use crate::flow::Side;
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_head;
@@ -137,6 +138,9 @@ impl Sink for Inspector<'_> {
             let mut open = worker.spare.pop().unwrap_or_default();
             (open.number, open.time) = (number, self.time);
             worker.note_probes(&findings, &mut open);
+            if let Some(key) = &worker.facts_key {
+                open.facts = RequestFacts::of_head(key, request, &worker.fields);
+            }
             std::mem::swap(&mut open.request, request);
             std::mem::swap(&mut open.findings, &mut findings);
             self.exchange.open = Some(open);

@@ -13,8 +13,11 @@ mod early;
 #[cfg(test)]
 mod evasion_tests;
 mod exchange;
+#[cfg(test)]
+mod facts_tests;
 mod half;
 mod inspect;
+mod observer;
 mod readings;
 mod reflection;
 #[cfg(test)]
@@ -40,6 +43,7 @@ use sensor_common::record::tcp;
 
 use crate::capture::{self, Segment};
 use crate::detect::Detector;
+use crate::facts::Facts;
 use crate::flow::lru::Lru;
 use crate::flow::table::{Slot, Table};
 use crate::flow::{Key, Side};
@@ -54,6 +58,7 @@ use connection::{Connection, Progress, Shared};
 use counters::Counters;
 pub use counters::Stats;
 use early::{EarlyData, Taken};
+pub use observer::Observer;
 use settings::BodyLimits;
 pub use settings::Settings;
 use worker::Worker;
@@ -140,6 +145,11 @@ impl Engine {
     /// The next thing to do, if any; call until `None`.
     pub fn next_command(&mut self) -> Option<Command> {
         self.shared.worker.commands.pop_front()
+    }
+
+    /// The facts of the next transaction that is over, where [`Settings::facts`] asks for them; call until `None`.
+    pub fn next_facts(&mut self) -> Option<Facts> {
+        self.shared.worker.facts.pop_front()
     }
 
     /// When [`Engine::handle_timeout`] wants to be called, if at all.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::capture::fragments;
+use crate::facts::Key;
 use crate::http::client::Proxies;
 
 /// Limits and switches of an engine.
@@ -50,6 +51,9 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
     pub list_transactions: bool,
+    /// The key of the facts that are given out for each transaction ([`Engine::next_facts`](super::Engine::next_facts)); `None` gives none
+    /// out.
+    pub facts: Option<Key>,
 }
 
 impl Default for Settings {
@@ -74,6 +78,7 @@ impl Default for Settings {
             response_exposure: false,
             proxies: Proxies::default(),
             list_transactions: false,
+            facts: None,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{RequestSummary, SUMMARY_LEN};
 use crate::detect::redact;
+use crate::facts::protocol;
 use crate::finding::printable;
-use crate::http::http2;
 use crate::http::message::Request;
 
 impl RequestSummary {
@@ -15,10 +15,7 @@ impl RequestSummary {
             method: text(request.method()),
             host: header("host"),
             target: redact::target(request.target()),
-            protocol: match request.version {
-                http2::message::VERSION => "HTTP/2".to_owned(),
-                minor => format!("HTTP/1.{minor}"),
-            },
+            protocol: protocol(request.version),
             user_agent: header("user-agent"),
             referer: redact::target(request.header("referer").unwrap_or_default()),
             content_type: header("content-type"),

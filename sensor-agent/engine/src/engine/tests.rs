@@ -291,6 +291,19 @@ impl Script {
     }
 
     fn collect(&mut self) {
+        while let Some(facts) = self.engine.next_facts() {
+            let (request, response) = (facts.request, facts.response);
+            self.engine.shared.worker.seam.log.push(format!(
+                "FACTS {} {} {} {} {} {:?}{}",
+                facts.number,
+                request.method.name(),
+                request.path_text.bytes().escape_ascii(),
+                response.status,
+                response.bytes,
+                response.login,
+                if facts.found.rules[0] == 0 { "" } else { " found" },
+            ));
+        }
         while let Some(command) = self.engine.next_command() {
             self.engine.shared.worker.seam.log.push(match command {
                 Command::Block(block) => {

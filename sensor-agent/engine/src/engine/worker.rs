@@ -11,6 +11,7 @@ use super::exchange::{Exchange, OpenRequest};
 use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
 use crate::detect::{Detector, Part, Phase};
+use crate::facts::{Facts, Key};
 use crate::field::Fields;
 use crate::finding::Finding;
 use crate::flow::Side;
@@ -55,6 +56,10 @@ pub(super) struct Worker {
     pub(super) wanted: Wanted,
     /// Views of a value whose return would prove a finding.
     pub(super) views: Views,
+    /// Facts of transactions that are over.
+    pub(super) facts: VecDeque<Facts>,
+    /// The key of facts, if they are wanted.
+    pub(super) facts_key: Option<Key>,
     proxies: Proxies,
     recent: RecentBlocks,
     #[cfg(test)]
@@ -76,6 +81,8 @@ impl Worker {
             spare_bytes: Vec::new(),
             wanted: Wanted::default(),
             views: Views::default(),
+            facts: VecDeque::new(),
+            facts_key: settings.facts.clone(),
             proxies: settings.proxies.clone(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
@@ -98,6 +105,11 @@ impl Worker {
         proxies.client(exchange.client_address().ip(), exchange.proxied, request)
     }
 
+    /// Whether the other end is a trusted proxy.
+    pub(super) fn is_proxy(&self, exchange: &Exchange) -> bool {
+        self.proxies.at(exchange.server_address()).trusts(exchange.client_address().ip())
+    }
+
     /// Runs the detector over `self.fields`; appends to `findings` and returns how many there were before.
     pub(super) fn detect(&mut self, phase: Phase, request: &Request, findings: &mut Vec<Finding>) -> usize {
         let before = findings.len();
@@ -116,9 +128,7 @@ impl Worker {
         #[cfg(test)]
         let verdict = self.seam.action(exchange.is_verified(), findings).or(verdict);
         let mut verdict = verdict?;
-        if verdict.action != Action::Report
-            && self.proxies.at(exchange.server_address()).trusts(exchange.client_address().ip())
-        {
+        if verdict.action != Action::Report && self.is_proxy(exchange) {
             verdict.action = Action::Exempt;
         }
         Some(verdict)
@@ -172,6 +182,7 @@ impl Worker {
             verdict,
             blocked_until,
             client_bytes_missed: exchange.missed[client.index()],
+            account: None,
         })));
     }
 

@@ -7,9 +7,10 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
+use super::behaviour::{self, Behaviour, Step};
 use super::error::RuleError;
 use super::named::{Named, Words};
-use super::source::{self, Draft, DraftCondition, Text};
+use super::source::{self, BehaviourDraft, Draft, DraftCondition, Identity, StepDraft, Text};
 use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
 /// Most bytes of a pattern's automaton.
@@ -38,10 +39,15 @@ impl RuleSet {
             for draft in content.drafts {
                 compiler.add(source, draft, &mut errors);
             }
+            for draft in content.behaviours {
+                compiler.add_behaviour(source, draft, &mut errors);
+            }
         }
+        let dialogs = std::mem::take(&mut compiler.dialogs);
         let (set, examples) = compiler.finish(&mut errors);
         if errors.is_empty() {
             example::run(&set, &examples, &mut errors);
+            behaviour::run(&set, &dialogs, &mut errors);
         }
         if errors.is_empty() { Ok(set) } else { Err(errors) }
     }
@@ -54,6 +60,13 @@ pub(super) struct RuleExamples<'a> {
     pub(super) examples: Vec<source::Example>,
 }
 
+/// Dialogs of a behaviour rule with the source they stand in.
+pub(super) struct RuleDialogs<'a> {
+    pub(super) source: RuleSource<'a>,
+    pub(super) rule: usize,
+    pub(super) dialogs: Vec<source::Dialog>,
+}
+
 #[derive(Default)]
 struct Compiler<'a> {
     rules: Vec<Rule>,
@@ -64,13 +77,15 @@ struct Compiler<'a> {
     words: Words,
     warnings: Vec<RuleError>,
     examples: Vec<RuleExamples<'a>>,
+    behaviours: Vec<Behaviour>,
+    dialogs: Vec<RuleDialogs<'a>>,
 }
 
 impl<'a> Compiler<'a> {
     fn add(&mut self, source: RuleSource<'a>, draft: Draft, errors: &mut Vec<RuleError>) {
         let id = draft.info.id.clone();
         let mut report = Report { source, id: &id, errors, warnings: &mut self.warnings };
-        if self.rules.iter().any(|rule| rule.info.id == id) {
+        if is_used(&self.rules, &self.behaviours, &id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
         let pattern = compile_pattern(&draft.pattern, draft.case_sensitive, &mut report);
@@ -112,6 +127,35 @@ impl<'a> Compiler<'a> {
         });
     }
 
+    fn add_behaviour(&mut self, source: RuleSource<'a>, draft: BehaviourDraft, errors: &mut Vec<RuleError>) {
+        let Identity { info, class, severity, confidence, at } = draft.identity;
+        let id = info.id.clone();
+        let mut report = Report { source, id: &id, errors, warnings: &mut self.warnings };
+        if is_used(&self.rules, &self.behaviours, &id) {
+            report.error(at, format!("id `{id}` is used twice, expected a unique one"));
+        }
+        let mut pattern = |text: Option<Text>| match text {
+            Some(text) => compile_pattern(&text, false, &mut report).map(|(regex, _)| Some(regex)),
+            None => Some(None),
+        };
+        let mut steps = Vec::with_capacity(draft.steps.len());
+        for StepDraft { path, host, condition } in draft.steps {
+            let (Some(path), Some(host)) = (pattern(path), pattern(host)) else { return };
+            steps.push(Step { path, host, condition });
+        }
+        self.dialogs.push(RuleDialogs { source, rule: self.behaviours.len(), dialogs: draft.dialogs });
+        let (keys, window_secs) = (draft.keys, draft.window_secs);
+        self.behaviours.push(Behaviour {
+            info: Arc::new(info),
+            class,
+            severity,
+            confidence,
+            keys,
+            window_secs,
+            steps,
+        });
+    }
+
     fn finish(self, errors: &mut Vec<RuleError>) -> (RuleSet, Vec<RuleExamples<'a>>) {
         let dense = self.literals.len() <= DENSE_LITERALS;
         let kind = if dense { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
@@ -148,11 +192,16 @@ impl<'a> Compiler<'a> {
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,
             short_rules: self.short_rules,
+            behaviours: self.behaviours,
             exceptions: self.exceptions,
             warnings: self.warnings,
         };
         (set, self.examples)
     }
+}
+
+fn is_used(rules: &[Rule], behaviours: &[Behaviour], id: &str) -> bool {
+    rules.iter().any(|rule| rule.info.id == id) || behaviours.iter().any(|rule| rule.info().id == id)
 }
 
 /// Where errors and warnings of one rule go.

@@ -6,6 +6,9 @@
 //!
 //! The language and all keys are described for users in `rules/README.md`.
 
+mod behaviour;
+#[cfg(test)]
+mod behaviour_tests;
 mod compile;
 pub(crate) mod decode;
 mod error;
@@ -29,6 +32,8 @@ use regex_automata::meta;
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+pub(crate) use behaviour::Progress;
+pub use behaviour::{Behaviour, Seen};
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
 pub use error::RuleError;
 pub use exception::Exception;
@@ -48,6 +53,7 @@ pub struct RuleSet {
     literal_rules: Vec<u32>,
     /// Rules without literals, bound to short fields.
     short_rules: Vec<u32>,
+    behaviours: Vec<Behaviour>,
     exceptions: Vec<Exception>,
     /// Fields that rules name.
     named: named::Named,
@@ -90,6 +96,12 @@ impl RuleSet {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The rules about many transactions, in the order of their sources.
+    #[must_use]
+    pub fn behaviours(&self) -> &[Behaviour] {
+        &self.behaviours
     }
 
     /// Findings that are left out.

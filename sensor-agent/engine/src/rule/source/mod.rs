@@ -1,6 +1,7 @@
 //! Rule source: TOML as people write it → [`Draft`]s, which are well-formed, but not yet checked as patterns.
 //! The tree is walked by hand, so that one run reports everything that is wrong, with its position.
 
+mod behaviour;
 mod exception;
 mod reader;
 mod table;
@@ -15,6 +16,7 @@ use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 use super::RuleError;
 use super::exception::Exception;
 use super::fields::FieldPattern;
+pub(crate) use behaviour::{BehaviourDraft, Dialog, StepDraft};
 use reader::{Reader, Value};
 
 /// A rule file's text under the name that errors give.
@@ -88,8 +90,28 @@ pub(crate) struct DraftCondition {
     pub(crate) not: bool,
 }
 
-/// A string and where it stands.
+/// What every rule has.
 #[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) info: RuleInfo,
+    pub(crate) class: Class,
+    pub(crate) severity: Severity,
+    pub(crate) confidence: Confidence,
+    /// Where the rule's id stands.
+    pub(crate) at: usize,
+}
+
+/// A rule of either kind as written.
+#[derive(Debug)]
+pub(crate) enum Drafted {
+    /// About values of one request.
+    Pattern(Box<Draft>),
+    /// About many transactions.
+    Behaviour(Box<BehaviourDraft>),
+}
+
+/// A string and where it stands.
+#[derive(Clone, Debug)]
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) at: usize,
@@ -109,6 +131,7 @@ pub(crate) struct Example {
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     pub(crate) drafts: Vec<Draft>,
+    pub(crate) behaviours: Vec<BehaviourDraft>,
     pub(crate) exceptions: Vec<Exception>,
 }
 
@@ -128,9 +151,15 @@ pub(crate) fn read(source: RuleSource<'_>, errors: &mut Vec<RuleError>) -> Conte
     if root.is_empty() && !only_comments(source.text) {
         reader.error(0, "no `[[rule]]` table".into());
     }
-    let drafts = tables(&mut reader, root, "rule", Reader::rule);
+    let (mut drafts, mut behaviours) = (Vec::new(), Vec::new());
+    for rule in tables(&mut reader, root, "rule", Reader::rule) {
+        match rule {
+            Drafted::Pattern(draft) => drafts.push(*draft),
+            Drafted::Behaviour(draft) => behaviours.push(*draft),
+        }
+    }
     let exceptions = tables(&mut reader, root, "exception", Reader::exception);
-    Content { drafts, exceptions }
+    Content { drafts, behaviours, exceptions }
 }
 
 /// What `read` makes of the tables `[[key]]`.

@@ -10,41 +10,31 @@ use crate::rule::error::suggestion;
 use crate::rule::fields::{FieldPattern, PLACES, parse_assignment};
 
 use super::reader::{Reader, Value};
-use super::{CONDITION_KEYS, Draft, DraftCondition, Example, KEYS, Text, number_of};
+use super::{CONDITION_KEYS, Draft, DraftCondition, Drafted, Example, Identity, KEYS, Text, number_of};
 
 impl Reader<'_> {
-    pub(super) fn rule(&mut self, value: &Value<'_>) -> Option<Draft> {
+    pub(super) fn rule(&mut self, value: &Value<'_>) -> Option<Drafted> {
         let table = value.get_ref().as_table()?;
-        let span = value.span();
         self.rule = table.get("id").and_then(|id| id.get_ref().as_str()).map(str::to_owned);
-        let before = self.errors.len();
-        self.known_keys(table, KEYS);
-        let id = self.text(table, "id", &span);
-        let title = self.text(table, "title", &span);
-        let class: Option<Class> = self.named(table, "class", &span);
-        let severity: Option<Severity> = self.named(table, "severity", &span);
-        let confidence = self.confidence(table, &span);
-        let fields = self.fields(table, &span);
-        let pattern = self.text(table, "pattern", &span);
-        let also = self.conditions(table, "also");
-        let any = self.conditions(table, "any");
-        let length = self.length(table);
+        if table.contains_key("behaviour") {
+            return self.behaviour(value).map(|draft| Drafted::Behaviour(Box::new(draft)));
+        }
+        self.pattern(value).map(|draft| Drafted::Pattern(Box::new(draft)))
+    }
+
+    /// Id, words and weight.
+    pub(super) fn identity(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<Identity> {
+        let id = self.text(table, "id", span);
+        let title = self.text(table, "title", span);
+        let class: Option<Class> = self.named(table, "class", span);
+        let severity: Option<Severity> = self.named(table, "severity", span);
+        let confidence = self.confidence(table, span);
         let response = self.response(table);
-        let examples = self.examples(table, &span, fields.as_deref().unwrap_or_default());
         let tags = self.strings(table, "tags");
-        let literals = self.strings(table, "literals");
-        let decoders = self.decoders(table);
         let revision = self.integer(table, "revision").unwrap_or(1);
         let number = self.integer(table, "number");
-        let short_field = self.boolean(table, "short_field");
-        let case_sensitive = self.boolean(table, "case_sensitive");
-        let documents = self.boolean(table, "documents");
-        let plain = self.boolean(table, "plain");
         if let Some(id) = &id {
             self.check_id(id);
-        }
-        if self.errors.len() > before {
-            return None;
         }
         let id = id?;
         let info = RuleInfo {
@@ -55,11 +45,36 @@ impl Reader<'_> {
             tags: tags.into_iter().map(|tag| tag.text).collect(),
             response,
         };
+        Some(Identity { info, class: class?, severity: severity?, confidence: confidence?, at: id.at })
+    }
+
+    fn pattern(&mut self, value: &Value<'_>) -> Option<Draft> {
+        let table = value.get_ref().as_table()?;
+        let span = value.span();
+        let before = self.errors.len();
+        self.known_keys(table, KEYS);
+        let identity = self.identity(table, &span);
+        let fields = self.fields(table, &span);
+        let pattern = self.text(table, "pattern", &span);
+        let also = self.conditions(table, "also");
+        let any = self.conditions(table, "any");
+        let length = self.length(table);
+        let examples = self.examples(table, &span, fields.as_deref().unwrap_or_default());
+        let literals = self.strings(table, "literals");
+        let decoders = self.decoders(table);
+        let short_field = self.boolean(table, "short_field");
+        let case_sensitive = self.boolean(table, "case_sensitive");
+        let documents = self.boolean(table, "documents");
+        let plain = self.boolean(table, "plain");
+        if self.errors.len() > before {
+            return None;
+        }
+        let Identity { info, class, severity, confidence, at } = identity?;
         Some(Draft {
             info,
-            class: class?,
-            severity: severity?,
-            confidence: confidence?,
+            class,
+            severity,
+            confidence,
             fields: fields?,
             decoders,
             literals: literals.into_iter().map(|literal| literal.text).collect(),
@@ -72,7 +87,7 @@ impl Reader<'_> {
             documents,
             plain,
             examples,
-            at: id.at,
+            at,
         })
     }
 

@@ -1,0 +1,128 @@
+//! What shows in many requests only, through the kernel: logins tried one after the other get their client blocked, and an office behind
+//! one address does not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sensor_tests::agent::Setup;
+use sensor_tests::application::{Application, PORT, login};
+use sensor_tests::http::{Client, Response, get};
+use sensor_tests::process::wait_until;
+use sensor_tests::site::{Site, address};
+use serde_json::Value;
+
+struct Town {
+    site: Site,
+    _application: Application,
+}
+
+impl Town {
+    fn start(setup: &Setup) -> Option<Self> {
+        let site = Site::start(2, setup)?;
+        let application = Application::start(&site.lab.app, site.folder.path()).unwrap();
+        Some(Self { site, _application: application })
+    }
+
+    /// Requests of a client over one connection, as far as they are answered.
+    fn talk(&self, client: u8, requests: &[Vec<u8>]) -> Vec<Response> {
+        let server = SocketAddr::new(self.site.lab.server(client), PORT);
+        let talk = || {
+            let mut connection = Client::connect(server)?;
+            Ok(requests.iter().map_while(|request| connection.exchange(request).ok()).collect())
+        };
+        self.site.client(client).enter(talk).unwrap_or_default()
+    }
+
+    fn rules(&self, client: u8) -> Vec<String> {
+        let alerts = self.site.agent.alerts_of(address(client, 2)).unwrap();
+        alerts
+            .iter()
+            .map(|alert| alert["sensor"]["findings"][0]["rule"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn is_blocked(&self, client: u8) -> bool {
+        self.site.agent.block_of(address(client, 2)).unwrap().is_some_and(|entry| entry["shadow"] == false)
+    }
+}
+
+fn wrong(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|number| login("u7", &format!("guess{number}"))).collect()
+}
+
+#[test]
+fn a_brute_force_is_blocked_and_told_with_its_counts() {
+    let Some(town) = Town::start(&Setup::default()) else { return };
+    town.talk(2, &wrong(4));
+    assert_eq!(town.talk(2, &[login("u7", "right7")])[0].status, 302, "who mistypes gets in");
+    town.talk(2, &wrong(12));
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
+    assert_eq!(alert["sensor"]["outcome"], "behaviour", "{alert}");
+    assert_eq!(alert["alert"]["metadata"]["rule"][0], "login-brute-force");
+    assert_eq!(alert["alert"]["action"], "blocked");
+    let behaviour = &alert["sensor"]["behaviour"];
+    assert_eq!(
+        (&behaviour["window_secs"], &behaviour["counts"]["passwords of one user"]),
+        (&300.into(), &10.into())
+    );
+    assert_eq!(behaviour["examples"][0], "POST /login 200");
+    assert!(!alert.to_string().contains("guess"), "no password is told: {alert}");
+    assert!(town.talk(2, &[get("/")]).is_empty(), "the client is not served any more");
+    assert_eq!(town.talk(1, &[get("/")])[0].status, 200, "its neighbour is");
+}
+
+#[test]
+fn an_office_behind_one_address_is_left_alone() {
+    let Some(town) = Town::start(&Setup::default()) else { return };
+    for number in 0..40 {
+        let user = format!("u{number}");
+        let mut requests = vec![login(&user, &format!("right{number}"))];
+        if number % 6 == 0 {
+            requests.insert(0, login(&user, &format!("rihgt{number}")));
+        }
+        let answers = town.talk(1, &requests);
+        let session =
+            answers.last().unwrap().header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let page = |target: &str| {
+            format!("GET {target} HTTP/1.1\r\nHost: app.example\r\nCookie: {session}\r\n\r\n").into_bytes()
+        };
+        let answers =
+            town.talk(1, &[page("/home"), page(&format!("/orders/{}", 100 + number)), get("/missing")]);
+        assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 404]);
+    }
+    // An attack behind it shows that everything before it was looked at.
+    town.talk(2, &wrong(12));
+    town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!((town.rules(1), town.is_blocked(1)), (Vec::new(), false));
+}
+
+#[test]
+fn observing_and_trusted_proxies_block_nobody() {
+    let capture = "trusted_proxies = [\"10.66.1.0/24\"]".to_owned();
+    let Some(town) = Town::start(&Setup { capture, ..Setup::default() }) else { return };
+    let proxied = |request: Vec<u8>| {
+        let text = String::from_utf8(request).unwrap();
+        text.replacen("\r\n\r\n", "\r\nX-Forwarded-For: 203.0.113.50\r\n\r\n", 1).into_bytes()
+    };
+    town.talk(1, &wrong(12).into_iter().map(proxied).collect::<Vec<_>>());
+    let alert: Value = town.site.agent.wait_for_alert("203.0.113.50".parse().unwrap()).unwrap();
+    assert_eq!((&alert["sensor"]["verdict"], &alert["src_ip"]), (&"exempt".into(), &"10.66.1.2".into()));
+    assert!(!town.is_blocked(1));
+}
+
+#[test]
+fn somebody_elses_orders_one_after_the_other() {
+    let Some(town) = Town::start(&Setup::default()) else { return };
+    let answers = town.talk(2, &[login("u3", "right3")]);
+    let session = answers[0].header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let order = |number: usize| {
+        format!("GET /orders/{number} HTTP/1.1\r\nHost: app.example\r\nCookie: {session}\r\n\r\n")
+            .into_bytes()
+    };
+    town.talk(2, &(100..180).map(order).collect::<Vec<_>>());
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!(alert["sensor"]["class"], "ACCESS_CONTROL", "{alert}");
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
+}
