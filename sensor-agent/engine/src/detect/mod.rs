@@ -6,6 +6,7 @@
 mod auth;
 mod builtin;
 mod clean;
+mod compile;
 mod csrf;
 mod document;
 mod exposed;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use crate::field::{Field, Fields, Place};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
 use crate::http::message::Request;
-use crate::rule::{Chain, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
+use crate::rule::{Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
@@ -244,6 +245,11 @@ impl Detector {
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
             self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+            if !self.scanner.hits().is_empty() {
+                let found = self.scanner.hits().iter().map(CodedMatch::from);
+                let place = (index, field, &self.views);
+                self.matcher.search_coded(&self.rules, scope, place, found, &mut self.hits);
+            }
         }
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {

@@ -7,10 +7,11 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
-use super::error::RuleError;
+use super::error::{RuleError, suggestion};
 use super::named::{Named, Words};
-use super::source::{self, Draft, DraftCondition, Text};
-use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
+use super::operator::Operator;
+use super::source::{self, Draft, DraftCondition, DraftOperator, Text};
+use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
 
 /// Most bytes of a pattern's automaton.
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
@@ -18,6 +19,8 @@ pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
 pub const GOOD_LITERAL: usize = 4;
 /// Shortest required literal that is accepted, in bytes; two are enough if both are punctuation.
 pub const MIN_LITERAL: usize = 3;
+/// Rules about lengths alone, in fields of many names, look at values from this length on.
+pub const MIN_ANY_LENGTH: usize = 256;
 /// Patterns that look at no longer values than this may have one mark of punctuation as their literal.
 const SHORT_VALUE_BYTES: usize = 400;
 /// Most literals for which the automaton is the fast, large one.
@@ -29,9 +32,12 @@ impl RuleSet {
     /// # Errors
     /// Every error of every source: syntax, unknown keys and names, patterns that do not compile, are too large, match
     /// the empty string or have no required literal, ids used twice, examples that fail.
-    pub fn compile(sources: &[RuleSource<'_>]) -> Result<Self, Vec<RuleError>> {
+    pub(crate) fn compile_with(
+        sources: &[RuleSource<'_>],
+        coded: &CodedDetectors,
+    ) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
-        let mut compiler = Compiler::default();
+        let mut compiler = Compiler::new(coded);
         for &source in sources {
             let content = source::read(source, &mut errors);
             compiler.exceptions.extend(content.exceptions);
@@ -41,7 +47,7 @@ impl RuleSet {
         }
         let (set, examples) = compiler.finish(&mut errors);
         if errors.is_empty() {
-            example::run(&set, &examples, &mut errors);
+            example::run(&set, coded, &examples, &mut errors);
         }
         if errors.is_empty() { Ok(set) } else { Err(errors) }
     }
@@ -54,12 +60,13 @@ pub(super) struct RuleExamples<'a> {
     pub(super) examples: Vec<source::Example>,
 }
 
-#[derive(Default)]
 struct Compiler<'a> {
+    coded: &'a CodedDetectors,
     rules: Vec<Rule>,
     literals: Vec<Vec<u8>>,
     literal_rules: Vec<u32>,
     short_rules: Vec<u32>,
+    coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
     words: Words,
     warnings: Vec<RuleError>,
@@ -67,26 +74,50 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
+    fn new(coded: &'a CodedDetectors) -> Self {
+        Self {
+            coded,
+            rules: Vec::new(),
+            literals: Vec::new(),
+            literal_rules: Vec::new(),
+            short_rules: Vec::new(),
+            coded_rules: Vec::new(),
+            exceptions: Vec::new(),
+            words: Words::default(),
+            warnings: Vec::new(),
+            examples: Vec::new(),
+        }
+    }
+
     fn add(&mut self, source: RuleSource<'a>, draft: Draft, errors: &mut Vec<RuleError>) {
         let id = draft.info.id.clone();
         let mut report = Report { source, id: &id, errors, warnings: &mut self.warnings };
         if self.rules.iter().any(|rule| rule.info.id == id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
-        let pattern = compile_pattern(&draft.pattern, draft.case_sensitive, &mut report);
-        let literals = pattern.as_ref().and_then(|(_, hir)| lint_literals(&draft, hir, &mut report));
+        let operator = compile_operator(&draft.operator, draft.case_sensitive, self.coded, &mut report);
+        let literals = operator.as_ref().and_then(|built| lint(&draft, built, &mut report));
         let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
             let compile = |condition: DraftCondition| {
-                let (regex, _) = compile_pattern(&condition.pattern, false, &mut report)?;
-                Some(Condition { fields: condition.fields, regex, not: condition.not })
+                let built = compile_operator(&condition.operator, false, self.coded, &mut report)?;
+                Some(Condition {
+                    fields: condition.fields,
+                    except: condition.except,
+                    length: condition.length,
+                    operator: built.operator,
+                    count: condition.count,
+                    not: condition.not,
+                })
             };
             drafts.into_iter().filter_map(compile).collect()
         };
         let (also, any) = (conditions(draft.also), conditions(draft.any));
-        let (Some((regex, _)), Some(literals)) = (pattern, literals) else { return };
+        let (Some(Built { operator, .. }), Some(literals)) = (operator, literals) else { return };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-        if literals.is_empty() {
-            self.short_rules.push(number);
+        match operator {
+            Operator::Coded { .. } => self.coded_rules.push(number),
+            _ if literals.is_empty() => self.short_rules.push(number),
+            _ => {}
         }
         if draft.plain {
             self.words.add(&literals);
@@ -103,8 +134,9 @@ impl<'a> Compiler<'a> {
             confidence: draft.confidence,
             places: draft.fields.iter().fold(0, |bits, field| bits | field.places()),
             fields: draft.fields,
+            except: draft.except,
             decoders: draft.decoders,
-            regex,
+            operator,
             also,
             any,
             length: draft.length,
@@ -148,6 +180,7 @@ impl<'a> Compiler<'a> {
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,
             short_rules: self.short_rules,
+            coded_rules: self.coded_rules,
             exceptions: self.exceptions,
             warnings: self.warnings,
         };
@@ -170,6 +203,67 @@ impl Report<'_, '_> {
 
     fn warning(&mut self, at: usize, reason: String) {
         self.warnings.push(RuleError::at(self.source.name, self.source.text, at, Some(self.id), reason));
+    }
+}
+
+/// An operator, and the strings of which every match contains one, if they are known.
+struct Built {
+    operator: Operator,
+    required: Option<Vec<Vec<u8>>>,
+}
+
+fn compile_operator(
+    draft: &DraftOperator,
+    case_sensitive: bool,
+    coded: &CodedDetectors,
+    report: &mut Report<'_, '_>,
+) -> Option<Built> {
+    let plain = |operator| Some(Built { operator, required: None });
+    match draft {
+        DraftOperator::Pattern(pattern) => {
+            let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
+            Some(Built { operator: Operator::Pattern(regex), required: literal::required(&hir) })
+        }
+        DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
+        DraftOperator::Number(range, _) => plain(Operator::Number(range.clone())),
+        DraftOperator::Addresses(networks, _) => plain(Operator::Addresses(networks.clone())),
+        DraftOperator::Any(_) => plain(Operator::Any),
+        DraftOperator::Coded(names, from, _) => {
+            let mut codes = 0;
+            for name in names {
+                match coded.bits(&name.text) {
+                    Some(bits) => codes |= bits,
+                    None => {
+                        let hint = suggestion(&name.text, coded.ids);
+                        report.error(name.at, format!("unknown coded detection `{}`{hint}", name.text));
+                    }
+                }
+            }
+            plain(Operator::Coded { codes, from: *from })
+        }
+    }
+}
+
+/// Phrases need no pattern to be found, so that they may be many.
+fn compile_phrases(phrases: &[Text], case_sensitive: bool, report: &mut Report<'_, '_>) -> Option<Built> {
+    let texts: Vec<&[u8]> = phrases.iter().map(|phrase| phrase.text.as_bytes()).collect();
+    let built = AhoCorasick::builder()
+        .ascii_case_insensitive(!case_sensitive)
+        .match_kind(MatchKind::LeftmostLongest)
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .build(&texts);
+    match built {
+        Ok(automaton) => {
+            let mut required: Vec<Vec<u8>> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
+            required.sort();
+            required.dedup();
+            Some(Built { operator: Operator::Phrases(automaton), required: Some(required) })
+        }
+        Err(error) => {
+            let at = phrases.first().map_or(0, |phrase| phrase.at);
+            report.error(at, format!("the phrases do not fit into one automaton: {error}"));
+            None
+        }
     }
 }
 
@@ -240,11 +334,34 @@ fn is_rare(literal: &[u8]) -> bool {
     literal.len() >= MIN_LITERAL || literal.len() == 2 && literal.iter().all(u8::is_ascii_punctuation)
 }
 
-/// The literals that stand in front of the rule; empty for a rule that runs on its short field always.
-fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
+/// The literals that stand in front of the rule; empty for a rule that needs none.
+fn lint(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
+    let single = draft.fields.iter().all(super::FieldPattern::is_single);
+    match built.operator {
+        Operator::Pattern(_) | Operator::Phrases(_) => lint_literals(draft, built, report),
+        Operator::Coded { .. } => Some(Vec::new()),
+        Operator::Any if single || *draft.length.start() >= MIN_ANY_LENGTH => Some(Vec::new()),
+        Operator::Any => {
+            let reason = format!(
+                "a rule about lengths alone looks at many fields, expected `min_length` of at least \
+                 {MIN_ANY_LENGTH}, or fields of one name each, such as `header.origin`"
+            );
+            report.error(draft.at, reason);
+            None
+        }
+        _ if single => Some(Vec::new()),
+        _ => {
+            let reason = "numbers and addresses are looked for in fields of one name each, such as `header.content-length`";
+            report.error(draft.operator.at(), reason.into());
+            None
+        }
+    }
+}
+
+fn lint_literals(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
     let literals: Vec<Vec<u8>> = match draft.literals.is_empty() {
         false => draft.literals.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect(),
-        true => literal::required(hir).unwrap_or_default(),
+        true => built.required.clone().unwrap_or_default(),
     };
     let shortest = literals.iter().map(Vec::len).min().unwrap_or(0);
     if draft.short_field {
@@ -265,7 +382,7 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
              {GOOD_LITERAL}: rewrite the pattern, give `literals`, or bind the rule to a `short_field`",
             shown.join(" ")
         );
-        report.error(draft.pattern.at, reason);
+        report.error(draft.operator.at(), reason);
         return None;
     }
     let common =
@@ -277,7 +394,7 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
             "required literals ({}) are short and common, which costs time: better at least {GOOD_LITERAL} bytes",
             short.join(" ")
         );
-        report.warning(draft.pattern.at, reason);
+        report.warning(draft.operator.at(), reason);
     }
     Some(literals)
 }

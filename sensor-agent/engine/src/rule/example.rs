@@ -7,15 +7,20 @@ use super::compile::RuleExamples;
 use super::error::RuleError;
 use super::matcher::{Matcher, Scope};
 use super::source::Example;
-use super::{RuleSet, Views};
+use super::{CodedDetectors, RuleSet, Views};
 
 /// Reports every example that does not do what it says.
-pub(super) fn run(set: &RuleSet, rules: &[RuleExamples<'_>], errors: &mut Vec<RuleError>) {
+pub(super) fn run(
+    set: &RuleSet,
+    coded: &CodedDetectors,
+    rules: &[RuleExamples<'_>],
+    errors: &mut Vec<RuleError>,
+) {
     let mut matcher = Matcher::new(set);
     for RuleExamples { source, rule, examples } in rules {
         let Some(info) = set.rules.get(*rule).map(|rule| &rule.info) else { continue };
         for example in examples {
-            if matches(set, &mut matcher, *rule, example) == example.matches {
+            if matches(set, coded, &mut matcher, *rule, example) == example.matches {
                 continue;
             }
             let reason = match example.matches {
@@ -27,13 +32,23 @@ pub(super) fn run(set: &RuleSet, rules: &[RuleExamples<'_>], errors: &mut Vec<Ru
     }
 }
 
-fn matches(set: &RuleSet, matcher: &mut Matcher, rule: usize, example: &Example) -> bool {
+fn matches(
+    set: &RuleSet,
+    coded: &CodedDetectors,
+    matcher: &mut Matcher,
+    rule: usize,
+    example: &Example,
+) -> bool {
     let (request, fields) = request(example);
     let scope = Scope { request: &request, fields: &fields };
     let (mut views, mut hits) = (Views::default(), Vec::new());
     for (index, field) in fields.iter().enumerate() {
         views.fill(&field);
         matcher.search(set, scope, index, &field, &views, &mut hits);
+        if !set.coded_rules.is_empty() {
+            let found = (coded.find)(&field, &views, request.method());
+            matcher.search_coded(set, scope, (index, &field, &views), found.into_iter(), &mut hits);
+        }
     }
     hits.iter().any(|hit| hit.rule == rule)
 }

@@ -6,6 +6,7 @@
 //!
 //! The language and all keys are described for users in `rules/README.md`.
 
+mod coded;
 mod compile;
 pub(crate) mod decode;
 mod error;
@@ -15,6 +16,7 @@ mod fields;
 mod literal;
 mod matcher;
 mod named;
+mod operator;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -24,15 +26,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use regex_automata::meta;
 
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
-pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
+use operator::Operator;
+
+pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
 pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
+pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use source::RuleSource;
 pub(crate) use source::number_of;
@@ -46,8 +50,10 @@ pub struct RuleSet {
     prefilter: Option<AhoCorasick>,
     /// Per literal of the prefilter, the rule.
     literal_rules: Vec<u32>,
-    /// Rules without literals, bound to short fields.
+    /// Rules without literals, bound to short fields or to what costs next to nothing.
     short_rules: Vec<u32>,
+    /// Rules about what code detects.
+    coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
     /// Fields that rules name.
     named: named::Named,
@@ -64,10 +70,12 @@ pub struct Rule {
     severity: Severity,
     confidence: Confidence,
     fields: Vec<FieldPattern>,
+    /// Fields that are left out.
+    except: Vec<FieldPattern>,
     /// A bit for each place that a field can be of.
     places: u32,
     decoders: Option<Vec<Decoder>>,
-    regex: meta::Regex,
+    operator: Operator,
     /// All of them must hold,
     also: Vec<Condition>,
     /// and one of these, if there are any.
@@ -81,7 +89,12 @@ pub struct Rule {
 #[derive(Debug)]
 struct Condition {
     fields: Vec<FieldPattern>,
-    regex: meta::Regex,
+    except: Vec<FieldPattern>,
+    /// Lengths of values that are looked at.
+    length: RangeInclusive<usize>,
+    operator: Operator,
+    /// How many fields must fulfil the rest; by default one or more.
+    count: RangeInclusive<usize>,
     not: bool,
 }
 

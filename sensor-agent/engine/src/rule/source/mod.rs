@@ -2,11 +2,13 @@
 //! The tree is walked by hand, so that one run reports everything that is wrong, with its position.
 
 mod exception;
+mod operator;
 mod reader;
 mod table;
 
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use crate::field::Place;
@@ -37,9 +39,16 @@ const KEYS: &[&str] = &[
     "confidence",
     "tags",
     "fields",
+    "except",
     "decoders",
     "literals",
     "pattern",
+    "phrases",
+    "number_from",
+    "number_to",
+    "addresses",
+    "coded",
+    "coded_from",
     "short_field",
     "case_sensitive",
     "also",
@@ -52,7 +61,20 @@ const KEYS: &[&str] = &[
     "examples",
 ];
 /// Keys of a further condition.
-const CONDITION_KEYS: &[&str] = &["fields", "pattern", "not"];
+const CONDITION_KEYS: &[&str] = &[
+    "fields",
+    "except",
+    "pattern",
+    "phrases",
+    "number_from",
+    "number_to",
+    "addresses",
+    "min_length",
+    "max_length",
+    "at_least",
+    "at_most",
+    "not",
+];
 
 /// A rule as written.
 #[derive(Debug)]
@@ -62,10 +84,11 @@ pub(crate) struct Draft {
     pub(crate) severity: Severity,
     pub(crate) confidence: Confidence,
     pub(crate) fields: Vec<FieldPattern>,
+    pub(crate) except: Vec<FieldPattern>,
     /// Decoders that may stand between the value and the match; `None`: any.
     pub(crate) decoders: Option<Vec<Decoder>>,
     pub(crate) literals: Vec<String>,
-    pub(crate) pattern: Text,
+    pub(crate) operator: DraftOperator,
     pub(crate) short_field: bool,
     pub(crate) case_sensitive: bool,
     pub(crate) also: Vec<DraftCondition>,
@@ -84,8 +107,37 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct DraftCondition {
     pub(crate) fields: Vec<FieldPattern>,
-    pub(crate) pattern: Text,
+    pub(crate) except: Vec<FieldPattern>,
+    pub(crate) operator: DraftOperator,
+    pub(crate) length: RangeInclusive<usize>,
+    /// How many fields must fulfil it.
+    pub(crate) count: RangeInclusive<usize>,
     pub(crate) not: bool,
+}
+
+/// What is asked of a value, as written.
+#[derive(Debug)]
+pub(crate) enum DraftOperator {
+    Pattern(Text),
+    Phrases(Vec<Text>),
+    /// Whole numbers, and where the key stands.
+    Number(RangeInclusive<i64>, usize),
+    Addresses(Vec<IpNet>, usize),
+    /// Nothing but its length.
+    Any(usize),
+    /// Coded detections, and how sure they must be.
+    Coded(Vec<Text>, f32, usize),
+}
+
+impl DraftOperator {
+    /// Where it stands.
+    pub(crate) fn at(&self) -> usize {
+        match self {
+            Self::Pattern(text) => text.at,
+            Self::Phrases(phrases) => phrases.first().map_or(0, |phrase| phrase.at),
+            Self::Number(_, at) | Self::Addresses(_, at) | Self::Any(at) | Self::Coded(_, _, at) => *at,
+        }
+    }
 }
 
 /// A string and where it stands.

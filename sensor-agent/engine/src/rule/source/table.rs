@@ -25,7 +25,8 @@ impl Reader<'_> {
         let severity: Option<Severity> = self.named(table, "severity", &span);
         let confidence = self.confidence(table, &span);
         let fields = self.fields(table, &span);
-        let pattern = self.text(table, "pattern", &span);
+        let except = self.except(table);
+        let operator = self.operator(table, &span);
         let also = self.conditions(table, "also");
         let any = self.conditions(table, "any");
         let length = self.length(table);
@@ -61,9 +62,10 @@ impl Reader<'_> {
             severity: severity?,
             confidence: confidence?,
             fields: fields?,
+            except,
             decoders,
             literals: literals.into_iter().map(|literal| literal.text).collect(),
-            pattern: pattern?,
+            operator: operator?,
             short_field,
             case_sensitive,
             also,
@@ -111,6 +113,11 @@ impl Reader<'_> {
             self.error(span.start, "`fields` is empty, expected at least one field pattern".into());
         }
         texts.into_iter().map(|text| self.field_pattern(&text)).collect()
+    }
+
+    fn except(&mut self, table: &DeTable<'_>) -> Vec<FieldPattern> {
+        let texts = self.strings(table, "except");
+        texts.into_iter().filter_map(|text| self.field_pattern(&text)).collect()
     }
 
     pub(super) fn field_pattern(&mut self, text: &Text) -> Option<FieldPattern> {
@@ -177,9 +184,11 @@ impl Reader<'_> {
         self.known_keys(table, CONDITION_KEYS);
         let span = value.span();
         let fields = self.fields(table, &span);
-        let pattern = self.text(table, "pattern", &span);
+        let except = self.except(table);
+        let operator = self.operator(table, &span);
+        let (length, count) = (self.length(table), self.count(table));
         let not = self.boolean(table, "not");
-        Some(DraftCondition { fields: fields?, pattern: pattern?, not })
+        Some(DraftCondition { fields: fields?, except, operator: operator?, length, count, not })
     }
 
     fn examples(
