@@ -11,6 +11,7 @@ mod config;
 mod detection;
 mod doctor;
 mod duration;
+mod import;
 mod install;
 mod judge;
 mod kernel;

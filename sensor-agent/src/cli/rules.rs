@@ -1,5 +1,7 @@
 //! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
+mod import;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub(super) enum Rules {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
         request: PathBuf,
     },
+    Import(import::Import),
     /// Run a request through the engine and show what is found
     Test {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
@@ -46,8 +49,12 @@ pub(super) enum Rules {
 impl Rules {
     /// Runs the command.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
+        if let Self::Import(import) = &self {
+            return import.run(common);
+        }
         let config = common.load()?;
         match self {
+            Self::Import(import) => import.run(common),
             Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
             Self::Explain { request } => explain(&config, &request, common),
             Self::Test { request } => test(&config, &request, common),

@@ -267,46 +267,35 @@ fn compile_phrases(phrases: &[Text], case_sensitive: bool, report: &mut Report<'
     }
 }
 
-/// The pattern as automaton and as syntax; on raw bytes, without Unicode, `.` matching line ends too.
+/// The pattern as automaton and as syntax, or what is wrong with it.
 fn compile_pattern(
-    pattern: &Text,
+    text: &Text,
     case_sensitive: bool,
     report: &mut Report<'_, '_>,
 ) -> Option<(meta::Regex, Hir)> {
+    pattern(&text.text, case_sensitive).map_err(|reason| report.error(text.at, reason)).ok()
+}
+
+/// The pattern as automaton and as syntax; on raw bytes, without Unicode, `.` matching line ends too.
+pub(super) fn pattern(text: &str, case_sensitive: bool) -> Result<(meta::Regex, Hir), String> {
     let syntax = syntax::Config::new()
         .utf8(false)
         .unicode(false)
         .dot_matches_new_line(true)
         .case_insensitive(!case_sensitive);
     // The literals are searched without case, so that they are read off the pattern as it is written.
-    let hir = match syntax::parse_with(&pattern.text, &syntax.case_insensitive(false)) {
-        Ok(hir) => hir,
-        Err(error) => {
-            report.error(pattern.at, format!("`pattern` does not parse: {}", last_line(&error)));
-            return None;
-        }
-    };
+    let hir = syntax::parse_with(text, &syntax.case_insensitive(false))
+        .map_err(|error| format!("`pattern` does not parse: {}", last_line(&error)))?;
     if hir.properties().minimum_len().is_none_or(|len| len == 0) {
-        let reason =
-            format!("pattern `{}` matches the empty string, expected one that needs a byte", pattern.text);
-        report.error(pattern.at, reason);
-        return None;
+        return Err(format!("pattern `{text}` matches the empty string, expected one that needs a byte"));
     }
     let config = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(MAX_PATTERN_BYTES));
-    let built = meta::Builder::new().syntax(syntax).configure(config).build(&pattern.text);
-    match built {
-        Ok(regex) => Some((regex, hir)),
-        Err(error) => {
-            let reason = match error.size_limit() {
-                Some(limit) => {
-                    format!("pattern is too large, expected an automaton of at most {limit} bytes")
-                }
-                None => format!("`pattern` does not compile: {error}"),
-            };
-            report.error(pattern.at, reason);
-            None
-        }
-    }
+    let built = meta::Builder::new().syntax(syntax).configure(config).build(text);
+    let regex = built.map_err(|error| match error.size_limit() {
+        Some(limit) => format!("pattern is too large, expected an automaton of at most {limit} bytes"),
+        None => format!("`pattern` does not compile: {error}"),
+    })?;
+    Ok((regex, hir))
 }
 
 /// The message of a regex syntax error without the drawing above it.

@@ -17,6 +17,7 @@ mod literal;
 mod matcher;
 mod named;
 mod operator;
+mod sample;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use exception::Exception;
 pub use fields::FieldPattern;
 pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
+pub use sample::sample;
 pub use source::RuleSource;
 pub(crate) use source::number_of;
 pub use view::{Chain, MAX_CHAIN, MAX_PERCENT_DEPTH, View, Views};

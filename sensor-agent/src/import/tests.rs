@@ -1,0 +1,117 @@
+//! Foreign rules in, ours or reasons out.
+
+use super::*;
+
+pub(super) fn none(_: &str, name: &str) -> Result<String, String> {
+    Err(format!("`{name}` is not there"))
+}
+
+/// What becomes of the rules in `text`: the TOML, then a line for each rule.
+pub(super) fn check(format: Format, text: &str) -> (String, Vec<String>) {
+    let file = Foreign { name: "f.conf".into(), text: text.into() };
+    let done = import(format, &[file], &none);
+    let shown = |entry: &Entry| {
+        let fate = match &entry.fate {
+            Fate::Taken => "taken".to_owned(),
+            Fate::TakenWithLoss(losses) => format!("loss: {}", losses.join("; ")),
+            Fate::Control(why) => format!("control: {why}"),
+            Fate::Left(why) => format!("left: {why}"),
+        };
+        format!("{} {} {fate}", entry.at.line, entry.name)
+    };
+    (done.files.values().cloned().collect(), done.entries.iter().map(shown).collect())
+}
+
+mod seclang {
+    use super::*;
+
+    fn seclang(text: &str) -> (String, Vec<String>) {
+        check(Format::Seclang, text)
+    }
+
+    #[test]
+    fn a_rule_becomes_a_rule() {
+        let (text, fates) = seclang(
+            "SecRule REQUEST_COOKIES|!REQUEST_COOKIES:/^sid/|ARGS|XML:/* \"@rx (?i)\\bdrop\\s+planet\\b\" \\\n    \
+             \"id:4711,phase:2,block,t:none,t:urlDecodeUni,msg:'Planet, dropped',tag:'attack-sqli',severity:'CRITICAL'\"",
+        );
+        assert_eq!(fates, ["1 seclang-4711 taken"]);
+        for part in [
+            "id = \"seclang-4711\"",
+            "number = 4711",
+            "title = \"Planet, dropped\"",
+            "class = \"SQL_INJECTION\"",
+            "severity = \"high\"",
+            "confidence = 0.8",
+            "tags = [\"attack-sqli\"]",
+            "fields = [\"cookie\", \"query\", \"body.form\", \"body.json\", \"body.multipart\", \"body.xml\"]",
+            "except = [\"cookie.sid*\"]",
+            "decoders = [\"percent\"]",
+            "pattern = '(?i)\\bdrop\\s+planet\\b'",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn chains_become_conditions() {
+        let (text, fates) = seclang(
+            "SecRule REQUEST_METHOD \"@streq POST\" \"id:1,phase:1,block,t:none,msg:'x',severity:'WARNING',chain\"\n\
+             SecRule &REQUEST_HEADERS:Content-Type \"@eq 0\" \"t:none,chain\"\n\
+             SecRule REQUEST_HEADERS:X-Kind \"!@rx ^[a-z]+$\" \"t:none\"",
+        );
+        assert_eq!(fates.len(), 1, "{fates:?}");
+        assert!(text.contains("fields = [\"method\"]") && text.contains("pattern = \"^POST$\""), "{text}");
+        assert!(text.contains("{ fields = [\"header.content-type\"], at_least = 0, at_most = 0 }"), "{text}");
+        assert!(text.contains("fields = [\"header.x-kind\"]") && text.contains("not = true"), "{text}");
+    }
+
+    #[test]
+    fn everything_else_is_listed_with_its_reason() {
+        let rows: &[(&str, &str)] = &[
+            ("SecRule TX:PL \"@lt 2\" \"id:1,pass,nolog,skipAfter:END\"", "control: it looks at variables of the rule set only"),
+            ("SecRule REQUEST_FILENAME \"@endsWith /x\" \"id:1,pass,nolog,ctl:ruleRemoveById=3\"", "control: it changes which rules"),
+            ("SecAction \"id:9,phase:1,nolog,pass,setvar:tx.a=1\"", "control: it sets variables"),
+            ("SecMarker END", "control: a place to skip to"),
+            ("SecRuleEngine On", "control: directive `SecRuleEngine` is a setting"),
+            ("Include x.conf", "left: directive `Include`"),
+            ("SecRule ARGS \"@rx evil(?!x)\" \"id:1,block,msg:'m'\"", "left: look-ahead"),
+            ("SecRule ARGS \"@rx \\w+\" \"id:1,block,msg:'m'\"", "left: the shortest literal that every match contains"),
+            ("SecRule ARGS \"@inspectFile x\" \"id:1,block,msg:'m'\"", "left: operator `@inspectfile`"),
+            ("SecRule GEO:X \"@streq DE\" \"id:1,block,msg:'m'\"", "left: variable `GEO:X`"),
+            ("SecRule ARGS \"@rx abcd\" \"id:1,block,msg:'m',t:sha1\"", "left: transformation `sha1`"),
+            ("SecRule ARGS \"!@rx abcd\" \"id:1,block,msg:'m'\"", "left: negated over many fields"),
+            ("SecRule ARGS \"@rx abcd\" \"id:1,block,msg:'m',chain\"\nSecRule TX:0 \"@rx x\"", "left: variable `TX:0` of the rule set (line 2 of its chain)"),
+        ];
+        for (text, expected) in rows {
+            let (_, fates) = seclang(text);
+            assert!(fates.len() == 1 && fates[0].contains(expected), "{text}\n{fates:?}");
+        }
+    }
+
+    #[test]
+    fn operators_beside_patterns_are_taken() {
+        let rows = [
+            ("SecRule REQUEST_HEADERS:User-Agent \"@pm evilbot nastybot\" \"id:1,block,msg:'m'\"", "phrases = [\"evilbot\", \"nastybot\"]"),
+            ("SecRule ARGS \"@detectSQLi\" \"id:1,block,msg:'m'\"", "coded = [\"sql-*\"]"),
+            ("SecRule RESPONSE_STATUS \"@ge 500\" \"id:1,block,msg:'m'\"", "number_from = 500"),
+            ("SecRule REQUEST_HEADERS:X-Real-IP \"@ipMatch 10.0.0.0/8\" \"id:1,block,msg:'m'\"", "addresses = [\"10.0.0.0/8\"]"),
+            ("SecRule &ARGS \"@gt 20\" \"id:1,block,msg:'m'\"", "at_least = 21"),
+            ("SecRule ARGS \"@gt 400\" \"id:1,block,msg:'m',t:length\"", "min_length = 401"),
+            ("SecAction \"id:2,setvar:'tx.allowed=GET HEAD'\"\nSecRule REQUEST_METHOD \"!@within %{tx.allowed}\" \"id:1,block,msg:'m'\"", "pattern = \"(?-i:^(?:GET|HEAD)$)\""),
+        ];
+        for (text, expected) in rows {
+            let (toml, fates) = seclang(text);
+            assert!(toml.contains(expected), "{text}\n{toml}\n{fates:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_is_read(text in r#"(SecRule |SecAction |SecMarker |ARGS|XML:/\*|TX:a|"@rx |"@pm |"!@streq |"id:1,chain,|t:none,|msg:'|\\\n|\n|["'\\|,:()\[\]a-c%{} ]){0,40}"#) {
+            let (toml, _) = seclang(&text);
+            proptest::prop_assert!(toml.is_empty() || toml::from_str::<toml::Table>(&toml).is_ok());
+        }
+    }
+}
