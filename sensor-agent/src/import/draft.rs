@@ -106,6 +106,8 @@ pub(super) struct Fitted {
     /// Number of the test in which the rule matches.
     pub(super) main: usize,
     pub(super) short_field: bool,
+    /// Only short values are looked at.
+    pub(super) short_values: bool,
     pub(super) plain: bool,
     /// Each a request in miniature.
     pub(super) examples: [Vec<String>; 2],

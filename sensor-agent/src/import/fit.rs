@@ -11,6 +11,8 @@ const MAX_EXAMPLE_FIELDS: u32 = 300;
 const MAX_VALUE: usize = 64 * 1024;
 /// Longer lists of phrases are not looked for in values that are one plain word: each beginning costs time there.
 const MAX_PLAIN_PHRASES: usize = 50;
+/// Values in which a rule may have a mark of punctuation as its literal are no longer than this.
+const MAX_SHORT_VALUE: u32 = 400;
 /// Ways in which two values that must stand in one field are joined.
 const JOINTS: [(bool, &str); 6] = [(false, ""), (false, " "), (true, ""), (true, " "), (false, "&"), (false, "/")];
 
@@ -25,6 +27,9 @@ pub(super) fn fit(draft: &mut Draft) -> Result<String, String> {
         }
         match with_main(draft, main) {
             Ok((text, fitted)) => {
+                if fitted.short_values {
+                    draft.lose(format!("values of more than {MAX_SHORT_VALUE} bytes are not looked at: too little of the pattern is fixed"));
+                }
                 note_plain(draft, &fitted);
                 note_conditions(draft, main);
                 return Ok(text);
@@ -62,22 +67,31 @@ pub(super) fn is_single(field: &str) -> bool {
 fn with_main(draft: &Draft, main: usize) -> Result<(String, Fitted), String> {
     let test = draft.tests.get(main).ok_or("no test")?;
     let single = test.fields.iter().all(|field| is_single(field));
-    let value = value_of(test, true).ok_or("no text was found in which it matches")?;
-    let mut first = None;
-    for short_field in if single { &[false, true][..] } else { &[false] } {
-        let plain = is_plain(&value) && !single && few_phrases(test);
-        let mut fitted = Fitted { main, short_field: *short_field, plain, examples: Default::default() };
-        match examples(draft, &mut fitted) {
-            Ok(text) => return Ok((text, fitted)),
-            Err(reason) => first = first.or(Some(reason)),
-        }
-    }
-    Err(first.unwrap_or_default())
+    let plain = value_of(test, true).is_some_and(|value| is_plain(&value)) && !single && few_phrases(test);
+    let whole = Fitted { main, plain, ..Fitted::default() };
+    let first = match examples(draft, &mut whole.clone()) {
+        Ok(done) => return Ok(done),
+        Err(reason) => reason,
+    };
+    // What needs a literal can do without in a short field, or with a lesser one in short values.
+    let lesser = match single {
+        true => Fitted { short_field: true, ..whole },
+        false => Fitted { short_values: true, ..whole },
+    };
+    examples(draft, &mut lesser.clone()).map_err(|_| first)
 }
 
 /// Tries examples until the compiler is content.
-fn examples(draft: &Draft, fitted: &mut Fitted) -> Result<String, String> {
-    let mut last = String::from("no example was found");
+fn examples(draft: &Draft, fitted: &mut Fitted) -> Result<(String, Fitted), String> {
+    let short;
+    let draft = match fitted.short_values {
+        true => {
+            short = in_short_values(draft, fitted.main);
+            &short
+        }
+        false => draft,
+    };
+    let mut last = first_refusal(draft, fitted).unwrap_or_else(|| "no example was found".to_owned());
     let counter = counter_examples(draft, fitted.main);
     for joint in JOINTS {
         let Some(matching) = example(draft, fitted.main, joint) else { continue };
@@ -86,7 +100,7 @@ fn examples(draft: &Draft, fitted: &mut Fitted) -> Result<String, String> {
             fitted.examples[1].clone_from(counter);
             let text = toml(draft, fitted);
             match refusals(&text) {
-                None => return Ok(text),
+                None => return Ok((text, fitted.clone())),
                 Some(reason) if reason.starts_with("example") => {
                     let wrong_match = reason.contains("expected a match");
                     last = format!("no example was found: {reason}");
@@ -99,6 +113,21 @@ fn examples(draft: &Draft, fitted: &mut Fitted) -> Result<String, String> {
         }
     }
     Err(last)
+}
+
+/// The draft with its leading test bound to short values.
+fn in_short_values(draft: &Draft, main: usize) -> Draft {
+    let mut draft = draft.clone();
+    if let Some(test) = draft.tests.get_mut(main) {
+        test.max_length = Some(test.max_length.unwrap_or(u32::MAX).min(MAX_SHORT_VALUE));
+    }
+    draft
+}
+
+/// What the compiler says against the rule whatever its examples are.
+fn first_refusal(draft: &Draft, fitted: &Fitted) -> Option<String> {
+    let examples = [vec!["x".to_owned()], vec!["y".to_owned()]];
+    refusals(&toml(draft, &Fitted { examples, ..fitted.clone() })).filter(|reason| !reason.starts_with("example"))
 }
 
 /// What the compiler says against a rule.
@@ -126,7 +155,7 @@ fn add(fields: &mut Vec<(String, Vec<u8>)>, test: &Test, main: bool, (before, be
     for time in 0..times {
         let field = test.fields.iter().map(|field| example_field(field, fields.len() + time as usize)).next()?;
         match fields.iter_mut().find(|(known, _)| *known == field) {
-            Some((_, known)) if *known == value => {}
+            Some((_, known)) if *known == value || test.ask == Ask::Any && test.min_length.is_none() => {}
             Some((_, known)) if before => *known = [&value, between.as_bytes(), known].concat(),
             Some((_, known)) => known.extend([between.as_bytes(), &value].concat()),
             None => fields.push((field, value.clone())),

@@ -311,6 +311,11 @@ impl Reader<'_> {
             ' ' => Ok(Some(Member::One(r"\x20".into()))),
             '#' => Ok(Some(Member::One(r"\x23".into()))),
             '-' => Ok(Some(Member::One(r"\-".into()))),
+            // Without Unicode, a character in a class is each of its bytes.
+            other if !other.is_ascii() => {
+                let bytes = other.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+                Ok(Some(Member::Set(bytes)))
+            }
             other => Ok(Some(Member::One(literal(other)))),
         }
     }
@@ -376,6 +381,7 @@ mod tests {
             (r"\/\<\>\#\'\%", r"/<>\#'%"),
             (r"[a b#]", r"[a\x20b\x23]"),
             (r"}]", r"\}\]"),
+            ("[é-]", r"[\xc3\xa9\-]"),
         ];
         for (from, to) in rows {
             assert_eq!(check(from), **to, "{from}");

@@ -95,11 +95,11 @@ impl<'a> Compiler<'a> {
         if self.rules.iter().any(|rule| rule.info.id == id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
-        let operator = compile_operator(&draft.operator, draft.case_sensitive, self.coded, &mut report);
+        let operator = compile_operator(&draft.operator, draft.short_field, draft.case_sensitive, self.coded, &mut report);
         let literals = operator.as_ref().and_then(|built| lint(&draft, built, &mut report));
         let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
             let compile = |condition: DraftCondition| {
-                let built = compile_operator(&condition.operator, false, self.coded, &mut report)?;
+                let built = compile_operator(&condition.operator, true, false, self.coded, &mut report)?;
                 Some(Condition {
                     fields: condition.fields,
                     except: condition.except,
@@ -214,6 +214,7 @@ struct Built {
 
 fn compile_operator(
     draft: &DraftOperator,
+    may_be_empty: bool,
     case_sensitive: bool,
     coded: &CodedDetectors,
     report: &mut Report<'_, '_>,
@@ -222,6 +223,12 @@ fn compile_operator(
     match draft {
         DraftOperator::Pattern(pattern) => {
             let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
+            if !may_be_empty && matches_nothing(&hir) {
+                let text = &pattern.text;
+                let reason = format!("pattern `{text}` matches the empty string, expected one that needs a byte");
+                report.error(pattern.at, reason);
+                return None;
+            }
             Some(Built { operator: Operator::Pattern(regex), required: literal::required(&hir) })
         }
         DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
@@ -286,9 +293,6 @@ pub(super) fn pattern(text: &str, case_sensitive: bool) -> Result<(meta::Regex, 
     // The literals are searched without case, so that they are read off the pattern as it is written.
     let hir = syntax::parse_with(text, &syntax.case_insensitive(false))
         .map_err(|error| format!("`pattern` does not parse: {}", last_line(&error)))?;
-    if hir.properties().minimum_len().is_none_or(|len| len == 0) {
-        return Err(format!("pattern `{text}` matches the empty string, expected one that needs a byte"));
-    }
     let config = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(MAX_PATTERN_BYTES));
     let built = meta::Builder::new().syntax(syntax).configure(config).build(text);
     let regex = built.map_err(|error| match error.size_limit() {
@@ -296,6 +300,11 @@ pub(super) fn pattern(text: &str, case_sensitive: bool) -> Result<(meta::Regex, 
         None => format!("`pattern` does not compile: {error}"),
     })?;
     Ok((regex, hir))
+}
+
+/// Whether the pattern matches where there is nothing.
+fn matches_nothing(hir: &Hir) -> bool {
+    hir.properties().minimum_len().is_none_or(|len| len == 0)
 }
 
 /// The message of a regex syntax error without the drawing above it.
@@ -314,7 +323,7 @@ fn is_plain_word(literal: &[u8]) -> bool {
 fn is_mark(literal: &[u8]) -> bool {
     let telling =
         |byte: &u8| byte.is_ascii_punctuation() && !matches!(byte, b'.' | b',' | b'-' | b'_' | b'/');
-    literal.iter().any(|byte| telling(byte) || *byte == b'\n')
+    literal.iter().any(|byte| telling(byte) || matches!(byte, b'\n' | b'\r' | 0))
         || literal.len() > 1 && literal.iter().any(u8::is_ascii_punctuation)
 }
 

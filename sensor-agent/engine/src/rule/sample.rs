@@ -15,7 +15,7 @@ const MAX_DEPTH: u32 = 200;
 /// What is put around a text, for patterns that ask for a boundary.
 const AROUND: [(&str, &str); 5] = [("", ""), (" ", " "), ("", " "), (";", ";"), ("a", "a")];
 
-/// A text in which `pattern` matches as it would in a rule, or `None` if the pattern is refused or no text was found.
+/// A text in which `pattern` matches as it would in a rule or a condition, or `None` if the pattern is refused or no text was found.
 #[must_use]
 pub fn sample(pattern: &str, case_sensitive: bool) -> Option<Vec<u8>> {
     let (regex, hir) = compile::pattern(pattern, case_sensitive).ok()?;
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_cannot_match_gives_none() {
-        for pattern in [r"a\bb", "(", "x?", r"[a&&b]"] {
+        for pattern in [r"a\bb", "(", r"[a&&b]"] {
             assert_eq!(sample(pattern, false), None, "{pattern}");
         }
     }

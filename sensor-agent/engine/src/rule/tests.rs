@@ -240,6 +240,10 @@ fn operators_beside_patterns() {
             "match = ['P']\nno_match = [['P', 'header.host=a']]",
         ),
         (
+            "fields = ['header.accept']\nshort_field = true\npattern = '^$'",
+            "match = ['header.accept=']\nno_match = ['a', 'header.a=']",
+        ),
+        (
             "fields = ['method']\nshort_field = true\npattern = '^P'\nalso = [{ fields = ['target'], min_length = 9 }]",
             "match = [['P', 'target=/a/long/one']]\nno_match = [['P', 'target=/a']]",
         ),

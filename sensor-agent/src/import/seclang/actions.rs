@@ -70,9 +70,12 @@ impl Actions {
     pub(super) fn steers(&self) -> Option<&'static str> {
         let silent = self.has("nolog") || self.has("pass");
         let blocks = ["block", "deny", "drop", "redirect"].iter().any(|name| self.has(name));
-        if blocks || self.has("log") || self.has("severity") {
-            return None;
-        }
+        let detects = blocks || self.has("log") || self.has("severity");
+        self.does().filter(|_| silent && !detects)
+    }
+
+    /// What it does to the rule set.
+    pub(super) fn does(&self) -> Option<&'static str> {
         let kinds = [
             ("ctl", "it changes which rules look at a request (ctl)"),
             ("skipafter", "it skips other rules (skipAfter)"),
@@ -81,7 +84,7 @@ impl Actions {
             ("initcol", "it opens a collection of the rule set (initcol)"),
             ("allow", "it lets a request pass (allow)"),
         ];
-        kinds.into_iter().filter(|_| silent).find(|(name, _)| self.has(name)).map(|(_, why)| why)
+        kinds.into_iter().find(|(name, _)| self.has(name)).map(|(_, why)| why)
     }
 }
 

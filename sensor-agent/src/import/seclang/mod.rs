@@ -7,6 +7,8 @@ mod lex;
 mod operator;
 mod variables;
 
+use std::collections::HashMap;
+
 use sensor_engine::finding::Decoder;
 
 use super::draft::{Ask, At, Draft, Test, kebab, line};
@@ -18,6 +20,8 @@ use variables::Target;
 
 /// Most rules of one chain.
 const MAX_CHAIN: usize = 16;
+/// Most variables of a file that are followed.
+const MAX_FLAGS: usize = 1000;
 
 /// The rules of all files: variables that one file sets are known in the others.
 pub(super) fn read(files: &[Foreign], beside: Beside<'_>) -> Vec<Read> {
@@ -26,7 +30,7 @@ pub(super) fn read(files: &[Foreign], beside: Beside<'_>) -> Vec<Read> {
     let macros = macros(read.iter().flat_map(|(_, directives)| directives));
     let mut found = Vec::new();
     for (file, directives) in &read {
-        let reader = Reader { file: &file.name, macros: &macros, beside };
+        let mut reader = Reader { file: &file.name, macros: &macros, beside, flags: HashMap::new() };
         reader.all(directives, &mut found);
     }
     found
@@ -54,10 +58,12 @@ struct Reader<'a> {
     file: &'a str,
     macros: &'a Macros,
     beside: Beside<'a>,
+    /// Variables with values, and the tests that set them.
+    flags: HashMap<(String, String), Vec<Test>>,
 }
 
 impl Reader<'_> {
-    fn all(&self, directives: &[Directive], found: &mut Vec<Read>) {
+    fn all(&mut self, directives: &[Directive], found: &mut Vec<Read>) {
         let mut rest = directives;
         while let Some((first, behind)) = rest.split_first() {
             rest = behind;
@@ -101,21 +107,20 @@ impl Reader<'_> {
         self.entry(directive, 1, Fate::Control(why.to_owned()))
     }
 
-    fn rule(&self, chain: &[Directive]) -> Read {
+    fn rule(&mut self, chain: &[Directive]) -> Read {
         let Some(head) = chain.first() else { return Err(self.entry(&nothing(), 0, Fate::Left("no rule".into()))) };
-        match self.draft(head, chain) {
-            Ok(draft) => Ok(draft),
-            Err(fate) => Err(self.entry(head, chain.len(), fate)),
-        }
-    }
-
-    fn draft(&self, head: &Directive, chain: &[Directive]) -> Result<Draft, Fate> {
-        let actions = actions_of(head);
         let targets: Vec<Target> =
             chain.iter().map(|one| variables::target(one.arguments.first().map_or("", String::as_str))).collect();
-        if let Some(why) = control(&actions, chain, &targets) {
-            return Err(Fate::Control(why));
+        let read = self.draft(head, chain, &targets);
+        if let Ok(draft) = &read {
+            self.set_flags(chain, draft);
         }
+        let control = control(&actions_of(head), chain, &targets).map(Fate::Control);
+        control.map_or(read, Err).map_err(|fate| self.entry(head, chain.len(), fate))
+    }
+
+    fn draft(&self, head: &Directive, chain: &[Directive], targets: &[Target]) -> Result<Draft, Fate> {
+        let actions = actions_of(head);
         let (class, tags) = actions::class(&actions.tags());
         let (severity, confidence) = actions.severity();
         let id = actions.get("id").unwrap_or_default();
@@ -135,7 +140,7 @@ impl Reader<'_> {
             any: Vec::new(),
             losses: Vec::new(),
         };
-        for (one, target) in chain.iter().zip(&targets) {
+        for (one, target) in chain.iter().zip(targets) {
             self.test(one, target, &mut draft).map_err(|reason| match chain.len() {
                 1 => Fate::Left(reason),
                 _ => Fate::Left(format!("{reason} (line {} of its chain)", one.line)),
@@ -147,6 +152,10 @@ impl Reader<'_> {
 
     /// Adds what one rule of a chain asks.
     fn test(&self, directive: &Directive, target: &Target, draft: &mut Draft) -> Result<(), String> {
+        if let Some(tests) = self.flag(target, directive) {
+            draft.tests.extend(tests);
+            return Ok(());
+        }
         let own = target.own.first().map(|name| format!("variable `{}` of the rule set", line(name, 60)));
         let unknown = target.unknown.first().map(|name| format!("variable `{}`", line(name, 60)));
         if let Some(reason) = own.or(unknown) {
@@ -185,11 +194,34 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// The tests of the rule that sets the variable that is asked for.
+    fn flag(&self, target: &Target, directive: &Directive) -> Option<Vec<Test>> {
+        let [name] = &target.own[..] else { return None };
+        let operator = Operator::parse(directive.arguments.get(1)?);
+        let key = (name.to_ascii_lowercase().replace(':', "."), operator.argument.trim().to_owned());
+        let asked = matches!(operator.name.as_str(), "eq" | "streq") && !operator.not && target.fields.is_empty();
+        self.flags.get(&key).filter(|_| asked).cloned()
+    }
+
+    /// Variables that a rule without a chain sets when it matches, for rules behind it that ask for them.
+    fn set_flags(&mut self, chain: &[Directive], draft: &Draft) {
+        let ([rule], [_]) = (chain, &draft.tests[..]) else { return };
+        for set in actions_of(rule).all("setvar") {
+            let Some((name, value)) = set.split_once('=') else { continue };
+            if self.flags.len() < MAX_FLAGS && !value.contains("%{") && !value.starts_with(['+', '-']) {
+                self.flags.insert((name.to_ascii_lowercase(), value.to_owned()), draft.tests.clone());
+            }
+        }
+    }
+
     /// `&ARGS "@gt 255"`
     fn counting(&self, operator: &Operator<'_>, target: &Target) -> Result<Test, String> {
         let (from, to) = operator.range(self.macros)?;
         let bound = |bound: Option<i64>| bound.map(|bound| u32::try_from(bound.max(0)).unwrap_or(u32::MAX));
         let test = Test::new(target.fields.clone(), Ask::Any);
+        if operator.not && (from, to) == (Some(0), Some(0)) {
+            return Ok(Test { at_least: Some(1), ..test });
+        }
         Ok(Test { not: operator.not, at_least: bound(from).or(Some(0)), at_most: bound(to), ..test })
     }
 
@@ -230,8 +262,13 @@ fn control(actions: &Actions, chain: &[Directive], targets: &[Target]) -> Option
         let name = targets.first().and_then(|target| target.own.first()).map_or("", String::as_str);
         return Some(format!("it looks at variables of the rule set only (`{}`)", line(name, 60)));
     }
-    let last = chain.last().map(actions_of).unwrap_or_default();
-    actions.steers().or_else(|| last.steers().filter(|_| !actions.has("msg"))).map(str::to_owned)
+    let silent = actions.has("pass") || actions.has("nolog");
+    let detects = |one: &Actions| one.has("msg") || one.has("severity") || one.has("log");
+    let members = || chain.iter().map(actions_of);
+    if !silent || members().any(|one| detects(&one)) {
+        return actions.steers().map(str::to_owned);
+    }
+    members().find_map(|one| one.does()).map(str::to_owned)
 }
 
 /// The coded detectors pass over some places.
