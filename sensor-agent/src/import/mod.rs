@@ -8,6 +8,7 @@ mod draft;
 mod fit;
 mod pcre;
 mod seclang;
+mod suricata;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ const MAX_RULES: usize = 100_000;
 pub(crate) enum Format {
     /// ModSecurity's language, as the OWASP core rule set uses it
     Seclang,
+    /// Suricata's rules for HTTP
+    Suricata,
 }
 
 /// A file of foreign rules.
@@ -81,6 +84,7 @@ type Read = Result<Draft, Entry>;
 pub(crate) fn import(format: Format, files: &[Foreign], beside: Beside<'_>) -> Imported {
     let read = match format {
         Format::Seclang => seclang::read(files, beside),
+        Format::Suricata => suricata::read(files),
     };
     let mut imported = Imported::default();
     let mut ids = HashSet::new();

@@ -115,3 +115,74 @@ mod seclang {
         }
     }
 }
+
+mod suricata {
+    use super::*;
+
+    fn suricata(options: &str) -> (String, String) {
+        let text = format!("alert http $EXTERNAL_NET any -> $HTTP_SERVERS any (msg:\"m\"; {options} sid:9; rev:2;)");
+        let (toml, fates) = check(Format::Suricata, &text);
+        (toml, fates.join("\n"))
+    }
+
+    #[test]
+    fn contents_become_patterns() {
+        let rows: &[(&str, &[&str])] = &[
+            (
+                "flow:established,to_server; http.method; content:\"POST\"; http.uri; content:\"/wp-admin/\"; nocase; content:\"x=|27|\"; distance:0; fast_pattern;",
+                &["fields = [\"method\"]", "(?-i:POST)", "fields = [\"target\"]", "(?i:/wp\\-admin/).*?(?-i:x=')", "revision = 2", "number = 9"],
+            ),
+            (
+                "content:\"/old/way.php\"; http_uri; content:\"evilbot\"; http_user_agent; nocase;",
+                &["fields = [\"target\"]", "(?-i:/old/way\\.php)", "header.user-agent"],
+            ),
+            ("http.uri; pcre:\"/\\/a{3}[0-9]+\\.php$/i\";", &["(?i:(?-s:/a{3}[0-9]+\\.php$))"]),
+            ("pcre:\"/evil-[a-z]+/Ui\";", &["fields = [\"target\"]"]),
+            (
+                "http.header; content:\"X-Evil|3a 20|yes|0d 0a|\"; content:!\"Accept|3a|\";",
+                &["header.x-evil", "^yes$"],
+            ),
+            ("http.response_body; content:\"<title>hacked\"; http.stat_code; content:\"200\";", &["response.body", "response.status"]),
+            (
+                "http.uri; content:\"/longpath\"; startswith; urilen:>100; classtype:web-application-attack; reference:cve,2021-44228; metadata:signature_severity Critical, confidence High;",
+                &["^(?-i:/longpath)", "min_length = 101", "severity = \"critical\"", "confidence = 0.85", "CVE-2021-44228"],
+            ),
+        ];
+        for (options, expected) in rows {
+            let (toml, fates) = suricata(options);
+            for part in *expected {
+                assert!(toml.contains(part), "{options}\n{part} in\n{toml}\n{fates}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_listed_with_its_reason() {
+        let rows: &[(&str, &str)] = &[
+            ("content:\"abcd\";", "left: no buffer of HTTP is looked at"),
+            ("http.uri; content:\"abcd\"; byte_test:1,>,3,0;", "left: option `byte_test`"),
+            ("http.uri; content:\"abcd\"; flowbits:isset,x;", "left: option `flowbits`"),
+            ("http.uri; pcre:\"/a(?=b)/\";", "left: look-ahead"),
+            ("http.uri; content:!\"abcd\";", "left: negated over many fields"),
+            ("http.uri; content:\"a\";", "left: the shortest literal"),
+            ("http.uri; content:\"abcd\"; threshold:type limit;", "loss: how often it may be found is not counted"),
+            ("http.uri; content:\"a|2|\";", "left: content `a|2|`"),
+        ];
+        for (options, expected) in rows {
+            let (_, fates) = suricata(options);
+            assert!(fates.contains(expected), "{options}\n{fates}");
+        }
+        let (_, fates) = check(Format::Suricata, "alert dns any any -> any any (msg:\"m\"; sid:1;)\nnonsense\n");
+        assert_eq!(fates[0], "1 1 left: protocol `dns`");
+        assert!(fates[1].starts_with("2 (line) left: no rule of the form"));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_text_is_read(text in r#"(alert http any any -> any any \(|content:"|!"|pcre:"/|/U";|http\.uri;|http_uri;|http\.header;|nocase;|distance:|within:-?[0-9]{1,3};|offset:9;|depth:1;|urilen:|<>|sid:1;|\)\n|\||[a-c0-9;:"\\ ]){0,40}"#) {
+            let (toml, _) = check(Format::Suricata, &text);
+            proptest::prop_assert!(toml.is_empty() || toml::from_str::<toml::Table>(&toml).is_ok());
+        }
+    }
+}

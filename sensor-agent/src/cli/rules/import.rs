@@ -72,6 +72,7 @@ fn read(format: Format, paths: &[PathBuf]) -> anyhow::Result<Vec<Foreign>> {
 fn endings(format: Format) -> &'static [&'static str] {
     match format {
         Format::Seclang => &["conf"],
+        Format::Suricata => &["rules"],
     }
 }
 
