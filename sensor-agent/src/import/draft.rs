@@ -22,9 +22,18 @@ impl std::fmt::Display for At {
 /// What is asked of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ask {
-    Pattern { text: String, case_sensitive: bool },
-    Phrases { texts: Vec<String>, case_sensitive: bool },
-    Number { from: Option<i64>, to: Option<i64> },
+    Pattern {
+        text: String,
+        case_sensitive: bool,
+    },
+    Phrases {
+        texts: Vec<String>,
+        case_sensitive: bool,
+    },
+    Number {
+        from: Option<i64>,
+        to: Option<i64>,
+    },
     Addresses(Vec<String>),
     Coded(Vec<String>),
     /// Nothing but that there is a value (of some length).
@@ -120,7 +129,12 @@ pub(super) fn toml(draft: &Draft, fitted: &Fitted) -> String {
         let _ = writeln!(text, "number = {number}");
     }
     let _ = writeln!(text, "title = {}", quoted(&draft.title));
-    let _ = writeln!(text, "class = {}\nseverity = {}", quoted(draft.class.name()), quoted(draft.severity.name()));
+    let _ = writeln!(
+        text,
+        "class = {}\nseverity = {}",
+        quoted(draft.class.name()),
+        quoted(draft.severity.name())
+    );
     let _ = writeln!(text, "confidence = {}", draft.confidence);
     if !draft.tags.is_empty() {
         let _ = writeln!(text, "tags = {}", list(&draft.tags));
@@ -130,7 +144,8 @@ pub(super) fn toml(draft: &Draft, fitted: &Fitted) -> String {
             let _ = writeln!(text, "{key} = {value}");
         }
     }
-    let also = draft.tests.iter().enumerate().filter(|(number, _)| *number != fitted.main).map(|(_, test)| test);
+    let also =
+        draft.tests.iter().enumerate().filter(|(number, _)| *number != fitted.main).map(|(_, test)| test);
     conditions(&mut text, "also", also);
     conditions(&mut text, "any", draft.any.iter());
     let examples = fitted.examples.each_ref().map(|example| match &example[..] {

@@ -14,7 +14,8 @@ const MAX_PLAIN_PHRASES: usize = 50;
 /// Values in which a rule may have a mark of punctuation as its literal are no longer than this.
 const MAX_SHORT_VALUE: u32 = 400;
 /// Ways in which two values that must stand in one field are joined.
-const JOINTS: [(bool, &str); 6] = [(false, ""), (false, " "), (true, ""), (true, " "), (false, "&"), (false, "/")];
+const JOINTS: [(bool, &str); 6] =
+    [(false, ""), (false, " "), (true, ""), (true, " "), (false, "&"), (false, "/")];
 
 /// The rule as TOML, or why it cannot be one.
 pub(super) fn fit(draft: &mut Draft) -> Result<String, String> {
@@ -58,7 +59,8 @@ fn anchor(draft: &mut Draft) -> Result<(), String> {
 
 /// Whether the field is one value of a request.
 pub(super) fn is_single(field: &str) -> bool {
-    let named = ["query.", "cookie.", "header.", "response.header.", "body.form.", "body.json.", "body.multipart."];
+    let named =
+        ["query.", "cookie.", "header.", "response.header.", "body.form.", "body.json.", "body.multipart."];
     let name = named.iter().filter_map(|place| field.strip_prefix(place)).next_back();
     matches!(field, "method" | "response.status")
         || name.is_some_and(|name| !name.is_empty() && !name.contains('*'))
@@ -127,7 +129,8 @@ fn in_short_values(draft: &Draft, main: usize) -> Draft {
 /// What the compiler says against the rule whatever its examples are.
 fn first_refusal(draft: &Draft, fitted: &Fitted) -> Option<String> {
     let examples = [vec!["x".to_owned()], vec!["y".to_owned()]];
-    refusals(&toml(draft, &Fitted { examples, ..fitted.clone() })).filter(|reason| !reason.starts_with("example"))
+    refusals(&toml(draft, &Fitted { examples, ..fitted.clone() }))
+        .filter(|reason| !reason.starts_with("example"))
 }
 
 /// What the compiler says against a rule.
@@ -149,11 +152,17 @@ fn example(draft: &Draft, main: usize, joint: (bool, &str)) -> Option<Vec<String
     fields.into_iter().map(|(field, value)| assignment(&field, &value)).collect()
 }
 
-fn add(fields: &mut Vec<(String, Vec<u8>)>, test: &Test, main: bool, (before, between): (bool, &str)) -> Option<()> {
+fn add(
+    fields: &mut Vec<(String, Vec<u8>)>,
+    test: &Test,
+    main: bool,
+    (before, between): (bool, &str),
+) -> Option<()> {
     let value = value_of(test, main)?;
     let times = test.at_least.unwrap_or(1).clamp(1, MAX_EXAMPLE_FIELDS);
     for time in 0..times {
-        let field = test.fields.iter().map(|field| example_field(field, fields.len() + time as usize)).next()?;
+        let field =
+            test.fields.iter().map(|field| example_field(field, fields.len() + time as usize)).next()?;
         match fields.iter_mut().find(|(known, _)| *known == field) {
             Some((_, known)) if *known == value || test.ask == Ask::Any && test.min_length.is_none() => {}
             Some((_, known)) if before => *known = [&value, between.as_bytes(), known].concat(),
@@ -166,9 +175,12 @@ fn add(fields: &mut Vec<(String, Vec<u8>)>, test: &Test, main: bool, (before, be
 
 /// Requests in miniature of which one should not match: ordinary values first, then another field altogether.
 fn counter_examples(draft: &Draft, main: usize) -> Vec<Vec<String>> {
-    let field = draft.tests.get(main).and_then(|test| test.fields.first()).map(|field| example_field(field, 0));
+    let field =
+        draft.tests.get(main).and_then(|test| test.fields.first()).map(|field| example_field(field, 0));
     let ordinary = ["an ordinary value", "0", "GET"].into_iter();
-    let same = field.into_iter().flat_map(|field| ordinary.clone().filter_map(move |value| assignment(&field, value.as_bytes())));
+    let same = field
+        .into_iter()
+        .flat_map(|field| ordinary.clone().filter_map(move |value| assignment(&field, value.as_bytes())));
     same.chain(["query.other=an ordinary value".to_owned()]).map(|text| vec![text]).collect()
 }
 
@@ -204,8 +216,8 @@ fn example_field(pattern: &str, number: usize) -> String {
     match pattern {
         "args" => format!("query.{name}"),
         "body" => "body.text".to_owned(),
-        "query" | "cookie" | "header" | "body.form" | "body.json" | "body.multipart" | "body.xml" | "body.graphql"
-        | "body.grpc" | "response.header" => format!("{pattern}.{name}"),
+        "query" | "cookie" | "header" | "body.form" | "body.json" | "body.multipart" | "body.xml"
+        | "body.graphql" | "body.grpc" | "response.header" => format!("{pattern}.{name}"),
         other => other.replace('*', "x"),
     }
 }
@@ -242,7 +254,9 @@ fn note_plain(draft: &mut Draft, fitted: &Fitted) {
         draft.lose("values that are one plain word are not looked at");
     }
     if names && plain {
-        draft.lose("names of parameters are looked at only if they hold more than letters, digits and `._-[]`");
+        draft.lose(
+            "names of parameters are looked at only if they hold more than letters, digits and `._-[]`",
+        );
     }
 }
 
@@ -290,8 +304,15 @@ mod tests {
 
     #[test]
     fn examples_are_found_for_all_tests_together() {
-        let text = check(vec![pattern("method", "^POST$"), pattern("target", r"/admin\b"), pattern("target", r"\?id=\d+$")]);
-        assert!(text.contains(r"match = [['method=POST'") || text.contains("match = [[\"method=POST\""), "{text}");
+        let text = check(vec![
+            pattern("method", "^POST$"),
+            pattern("target", r"/admin\b"),
+            pattern("target", r"\?id=\d+$"),
+        ]);
+        assert!(
+            text.contains(r"match = [['method=POST'") || text.contains("match = [[\"method=POST\""),
+            "{text}"
+        );
         assert!(text.contains("short_field = true") || text.contains("'/admin"), "{text}");
     }
 

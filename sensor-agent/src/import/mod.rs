@@ -8,6 +8,7 @@ mod draft;
 mod fit;
 mod pcre;
 mod seclang;
+mod sigma;
 mod suricata;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ pub(crate) enum Format {
     Seclang,
     /// Suricata's rules for HTTP
     Suricata,
+    /// Sigma's rules for the logs of web servers and proxies
+    Sigma,
 }
 
 /// A file of foreign rules.
@@ -85,6 +88,7 @@ pub(crate) fn import(format: Format, files: &[Foreign], beside: Beside<'_>) -> I
     let read = match format {
         Format::Seclang => seclang::read(files, beside),
         Format::Suricata => suricata::read(files),
+        Format::Sigma => sigma::read(files),
     };
     let mut imported = Imported::default();
     let mut ids = HashSet::new();

@@ -313,7 +313,8 @@ impl Reader<'_> {
             '-' => Ok(Some(Member::One(r"\-".into()))),
             // Without Unicode, a character in a class is each of its bytes.
             other if !other.is_ascii() => {
-                let bytes = other.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect();
+                let bytes =
+                    other.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("\\x{byte:02x}")).collect();
                 Ok(Some(Member::Set(bytes)))
             }
             other => Ok(Some(Member::One(literal(other)))),
@@ -322,7 +323,13 @@ impl Reader<'_> {
 
     /// `[:alpha:]`, or a bracket that stands for itself.
     fn posix(&mut self) -> Member {
-        let name: String = self.rest.clone().skip(1).take_while(|one| one.is_ascii_lowercase() || *one == '^').take(12).collect();
+        let name: String = self
+            .rest
+            .clone()
+            .skip(1)
+            .take_while(|one| one.is_ascii_lowercase() || *one == '^')
+            .take(12)
+            .collect();
         let behind: String = self.rest.clone().skip(1 + name.chars().count()).take(2).collect();
         if behind != ":]" {
             return Member::One(r"\[".into());
@@ -385,7 +392,12 @@ mod tests {
         ];
         for (from, to) in rows {
             assert_eq!(check(from), **to, "{from}");
-            regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(to).unwrap_or_else(|error| panic!("{error}"));
+            regex_syntax::ParserBuilder::new()
+                .unicode(false)
+                .utf8(false)
+                .build()
+                .parse(to)
+                .unwrap_or_else(|error| panic!("{error}"));
         }
     }
 

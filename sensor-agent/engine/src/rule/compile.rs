@@ -95,7 +95,13 @@ impl<'a> Compiler<'a> {
         if self.rules.iter().any(|rule| rule.info.id == id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
-        let operator = compile_operator(&draft.operator, draft.short_field, draft.case_sensitive, self.coded, &mut report);
+        let operator = compile_operator(
+            &draft.operator,
+            draft.short_field,
+            draft.case_sensitive,
+            self.coded,
+            &mut report,
+        );
         let literals = operator.as_ref().and_then(|built| lint(&draft, built, &mut report));
         let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
             let compile = |condition: DraftCondition| {
@@ -225,7 +231,8 @@ fn compile_operator(
             let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
             if !may_be_empty && matches_nothing(&hir) {
                 let text = &pattern.text;
-                let reason = format!("pattern `{text}` matches the empty string, expected one that needs a byte");
+                let reason =
+                    format!("pattern `{text}` matches the empty string, expected one that needs a byte");
                 report.error(pattern.at, reason);
                 return None;
             }

@@ -9,8 +9,8 @@ use crate::finding::Decoder;
 use crate::http::message::Request;
 
 use super::decode;
-use super::view::{Chain, View, Views};
 use super::operator::Operator;
+use super::view::{Chain, View, Views};
 use super::{CodedMatch, Condition, FieldPattern, Rule, RuleSet};
 
 /// Longest value in which rules without a literal are searched: their fields are short ones.
@@ -230,7 +230,12 @@ impl Rule {
 }
 
 impl Rule {
-    fn conditions_hold(&self, scope: Scope<'_>, field: &Field<'_>, caches: &mut [Option<meta::Cache>]) -> bool {
+    fn conditions_hold(
+        &self,
+        scope: Scope<'_>,
+        field: &Field<'_>,
+        caches: &mut [Option<meta::Cache>],
+    ) -> bool {
         let (of_also, of_any) = caches.split_at_mut(self.also.len().min(caches.len()));
         let mut any = self.any.iter().zip(of_any).map(|(one, cache)| one.holds(scope, field, cache));
         let mut also = self.also.iter().zip(of_also).map(|(one, cache)| one.holds(scope, field, cache));
@@ -265,7 +270,8 @@ impl Condition {
             (Place::Path, request.path()),
         ];
         let has = |place| self.fields.iter().any(|pattern| pattern.has(place));
-        let in_line = line.into_iter().filter(|&(place, value)| has(place) && self.is_in(value, cache)).count();
+        let in_line =
+            line.into_iter().filter(|&(place, value)| has(place) && self.is_in(value, cache)).count();
         if !has(Place::Header) {
             return in_line;
         }

@@ -33,11 +33,11 @@ use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
 use operator::Operator;
 
+pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
 pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
-pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use sample::sample;
 pub use source::RuleSource;

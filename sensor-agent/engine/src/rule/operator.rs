@@ -48,7 +48,9 @@ impl Operator {
                 Some((found.start(), found.end()))
             }
             Self::Number(range) => whole(number(value).is_some_and(|number| range.contains(&number))),
-            Self::Addresses(networks) => whole(address(value).is_some_and(|address| lies_in(networks, address))),
+            Self::Addresses(networks) => {
+                whole(address(value).is_some_and(|address| lies_in(networks, address)))
+            }
             Self::Any => whole(true),
             Self::Coded { .. } => None,
         }

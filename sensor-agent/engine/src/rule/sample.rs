@@ -23,7 +23,8 @@ pub fn sample(pattern: &str, case_sensitive: bool) -> Option<Vec<u8>> {
 }
 
 fn try_way(regex: &meta::Regex, hir: &Hir, seed: u64) -> Option<Vec<u8>> {
-    let mut way = Way { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, first: seed == 0, text: Vec::new() };
+    let mut way =
+        Way { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, first: seed == 0, text: Vec::new() };
     way.walk(hir, 0)?;
     AROUND.iter().find_map(|(before, after)| {
         let text = [before.as_bytes(), &way.text, after.as_bytes()].concat();
@@ -77,7 +78,8 @@ impl Way {
         let skip = if self.first { 0 } else { self.choose(kinds.len()) };
         let of_kind = |kind: &fn(&u8) -> bool| all().filter(kind).collect::<Vec<u8>>();
         let readable = kinds.iter().cycle().skip(skip).take(kinds.len()).map(of_kind);
-        let choice = readable.into_iter().find(|bytes| !bytes.is_empty()).unwrap_or_else(|| all().take(1).collect());
+        let choice =
+            readable.into_iter().find(|bytes| !bytes.is_empty()).unwrap_or_else(|| all().take(1).collect());
         let chosen = self.choose(choice.len());
         self.text.push(*choice.get(chosen)?);
         Some(())

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 
-use crate::cli::output::{self, GREEN, PLAIN, YELLOW};
 use crate::cli::Common;
+use crate::cli::output::{self, GREEN, PLAIN, YELLOW};
 use crate::config::read_bounded;
 use crate::import::{Entry, Fate, Foreign, Format, Imported, MAX_FILE_BYTES, import};
 
@@ -73,6 +73,7 @@ fn endings(format: Format) -> &'static [&'static str] {
     match format {
         Format::Seclang => &["conf"],
         Format::Suricata => &["rules"],
+        Format::Sigma => &["yml", "yaml"],
     }
 }
 
@@ -98,7 +99,8 @@ fn beside(file: &str, name: &str) -> Result<String, String> {
     let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     let folder = Path::new(file).parent().filter(|_| plain && !name.is_empty());
     let folder = folder.ok_or_else(|| format!("`{name}` does not stand beside the rules"))?;
-    read_bounded(&folder.join(name), MAX_FILE_BYTES).map_err(|error| format!("`{name}` cannot be read: {error:#}"))
+    read_bounded(&folder.join(name), MAX_FILE_BYTES)
+        .map_err(|error| format!("`{name}` cannot be read: {error:#}"))
 }
 
 fn write(out: &Path, files: &BTreeMap<String, String>) -> anyhow::Result<()> {
@@ -158,7 +160,12 @@ fn show(done: &Imported, summary: &Summary, out: Option<&Path>) -> anyhow::Resul
             Fate::Control(why) => ("no detection", why.clone()),
             Fate::Left(why) => ("not understood", why.clone()),
         };
-        vec![crate::printable::line(&entry.at.to_string()).into_owned(), entry.name.clone(), fate.to_owned(), why]
+        vec![
+            crate::printable::line(&entry.at.to_string()).into_owned(),
+            entry.name.clone(),
+            fate.to_owned(),
+            why,
+        ]
     };
     let rows: Vec<Vec<String>> = done.entries.iter().map(row).collect();
     output::table(&["place", "rule", "what became of it", "why"], &rows)?;

@@ -19,7 +19,14 @@ impl Actions {
             let inner = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')).unwrap_or(value);
             (name.trim().to_ascii_lowercase(), inner.replace("\\'", "'"))
         };
-        Self(split(text, ',').into_iter().filter(|part| !part.trim().is_empty()).take(MAX_ACTIONS).map(read).collect())
+        Self(
+            split(text, ',')
+                .into_iter()
+                .filter(|part| !part.trim().is_empty())
+                .take(MAX_ACTIONS)
+                .map(read)
+                .collect(),
+        )
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -99,7 +106,9 @@ pub(super) fn class(tags: &[&str]) -> (Class, Vec<String>) {
     };
     let mut ours = Vec::new();
     for tag in tags {
-        let kept = tag.strip_prefix("attack-").map(|kind| format!("attack-{}", kind.trim_start_matches("injection-")));
+        let kept = tag
+            .strip_prefix("attack-")
+            .map(|kind| format!("attack-{}", kind.trim_start_matches("injection-")));
         let other = || {
             let skipped = ["paranoia-level/", "OWASP_CRS", "PCI/", "application-", "language-", "platform-"];
             (!skipped.iter().any(|start| tag.starts_with(start))).then(|| (*tag).to_owned())
@@ -169,7 +178,9 @@ mod tests {
 
     #[test]
     fn actions_keep_commas_in_quotes() {
-        let actions = Actions::parse("id:1, msg:'a, b\\'s', severity:'CRITICAL',tag:'x',tag:'paranoia-level/2',t:none,chain");
+        let actions = Actions::parse(
+            "id:1, msg:'a, b\\'s', severity:'CRITICAL',tag:'x',tag:'paranoia-level/2',t:none,chain",
+        );
         assert_eq!((actions.get("id"), actions.get("msg")), (Some("1"), Some("a, b's")));
         assert!(actions.has("chain") && actions.tags().len() == 2);
         assert_eq!(actions.severity(), (Severity::High, 0.6));

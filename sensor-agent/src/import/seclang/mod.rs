@@ -39,14 +39,18 @@ pub(super) fn read(files: &[Foreign], beside: Beside<'_>) -> Vec<Read> {
 /// What `setvar` gives to variables of the rule set, where it is a fixed text.
 fn macros<'d>(directives: impl Iterator<Item = &'d Directive>) -> Macros {
     let mut macros = Macros::new();
-    let acting = directives.filter(|one| one.name.starts_with("SecAction") || one.name.starts_with("SecRule"));
+    let acting =
+        directives.filter(|one| one.name.starts_with("SecAction") || one.name.starts_with("SecRule"));
     for actions in acting.filter_map(|one| one.arguments.last()).map(|text| Actions::parse(text)) {
         for set in actions.all("setvar") {
             let Some((name, value)) = set.split_once('=') else { continue };
             let fixed = !value.contains("%{") && !value.starts_with(['+', '-']);
             let setting = name.to_ascii_lowercase();
             // Scores are set and reset all the time; settings have words in them.
-            if fixed && value.contains(|one: char| one.is_ascii_alphabetic()) || setting.contains("max") || setting.contains("limit") {
+            if fixed && value.contains(|one: char| one.is_ascii_alphabetic())
+                || setting.contains("max")
+                || setting.contains("limit")
+            {
                 macros.entry(setting).or_insert_with(|| value.to_owned());
             }
         }
@@ -76,7 +80,10 @@ impl Reader<'_> {
                 }
                 "secaction" | "secmarker" => found.push(Err(self.steering(first))),
                 name if name.starts_with("sec") => {
-                    let reason = format!("directive `{}` is a setting of the engine it is written for", line(&first.name, 60));
+                    let reason = format!(
+                        "directive `{}` is a setting of the engine it is written for",
+                        line(&first.name, 60)
+                    );
                     found.push(Err(self.entry(first, 1, Fate::Control(reason))));
                 }
                 _ => {
@@ -108,9 +115,13 @@ impl Reader<'_> {
     }
 
     fn rule(&mut self, chain: &[Directive]) -> Read {
-        let Some(head) = chain.first() else { return Err(self.entry(&nothing(), 0, Fate::Left("no rule".into()))) };
-        let targets: Vec<Target> =
-            chain.iter().map(|one| variables::target(one.arguments.first().map_or("", String::as_str))).collect();
+        let Some(head) = chain.first() else {
+            return Err(self.entry(&nothing(), 0, Fate::Left("no rule".into())));
+        };
+        let targets: Vec<Target> = chain
+            .iter()
+            .map(|one| variables::target(one.arguments.first().map_or("", String::as_str)))
+            .collect();
         let read = self.draft(head, chain, &targets);
         if let Ok(draft) = &read {
             self.set_flags(chain, draft);
@@ -170,7 +181,14 @@ impl Reader<'_> {
         let mut target = target.clone();
         if target.matched {
             let first = draft.tests.first().ok_or("`MATCHED_VAR` without a rule in front of it")?;
-            target.fields.extend(first.fields.iter().filter(|field| !target.fields.contains(field)).cloned().collect::<Vec<_>>());
+            target.fields.extend(
+                first
+                    .fields
+                    .iter()
+                    .filter(|field| !target.fields.contains(field))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
             draft.lose("`MATCHED_VAR` is read as any value of the rule in front of it");
         }
         if target.fields.is_empty() {
@@ -199,7 +217,8 @@ impl Reader<'_> {
         let [name] = &target.own[..] else { return None };
         let operator = Operator::parse(directive.arguments.get(1)?);
         let key = (name.to_ascii_lowercase().replace(':', "."), operator.argument.trim().to_owned());
-        let asked = matches!(operator.name.as_str(), "eq" | "streq") && !operator.not && target.fields.is_empty();
+        let asked =
+            matches!(operator.name.as_str(), "eq" | "streq") && !operator.not && target.fields.is_empty();
         self.flags.get(&key).filter(|_| asked).cloned()
     }
 
@@ -277,7 +296,8 @@ fn coded_fields(test: &mut Test, draft: &mut Draft) -> Result<(), String> {
         return Ok(());
     }
     let before = test.fields.len();
-    test.fields.retain(|field| !matches!(field.as_str(), "method" | "target") && !field.starts_with("response"));
+    test.fields
+        .retain(|field| !matches!(field.as_str(), "method" | "target") && !field.starts_with("response"));
     if test.fields.is_empty() {
         return Err("the coded detectors do not look there".into());
     }
@@ -300,13 +320,22 @@ fn decoders(test: &Test, mut passed: Vec<Decoder>) -> Option<Vec<Decoder>> {
 }
 
 fn note_phase(draft: &mut Draft, actions: &Actions) {
-    let response = draft.tests.iter().any(|test| test.fields.iter().any(|field| field.starts_with("response")));
-    let counts_arguments =
-        draft.tests.iter().any(|test| test.counts() && test.fields.iter().any(|field| field.starts_with("body")));
-    if counts_arguments && actions.get("phase").is_some_and(|phase| !matches!(phase, "1" | "request_headers")) {
+    let response =
+        draft.tests.iter().any(|test| test.fields.iter().any(|field| field.starts_with("response")));
+    let counts_arguments = draft
+        .tests
+        .iter()
+        .any(|test| test.counts() && test.fields.iter().any(|field| field.starts_with("body")));
+    if counts_arguments && actions.get("phase").is_some_and(|phase| !matches!(phase, "1" | "request_headers"))
+    {
         draft.lose("fields of the query and of the body are counted apart");
     }
-    if response && draft.tests.iter().any(|test| test.fields.iter().any(|field| field == "query" || field.starts_with("body"))) {
+    if response
+        && draft
+            .tests
+            .iter()
+            .any(|test| test.fields.iter().any(|field| field == "query" || field.starts_with("body")))
+    {
         draft.lose("of the request, a rule on responses sees the head only");
     }
 }

@@ -79,9 +79,15 @@ impl<'t> Operator<'t> {
             "pmf" | "pmfromfile" => phrases(self.phrases_of_files(file, beside)?),
             "detectsqli" => exact(Ask::Coded(vec!["sql-*".into()])),
             "detectxss" => exact(Ask::Coded(vec!["xss-*".into()])),
-            "ipmatch" => exact(Ask::Addresses(self.argument.split(',').map(|one| one.trim().to_owned()).collect())),
-            "validatebyterange" => exact(Ask::Pattern { text: bytes_outside(self.argument)?, case_sensitive: true }),
-            "validateurlencoding" => exact(pattern("%(?:$|[^0-9a-fA-F]|[0-9a-fA-F](?:$|[^0-9a-fA-F]))".into())),
+            "ipmatch" => {
+                exact(Ask::Addresses(self.argument.split(',').map(|one| one.trim().to_owned()).collect()))
+            }
+            "validatebyterange" => {
+                exact(Ask::Pattern { text: bytes_outside(self.argument)?, case_sensitive: true })
+            }
+            "validateurlencoding" => {
+                exact(pattern("%(?:$|[^0-9a-fA-F]|[0-9a-fA-F](?:$|[^0-9a-fA-F]))".into()))
+            }
             "unconditionalmatch" => exact(Ask::Any),
             "streq" | "contains" | "containsword" | "beginswith" | "endswith" | "strmatch" | "within" => {
                 let (text, losses) = resolve(self.argument, macros)?;
@@ -156,11 +162,14 @@ fn bytes_outside(argument: &str) -> Result<String, String> {
         let (from, to) = bounds.ok_or_else(|| format!("`{part}` is no range of bytes"))?;
         allowed.iter_mut().take(usize::from(to) + 1).skip(usize::from(from)).for_each(|one| *one = true);
     }
-    let outside: Vec<u8> = (0..=255).filter(|byte| !allowed.get(usize::from(*byte)).is_some_and(|one| *one)).collect();
+    let outside: Vec<u8> =
+        (0..=255).filter(|byte| !allowed.get(usize::from(*byte)).is_some_and(|one| *one)).collect();
     match &outside[..] {
         [] => Err("all bytes are allowed".into()),
         [one] => Ok(format!("\\x{one:02x}")),
-        several => Ok(format!("[{}]", several.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>())),
+        several => {
+            Ok(format!("[{}]", several.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>()))
+        }
     }
 }
 
@@ -170,7 +179,8 @@ fn resolve(text: &str, macros: &Macros) -> Result<(String, Vec<String>), String>
     while let Some((before, behind)) = rest.split_once("%{") {
         let (name, after) = behind.split_once('}').ok_or("`%{` without its end")?;
         let value = macros.get(&name.to_ascii_lowercase());
-        let value = value.ok_or_else(|| format!("variable `{name}` of the rule set, which no file given sets"))?;
+        let value =
+            value.ok_or_else(|| format!("variable `{name}` of the rule set, which no file given sets"))?;
         losses.push(format!("`%{{{name}}}` is read as what the files set it to"));
         done.push_str(before);
         done.push_str(value);

@@ -68,9 +68,32 @@ const LOSSES: &[(&str, &str)] = &[
 
 /// Variables that live in the rule set.
 const OWN: &[&str] = &[
-    "TX", "IP", "GLOBAL", "SESSION", "USER", "RESOURCE", "RULE", "ENV", "DURATION", "UNIQUE_ID", "WEBSERVER_ERROR_LOG",
-    "HIGHEST_SEVERITY", "INBOUND_DATA_ERROR", "OUTBOUND_DATA_ERROR", "PERF_ALL", "TIME", "TIME_EPOCH", "TIME_HOUR",
-    "TIME_DAY", "TIME_MON", "TIME_WDAY", "TIME_YEAR", "MODSEC_BUILD", "REQBODY_PROCESSOR", "WEBAPPID", "SESSIONID",
+    "TX",
+    "IP",
+    "GLOBAL",
+    "SESSION",
+    "USER",
+    "RESOURCE",
+    "RULE",
+    "ENV",
+    "DURATION",
+    "UNIQUE_ID",
+    "WEBSERVER_ERROR_LOG",
+    "HIGHEST_SEVERITY",
+    "INBOUND_DATA_ERROR",
+    "OUTBOUND_DATA_ERROR",
+    "PERF_ALL",
+    "TIME",
+    "TIME_EPOCH",
+    "TIME_HOUR",
+    "TIME_DAY",
+    "TIME_MON",
+    "TIME_WDAY",
+    "TIME_YEAR",
+    "MODSEC_BUILD",
+    "REQBODY_PROCESSOR",
+    "WEBAPPID",
+    "SESSIONID",
 ];
 
 /// The fields of `text`, variables joined by `|`.
@@ -89,7 +112,9 @@ fn parts(text: &str) -> Vec<&str> {
     for (at, one) in text.char_indices() {
         match one {
             '\'' => quoted = !quoted,
-            '/' if last == ':' && !text.get(start..at).unwrap_or_default().ends_with("XML:") => slashed = true,
+            '/' if last == ':' && !text.get(start..at).unwrap_or_default().ends_with("XML:") => {
+                slashed = true
+            }
             '/' if slashed && last != '\\' => slashed = false,
             '|' if !quoted && !slashed => {
                 parts.push(text.get(start..at).unwrap_or_default());
@@ -107,7 +132,8 @@ fn add(target: &mut Target, part: &str) {
     let part = part.trim_matches('"');
     let (excluded, rest) = part.strip_prefix('!').map_or((false, part), |rest| (true, rest));
     let (counted, rest) = rest.strip_prefix('&').map_or((false, rest), |rest| (true, rest));
-    let (name, selector) = rest.split_once(':').map_or((rest, None), |(name, selector)| (name, Some(selector)));
+    let (name, selector) =
+        rest.split_once(':').map_or((rest, None), |(name, selector)| (name, Some(selector)));
     let name = name.to_ascii_uppercase();
     target.counted |= counted;
     if OWN.contains(&name.as_str()) {
@@ -126,13 +152,15 @@ fn add(target: &mut Target, part: &str) {
     };
     target.losses.extend(LOSSES.iter().find(|(of, _)| *of == name).map(|(_, loss)| *loss));
     let selected = match selector {
-        Some(selector) if name != "XML" && places.iter().all(|place| has_names(place)) => match name_pattern(selector) {
-            Some(selected) => Some(selected),
-            None => {
-                target.unknown.push(rest.to_owned());
-                return;
+        Some(selector) if name != "XML" && places.iter().all(|place| has_names(place)) => {
+            match name_pattern(selector) {
+                Some(selected) => Some(selected),
+                None => {
+                    target.unknown.push(rest.to_owned());
+                    return;
+                }
             }
-        },
+        }
         _ => None,
     };
     let fields = places.iter().map(|place| match &selected {
@@ -148,7 +176,10 @@ fn add(target: &mut Target, part: &str) {
 }
 
 fn has_names(place: &str) -> bool {
-    matches!(place, "query" | "body.form" | "body.json" | "body.multipart" | "cookie" | "header" | "response.header")
+    matches!(
+        place,
+        "query" | "body.form" | "body.json" | "body.multipart" | "cookie" | "header" | "response.header"
+    )
 }
 
 /// A selector as a pattern of names: a name, or a simple regular expression.
@@ -205,7 +236,10 @@ mod tests {
     fn what_is_no_field_is_named() {
         let got = target("&ARGS|TX:/x/|GEO:COUNTRY_CODE|MATCHED_VARS|ARGS:/a.*b/");
         assert!(got.counted && got.matched);
-        assert_eq!((got.own, got.unknown), (to_owned(&["TX:/x/"]), to_owned(&["GEO:COUNTRY_CODE", "ARGS:/a.*b/"])));
+        assert_eq!(
+            (got.own, got.unknown),
+            (to_owned(&["TX:/x/"]), to_owned(&["GEO:COUNTRY_CODE", "ARGS:/a.*b/"]))
+        );
         assert_eq!(target("REQUEST_BASENAME").losses.len(), 1);
     }
 }

@@ -33,7 +33,13 @@ const BUFFERS: &[Buffer] = &[
     buffer(&["http.uri.raw"], "http_raw_uri", &["target"], false, None),
     buffer(&["http.method"], "http_method", &["method"], false, None),
     buffer(&["http.request_line"], "http_request_line", &["target"], false, NO_LINE),
-    buffer(&["http.header", "http.header.raw", "http.request_header"], "http_header", &["header"], false, None),
+    buffer(
+        &["http.header", "http.header.raw", "http.request_header"],
+        "http_header",
+        &["header"],
+        false,
+        None,
+    ),
     buffer(&["http.cookie"], "http_cookie", &["header.cookie"], false, None),
     buffer(&["http.user_agent"], "http_user_agent", &["header.user-agent"], false, None),
     buffer(&["http.host", "http.host.raw"], "http_host", &["header.host"], false, None),
@@ -45,7 +51,13 @@ const BUFFERS: &[Buffer] = &[
     buffer(&["http.accept_lang"], "http_accept_lang", &["header.accept-language"], false, None),
     buffer(&["http.connection"], "http_connection", &["header.connection"], false, None),
     buffer(&["http.request_body"], "http_client_body", &["body"], false, IN_PARTS),
-    buffer(&["http.response_body", "file.data", "file_data"], "http_server_body", &["response.body"], false, None),
+    buffer(
+        &["http.response_body", "file.data", "file_data"],
+        "http_server_body",
+        &["response.body"],
+        false,
+        None,
+    ),
     buffer(&["http.stat_code"], "http_stat_code", &["response.status"], false, None),
     buffer(&["http.server"], "http_server", &["response.header.server"], false, None),
     buffer(&["http.location"], "http_location", &["response.header.location"], false, None),
@@ -160,7 +172,8 @@ pub(super) fn tests(buffer: &Buffer, pieces: &[Piece], losses: &mut Vec<String>)
             if piece.is_relative() {
                 losses.push("a negated content may stand anywhere".to_owned());
             }
-            let text = format!("{}{}{}", piece.absolute(losses), piece.text(), if piece.ends { "$" } else { "" });
+            let text =
+                format!("{}{}{}", piece.absolute(losses), piece.text(), if piece.ends { "$" } else { "" });
             tests.push(Test { not: true, ..test(buffer, piece.header.as_deref(), text) });
             continue;
         }

@@ -14,13 +14,32 @@ use lex::{Rule, bytes, quoted};
 
 /// Options that say nothing about what is matched, or nothing that matters here.
 const NOTES: &[&str] = &[
-    "msg", "sid", "rev", "gid", "classtype", "metadata", "reference", "priority", "target", "fast_pattern", "flow", "requires",
-    "noalert", "app-layer-protocol", "http_raw_header", "rawbytes", "tag", "logto",
+    "msg",
+    "sid",
+    "rev",
+    "gid",
+    "classtype",
+    "metadata",
+    "reference",
+    "priority",
+    "target",
+    "fast_pattern",
+    "flow",
+    "requires",
+    "noalert",
+    "app-layer-protocol",
+    "http_raw_header",
+    "rawbytes",
+    "tag",
+    "logto",
 ];
 
 /// The rules of all files.
 pub(super) fn read(files: &[Foreign]) -> Vec<Read> {
-    files.iter().flat_map(|file| lex::rules(&file.text).into_iter().map(|rule| one(&file.name, rule))).collect()
+    files
+        .iter()
+        .flat_map(|file| lex::rules(&file.text).into_iter().map(|rule| one(&file.name, rule)))
+        .collect()
 }
 
 fn one(file: &str, rule: Result<Rule, usize>) -> Read {
@@ -30,7 +49,8 @@ fn one(file: &str, rule: Result<Rule, usize>) -> Read {
         directives: 1,
         fate: Fate::Left(why),
     };
-    let rule = rule.map_err(|line| entry(line, "(line)", "no rule of the form `action protocol … (options)`".into()))?;
+    let rule = rule
+        .map_err(|line| entry(line, "(line)", "no rule of the form `action protocol … (options)`".into()))?;
     let sid = value(&rule, "sid").unwrap_or("(no sid)").to_owned();
     draft(file, &rule).map_err(|why| entry(rule.line, &line(&sid, 40), why))
 }
@@ -206,7 +226,11 @@ impl Reader<'_> {
     fn length(&mut self, name: &str, fields: &[&str], value: &str) -> Result<(), String> {
         let bounds = bounds(value).ok_or_else(|| format!("`{name}:{}`", line(value, 30)))?;
         let fields = fields.iter().map(ToString::to_string).collect();
-        self.draft.tests.push(Test { min_length: bounds.0, max_length: bounds.1, ..Test::new(fields, Ask::Any) });
+        self.draft.tests.push(Test {
+            min_length: bounds.0,
+            max_length: bounds.1,
+            ..Test::new(fields, Ask::Any)
+        });
         Ok(())
     }
 }
@@ -252,10 +276,20 @@ fn severity(rule: &Rule) -> (Severity, f32) {
         () if says("signature_severity major") => Severity::High,
         () if says("signature_severity minor") => Severity::Medium,
         () if says("signature_severity informational") => Severity::Info,
-        () if matches!(kind, "web-application-attack" | "trojan-activity" | "attempted-admin" | "exploit-kit" | "command-and-control") => {
+        () if matches!(
+            kind,
+            "web-application-attack"
+                | "trojan-activity"
+                | "attempted-admin"
+                | "exploit-kit"
+                | "command-and-control"
+        ) =>
+        {
             Severity::High
         }
-        () if matches!(kind, "not-suspicious" | "policy-violation" | "misc-activity" | "network-scan") => Severity::Low,
+        () if matches!(kind, "not-suspicious" | "policy-violation" | "misc-activity" | "network-scan") => {
+            Severity::Low
+        }
         () => Severity::Medium,
     };
     let confidence = match () {
@@ -274,7 +308,9 @@ fn class(rule: &Rule, msg: &str) -> Class {
     match () {
         () if has(&["sql injection", "sqli", "union select", "select from"]) => Class::SqlInjection,
         () if has(&["auth bypass", "authentication bypass", "default credential"]) => Class::AuthBypass,
-        () if kind == "successful-recon-limited" || has(&["information leak", "data leak"]) => Class::DataExposure,
+        () if kind == "successful-recon-limited" || has(&["information leak", "data leak"]) => {
+            Class::DataExposure
+        }
         () => Class::InputValidation,
     }
 }
