@@ -248,7 +248,7 @@ impl Detector {
             if !self.scanner.hits().is_empty() {
                 let found = self.scanner.hits().iter().map(CodedMatch::from);
                 let place = (index, field, &self.views);
-                self.matcher.search_coded(&self.rules, scope, place, found, &mut self.hits);
+                self.matcher.search_coded(&self.rules, scope, place, &found, &mut self.hits);
             }
         }
         let undecided = self.matcher.take_undecided();

@@ -47,7 +47,7 @@ fn matches(
         matcher.search(set, scope, index, &field, &views, &mut hits);
         if !set.coded_rules.is_empty() {
             let found = (coded.find)(&field, &views, request.method());
-            matcher.search_coded(set, scope, (index, &field, &views), found.into_iter(), &mut hits);
+            matcher.search_coded(set, scope, (index, &field, &views), &found.into_iter(), &mut hits);
         }
     }
     hits.iter().any(|hit| hit.rule == rule)

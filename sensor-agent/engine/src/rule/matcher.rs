@@ -110,7 +110,7 @@ impl Matcher {
         set: &RuleSet,
         scope: Scope<'_>,
         (index, field, views): (usize, &Field<'_>, &Views),
-        found: impl Iterator<Item = CodedMatch> + Clone,
+        found: &(impl Iterator<Item = CodedMatch> + Clone),
         hits: &mut Vec<Hit>,
     ) {
         for &number in &set.coded_rules {

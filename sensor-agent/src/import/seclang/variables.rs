@@ -113,7 +113,7 @@ fn parts(text: &str) -> Vec<&str> {
         match one {
             '\'' => quoted = !quoted,
             '/' if last == ':' && !text.get(start..at).unwrap_or_default().ends_with("XML:") => {
-                slashed = true
+                slashed = true;
             }
             '/' if slashed && last != '\\' => slashed = false,
             '|' if !quoted && !slashed => {

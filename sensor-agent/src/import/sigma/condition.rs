@@ -254,7 +254,7 @@ mod tests {
         for (condition, expected) in rows {
             assert!(check(condition).contains(expected), "{condition}: {}", check(condition));
         }
-        let many = vec!["(a or b or filter_1 or filter_2)"; 5].join(" and ");
+        let many = ["(a or b or filter_1 or filter_2)"; 5].join(" and ");
         assert!(check(&many).contains("more than 64 alternatives"));
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn entry(key: &str, value: &Value, losses: &mut Vec<String>) -> Resul
         None => {}
         Some("exists") => return exists(fields, &values),
         Some("cidr") => {
-            let networks = values.iter().map(|value| text(value)).collect::<Option<Vec<String>>>();
+            let networks = values.iter().map(text).collect::<Option<Vec<String>>>();
             let networks = networks.ok_or("`cidr` without a network")?;
             return Ok(Expression::Test(Test::new(fields, Ask::Addresses(networks))));
         }
@@ -106,7 +106,7 @@ fn modifiers<'m>(parts: impl Iterator<Item = &'m str>) -> Result<Modifiers, Stri
             "windash" => found.windash = true,
             "cased" => found.cased = true,
             encoding @ ("base64" | "base64offset" | "wide" | "utf16le" | "utf16") => {
-                found.encodings.push(encoding.to_owned())
+                found.encodings.push(encoding.to_owned());
             }
             other @ ("exists" | "cidr" | "lt" | "lte" | "gt" | "gte") => found.other = Some(other.to_owned()),
             other => return Err(format!("modifier `{}`", line(other, 30))),
@@ -186,7 +186,7 @@ fn join(
     for value in values {
         match text(value) {
             Some(text) if !matches!(text.as_str(), "" | "-") => {
-                patterns.push(pattern(&text, kind, modifiers)?)
+                patterns.push(pattern(&text, kind, modifiers)?);
             }
             Some(_) => without.push(absent(fields)),
             None if value.is_null() => without.push(absent(fields)),

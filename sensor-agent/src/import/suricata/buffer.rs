@@ -180,7 +180,7 @@ pub(super) fn tests(buffer: &Buffer, pieces: &[Piece], losses: &mut Vec<String>)
         if piece.is_relative() && !group.is_empty() {
             group.push_str(&piece.relative(losses));
         } else {
-            flush(&mut tests, buffer, name.take(), &mut group);
+            flush(&mut tests, buffer, name.take().as_deref(), &mut group);
             group.push_str(&piece.absolute(losses));
             name.clone_from(&piece.header);
         }
@@ -189,13 +189,13 @@ pub(super) fn tests(buffer: &Buffer, pieces: &[Piece], losses: &mut Vec<String>)
             group.push('$');
         }
     }
-    flush(&mut tests, buffer, name, &mut group);
+    flush(&mut tests, buffer, name.as_deref(), &mut group);
     tests
 }
 
-fn flush(tests: &mut Vec<Test>, buffer: &Buffer, header: Option<String>, group: &mut String) {
+fn flush(tests: &mut Vec<Test>, buffer: &Buffer, header: Option<&str>, group: &mut String) {
     if !group.is_empty() {
-        tests.push(test(buffer, header.as_deref(), std::mem::take(group)));
+        tests.push(test(buffer, header, std::mem::take(group)));
     }
 }
 
