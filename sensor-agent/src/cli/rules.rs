@@ -1,6 +1,8 @@
 //! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
 mod import;
+mod new;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,9 @@ pub(super) enum Rules {
         request: PathBuf,
     },
     Import(import::Import),
+    New(new::New),
+    /// Print the JSON schema of rule files, for editors
+    Schema,
     /// Run a request through the engine and show what is found
     Test {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
@@ -49,16 +54,22 @@ pub(super) enum Rules {
 impl Rules {
     /// Runs the command.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
-        if let Self::Import(import) = &self {
-            return import.run(common);
-        }
-        let config = common.load()?;
         match self {
             Self::Import(import) => import.run(common),
-            Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
-            Self::Explain { request } => explain(&config, &request, common),
-            Self::Test { request } => test(&config, &request, common),
+            Self::New(new) => new.run(),
+            Self::Schema => output::say(schema::text().trim_end()).map(|()| ExitCode::SUCCESS),
+            Self::Check { dir } => check(&dirs(dir, common)?, common),
+            Self::Explain { request } => explain(&common.load()?, &request, common),
+            Self::Test { request } => test(&common.load()?, &request, common),
         }
+    }
+}
+
+/// The directory that was given, or those of the configuration.
+fn dirs(dir: Option<PathBuf>, common: &Common) -> anyhow::Result<Vec<PathBuf>> {
+    match dir {
+        Some(dir) => Ok(vec![dir]),
+        None => Ok(common.load()?.detection.rules_dirs),
     }
 }
 

@@ -276,6 +276,7 @@ fn operators_that_are_wrong_are_refused() {
         ("fields = ['header.a']\nnumber_from = 'x'", "`number_from` is of type string"),
         ("fields = ['header.a']\nnumber_from = 2\nnumber_to = 1", "`number_from` is 2, expected at most"),
         ("fields = ['header.a']\naddresses = ['10.0.0.0/33']", "`10.0.0.0/33` is no address or prefix"),
+        ("fields = ['args']\npattern = 'abcd'\ncoded_from = 0.5", "`coded_from` without `coded`"),
         ("fields = ['args']\ncoded = ['sqli']", "unknown coded detection `sqli`"),
         ("fields = ['args']\ncoded = ['sql-*']\ncoded_from = 2", "expected a number from 0 to 1"),
         (

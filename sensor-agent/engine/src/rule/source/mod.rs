@@ -28,54 +28,6 @@ pub struct RuleSource<'a> {
     pub text: &'a str,
 }
 
-/// Keys of a rule.
-const KEYS: &[&str] = &[
-    "id",
-    "number",
-    "revision",
-    "title",
-    "class",
-    "severity",
-    "confidence",
-    "tags",
-    "fields",
-    "except",
-    "decoders",
-    "literals",
-    "pattern",
-    "phrases",
-    "number_from",
-    "number_to",
-    "addresses",
-    "coded",
-    "coded_from",
-    "short_field",
-    "case_sensitive",
-    "also",
-    "any",
-    "min_length",
-    "max_length",
-    "documents",
-    "plain",
-    "response",
-    "examples",
-];
-/// Keys of a further condition.
-const CONDITION_KEYS: &[&str] = &[
-    "fields",
-    "except",
-    "pattern",
-    "phrases",
-    "number_from",
-    "number_to",
-    "addresses",
-    "min_length",
-    "max_length",
-    "at_least",
-    "at_most",
-    "not",
-];
-
 /// A rule as written.
 #[derive(Debug)]
 pub(crate) struct Draft {

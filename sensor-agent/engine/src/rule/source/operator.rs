@@ -21,6 +21,9 @@ const CHOICES: [&str; 6] = ["pattern", "phrases", "number_from", "number_to", "a
 impl Reader<'_> {
     /// The one operator of a table; its lengths alone are one too.
     pub(super) fn operator(&mut self, table: &DeTable<'_>, span: &Range<usize>) -> Option<DraftOperator> {
+        if let (Some(from), None) = (table.get("coded_from"), table.get("coded")) {
+            self.error(from.span().start, "`coded_from` without `coded`".into());
+        }
         let given: Vec<&str> = CHOICES.into_iter().filter(|&key| table.get(key).is_some()).collect();
         match given[..] {
             ["pattern"] => self.text(table, "pattern", span).map(DraftOperator::Pattern),

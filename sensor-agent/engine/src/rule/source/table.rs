@@ -8,9 +8,10 @@ use toml::de::{DeTable, DeValue};
 use crate::finding::{Class, Confidence, Decoder, Response, RuleInfo, Severity, UnknownName};
 use crate::rule::error::suggestion;
 use crate::rule::fields::{FieldPattern, PLACES, parse_assignment};
+use crate::rule::keys::{CONDITION_KEYS, RULE_KEYS, names};
 
 use super::reader::{Reader, Value};
-use super::{CONDITION_KEYS, Draft, DraftCondition, Example, KEYS, Text, number_of};
+use super::{Draft, DraftCondition, Example, Text, number_of};
 
 impl Reader<'_> {
     pub(super) fn rule(&mut self, value: &Value<'_>) -> Option<Draft> {
@@ -18,7 +19,7 @@ impl Reader<'_> {
         let span = value.span();
         self.rule = table.get("id").and_then(|id| id.get_ref().as_str()).map(str::to_owned);
         let before = self.errors.len();
-        self.known_keys(table, KEYS);
+        self.known_keys(table, &names(RULE_KEYS));
         let id = self.text(table, "id", &span);
         let title = self.text(table, "title", &span);
         let class: Option<Class> = self.named(table, "class", &span);
@@ -181,7 +182,7 @@ impl Reader<'_> {
             self.wrong_type(key, "an array of tables", value);
             return None;
         };
-        self.known_keys(table, CONDITION_KEYS);
+        self.known_keys(table, &names(CONDITION_KEYS));
         let span = value.span();
         let fields = self.fields(table, &span);
         let except = self.except(table);
