@@ -4,6 +4,7 @@ mod agent;
 mod alert;
 mod api;
 mod attribution;
+mod benign;
 mod blocklist;
 mod cli;
 mod clock;

@@ -309,12 +309,26 @@ fn figures() -> StatsSnapshot {
                 named: vec![("flows", "Flows.", 3)],
             },
         ],
+        rules: [(
+            "probe".to_owned(),
+            sensor_engine::rule::RuleFigures { candidates: 9, hits: 4, excepted: 1, timed: 2, time_ns: 300 },
+        )]
+        .into(),
         delivered: 88,
         rings: vec![(0, "ring_full", 10)],
         sample: 0.5,
         pipeline: vec![("blocks_in_force", "Block entries written.", 5)],
         latency: Default::default(),
     }
+}
+
+#[tokio::test]
+async fn rules_show_what_they_cost_and_found() {
+    let bench = Bench::new(0);
+    bench.api.shared.publish_stats(figures());
+    let (_, rules) = bench.get("/api/security/rules").await;
+    let row = json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "mean_ns": 150.0 });
+    assert_eq!(rules["rules"], json!([row]));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
+mod bench;
 mod import;
 mod new;
 mod schema;
@@ -17,6 +18,7 @@ use sensor_engine::policy::{Mode, Policy};
 use super::output::{GREEN, PLAIN, YELLOW};
 use super::{Common, output};
 use crate::alert::eve;
+use crate::benign;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::detection::{self, Loaded};
@@ -40,6 +42,7 @@ pub(super) enum Rules {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
         request: PathBuf,
     },
+    Bench(bench::Bench),
     Import(import::Import),
     New(new::New),
     /// Print the JSON schema of rule files, for editors
@@ -55,6 +58,7 @@ impl Rules {
     /// Runs the command.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Bench(bench) => bench.run(common),
             Self::Import(import) => import.run(common),
             Self::New(new) => new.run(),
             Self::Schema => output::say(schema::text().trim_end()).map(|()| ExitCode::SUCCESS),
@@ -74,7 +78,7 @@ fn dirs(dir: Option<PathBuf>, common: &Common) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
-    let loaded = match detection::load(dirs) {
+    let mut loaded = match detection::load(dirs) {
         Ok(loaded) => loaded,
         Err(refused) if common.json => {
             output::json(&serde_json::json!({ "ok": false, "mistakes": refused.0 }))?;
@@ -82,6 +86,9 @@ fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(refused) => return Err(refused.into()),
     };
+    let config = common.load()?;
+    let rules = Arc::new(std::mem::take(&mut loaded.rules));
+    loaded.doubts.extend(benign::doubts(&config.engine_settings(), &rules, &config.policy()));
     if common.json {
         output::json(
             &serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes, "doubts": loaded.doubts }),

@@ -18,6 +18,7 @@ use sensor_engine::engine::Settings;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::policy::{Mode, Policy};
+use sensor_engine::rule::RuleTimer;
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
 
@@ -94,7 +95,12 @@ pub(crate) struct Detection {
     pub(crate) rules_dirs: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
+    /// Whether looks of rules are timed, one in [`RULES_TIMED_EVERY`].
+    pub(crate) rule_timing: bool,
 }
+
+/// Looks of a rule of which one is timed, if times are wanted.
+const RULES_TIMED_EVERY: u32 = 64;
 
 /// `[response]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,6 +220,7 @@ impl Default for Config {
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
                 response_exposure: false,
+                rule_timing: false,
             },
             response: Response {
                 enforce: false,
@@ -321,6 +328,10 @@ impl Config {
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
             response_exposure: self.detection.response_exposure,
+            rule_timer: self
+                .detection
+                .rule_timing
+                .then_some(RuleTimer { clock: crate::kernel::clock::boot_nanos, every: RULES_TIMED_EVERY }),
             proxies: Proxies {
                 trusted: self.capture.trusted_proxies.clone(),
                 headers: self.capture.client_headers.clone(),

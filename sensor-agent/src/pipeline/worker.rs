@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 use sensor_engine::engine::{Block, Command, Endpoints, Engine, Report, Settings, Skip, Stats};
+use sensor_engine::finding::RuleInfo;
+use sensor_engine::rule::RuleFigures;
 use sensor_engine::time::Timestamp;
 
 use super::{Delivered, Enforcement, Inputs, Latency, priority};
@@ -37,6 +39,8 @@ pub(super) const DRAIN_AT_STOP: Duration = Duration::from_secs(3);
 pub(crate) struct WorkerStats {
     /// The engine's counters, added up over the engines that this thread has had.
     pub(crate) engine: Stats,
+    /// What each rule has cost and found since the rules were loaded.
+    pub(crate) rules: Vec<(Arc<RuleInfo>, RuleFigures)>,
     /// Records taken from the ring that were written since the agent started.
     pub(crate) delivered: u64,
     /// Records taken from the ring that an earlier agent had left in it.
@@ -187,6 +191,7 @@ impl Worker {
 
     fn publish(&mut self) {
         self.carrier.stats.engine = self.engine.stats();
+        self.carrier.stats.rules = self.engine.rule_figures();
         self.carrier.stats.engine.absorb(&self.carrier.earlier);
         self.published.store(Arc::new(self.carrier.stats.clone()));
         self.last_publish = Instant::now();

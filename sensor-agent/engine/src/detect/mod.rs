@@ -27,7 +27,9 @@ use std::sync::Arc;
 use crate::field::{Field, Fields, Place};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
 use crate::http::message::Request;
-use crate::rule::{Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
+use crate::rule::{
+    Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views,
+};
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
@@ -94,6 +96,7 @@ pub struct Detector {
     clean: Clean,
     /// Whether bodies of responses are searched for what they expose.
     exposures: bool,
+    timer: Option<RuleTimer>,
     stats: DetectStats,
 }
 
@@ -130,6 +133,7 @@ impl Detector {
             scanner: Scanner::default(),
             clean: Clean::default(),
             exposures: false,
+            timer: None,
             stats: DetectStats::default(),
         }
     }
@@ -137,8 +141,21 @@ impl Detector {
     /// Uses other rules from the next part on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.matcher = Matcher::new(&rules);
+        self.matcher.time_rules(self.timer);
         self.rules = rules;
         self.clean.clear();
+    }
+
+    /// Times every so manieth look of a rule, with the shell's clock. A new detector times none.
+    pub fn time_rules(&mut self, timer: Option<RuleTimer>) {
+        self.timer = timer;
+        self.matcher.time_rules(timer);
+    }
+
+    /// What each rule has cost and found since the rules were loaded; those that nothing asked are left out.
+    pub fn rule_figures(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, RuleFigures)> {
+        let all = self.rules.rules().iter().zip(self.matcher.figures());
+        all.filter(|(_, figures)| figures.candidates > 0).map(|(rule, figures)| (rule.info(), *figures))
     }
 
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
@@ -282,6 +299,7 @@ impl Detector {
             let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
             if excepted(&rule.info().id) {
                 self.stats.findings_excepted += 1;
+                self.matcher.note_excepted(hit.rule);
                 continue;
             }
             if piece && !rule.counts_in_documents() {

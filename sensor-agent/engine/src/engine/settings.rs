@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::http::client::Proxies;
+use crate::rule::RuleTimer;
 
 /// Limits and switches of an engine.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
     pub list_transactions: bool,
+    /// A clock for the figures of rules, if their times are wanted.
+    pub rule_timer: Option<RuleTimer>,
 }
 
 impl Default for Settings {
@@ -63,6 +66,7 @@ impl Default for Settings {
             response_exposure: false,
             proxies: Proxies::default(),
             list_transactions: false,
+            rule_timer: None,
         }
     }
 }

@@ -82,6 +82,7 @@ impl Worker {
             seam: super::tests::Seam::default(),
         };
         worker.detector.look_for_exposures(settings.response_exposure);
+        worker.detector.time_rules(settings.rule_timer);
         worker.note_wanted(settings.list_transactions);
         worker
     }

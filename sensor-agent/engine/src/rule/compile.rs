@@ -11,7 +11,7 @@ use super::error::{RuleError, suggestion};
 use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, Draft, DraftCondition, DraftOperator, Text};
-use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
+use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, doubt, example, literal};
 
 /// Most bytes of a pattern's automaton.
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
@@ -45,9 +45,11 @@ impl RuleSet {
                 compiler.add(source, draft, &mut errors);
             }
         }
-        let (set, examples) = compiler.finish(&mut errors);
+        let (mut set, examples) = compiler.finish(&mut errors);
         if errors.is_empty() {
-            example::run(&set, coded, &examples, &mut errors);
+            let matched = example::run(&set, coded, &examples, &mut errors);
+            let doubts = doubt::find(&set, &examples, &matched);
+            set.warnings.extend(doubts);
         }
         if errors.is_empty() { Ok(set) } else { Err(errors) }
     }
@@ -57,6 +59,10 @@ impl RuleSet {
 pub(super) struct RuleExamples<'a> {
     pub(super) source: RuleSource<'a>,
     pub(super) rule: usize,
+    /// Where the rule's id stands.
+    pub(super) at: usize,
+    /// What it asks, to be compared.
+    pub(super) asks: String,
     pub(super) examples: Vec<source::Example>,
 }
 
@@ -95,6 +101,7 @@ impl<'a> Compiler<'a> {
         if self.rules.iter().any(|rule| rule.info.id == id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
+        let asks = doubt::asks(&draft);
         let operator = compile_operator(
             &draft.operator,
             draft.short_field,
@@ -132,7 +139,8 @@ impl<'a> Compiler<'a> {
             self.literals.push(literal);
             self.literal_rules.push(number);
         }
-        self.examples.push(RuleExamples { source, rule: self.rules.len(), examples: draft.examples });
+        let (rule, at, examples) = (self.rules.len(), draft.at, draft.examples);
+        self.examples.push(RuleExamples { source, rule, at, asks, examples });
         self.rules.push(Rule {
             info: Arc::new(draft.info),
             class: draft.class,

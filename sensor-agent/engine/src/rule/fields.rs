@@ -147,6 +147,12 @@ impl FieldPattern {
         Some((text.bytes().next()?.to_ascii_lowercase(), text.len()..=most))
     }
 
+    /// Whether every field of the other set is in this one, as far as their texts tell.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let named = self.name == NamePattern::Any || self.name == other.name;
+        named && other.places.iter().all(|place| self.places.contains(place))
+    }
+
     /// A bit for each place of the set.
     pub(super) fn places(&self) -> u32 {
         self.places.iter().fold(0, |bits, &place| bits | bit(place))

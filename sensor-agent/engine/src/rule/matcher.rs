@@ -9,6 +9,7 @@ use crate::finding::Decoder;
 use crate::http::message::Request;
 
 use super::decode;
+use super::figures::{RuleFigures, RuleTimer};
 use super::operator::Operator;
 use super::view::{Chain, View, Views};
 use super::{CodedMatch, Condition, FieldPattern, Rule, RuleSet};
@@ -64,6 +65,9 @@ pub struct Matcher {
     /// Whether a pattern matched and only the rest of the request spoke against the rule.
     undecided: bool,
     stats: MatchStats,
+    /// Per rule.
+    figures: Vec<RuleFigures>,
+    timer: Option<RuleTimer>,
 }
 
 impl Matcher {
@@ -76,7 +80,13 @@ impl Matcher {
             rule.also.iter().chain(&rule.any).map(|condition| condition.operator.create_cache()).collect()
         };
         let condition_caches = set.rules.iter().map(of_rule).collect();
-        Self { caches, condition_caches, seen: vec![0; count], ..Self::default() }
+        Self {
+            caches,
+            condition_caches,
+            seen: vec![0; count],
+            figures: vec![RuleFigures::default(); count],
+            ..Self::default()
+        }
     }
 
     /// Appends the hits in all views of a field, one a rule: that in the view with the fewest decoders.
@@ -126,7 +136,12 @@ impl Matcher {
             let surest = found.clone().filter(fits).max_by(|a, b| a.confidence.total_cmp(&b.confidence));
             let Some(CodedMatch { view, start, end, .. }) = surest else { continue };
             self.stats.candidates += 1;
-            if self.conditions_hold(rule, number as usize, scope, field) {
+            let holds = self.conditions_hold(rule, number as usize, scope, field);
+            if let Some(figures) = self.figures.get_mut(number as usize) {
+                figures.candidates += 1;
+                figures.hits += u64::from(holds);
+            }
+            if holds {
                 let trust = views.get(view).map_or(1.0, |view| view.chain.trust());
                 let confidence = rule.confidence.get() * trust;
                 hits.push(Hit { rule: number as usize, field: index, view, start, end, confidence });
@@ -137,6 +152,24 @@ impl Matcher {
     /// Whether a value that gave no hit since the last call could give one in another request.
     pub fn take_undecided(&mut self) -> bool {
         std::mem::take(&mut self.undecided)
+    }
+
+    /// Times every so manieth look of a rule.
+    pub fn time_rules(&mut self, timer: Option<RuleTimer>) {
+        self.timer = timer;
+    }
+
+    /// What each rule of the set has cost and found, in their order.
+    #[must_use]
+    pub fn figures(&self) -> &[RuleFigures] {
+        &self.figures
+    }
+
+    /// Counts a hit that turned out to be harmless.
+    pub(crate) fn note_excepted(&mut self, rule: usize) {
+        if let Some(figures) = self.figures.get_mut(rule) {
+            figures.excepted += 1;
+        }
     }
 
     /// What was counted so far.
@@ -180,9 +213,29 @@ impl Matcher {
             return None;
         }
         self.stats.candidates += 1;
-        let (start, end) = rule.operator.find(view.bytes, self.caches.get_mut(number)?)?;
-        let holds = self.conditions_hold(rule, number, scope, field);
-        holds.then(|| (start, end, rule.confidence.get() * view.chain.trust()))
+        let begun = self.figures.get(number).and_then(|figures| RuleTimer::begin(self.timer, figures));
+        let found = self.find(rule, number, scope, field, view.bytes);
+        let figures = self.figures.get_mut(number)?;
+        figures.candidates += 1;
+        figures.hits += u64::from(found.is_some());
+        if let (Some(begun), Some(timer)) = (begun, self.timer) {
+            figures.timed += 1;
+            figures.time_ns += (timer.clock)().saturating_sub(begun);
+        }
+        let (start, end) = found?;
+        Some((start, end, rule.confidence.get() * view.chain.trust()))
+    }
+
+    fn find(
+        &mut self,
+        rule: &Rule,
+        number: usize,
+        scope: Scope<'_>,
+        field: &Field<'_>,
+        bytes: &[u8],
+    ) -> Option<(usize, usize)> {
+        let found = rule.operator.find(bytes, self.caches.get_mut(number)?)?;
+        self.conditions_hold(rule, number, scope, field).then_some(found)
     }
 
     /// Whether the rest of the request speaks for the rule.

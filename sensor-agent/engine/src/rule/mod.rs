@@ -9,10 +9,12 @@
 mod coded;
 mod compile;
 pub(crate) mod decode;
+mod doubt;
 mod error;
 mod example;
 mod exception;
 mod fields;
+mod figures;
 mod keys;
 mod literal;
 mod matcher;
@@ -36,9 +38,11 @@ use operator::Operator;
 
 pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
+pub use doubt::LARGE_PATTERN_BYTES;
 pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
+pub use figures::{RuleFigures, RuleTimer};
 pub use keys::{CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use sample::sample;

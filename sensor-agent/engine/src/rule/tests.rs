@@ -289,3 +289,36 @@ fn operators_that_are_wrong_are_refused() {
         assert!(got.contains(expected), "{keys}: {got}");
     }
 }
+
+#[test]
+fn rules_that_add_nothing_are_warned_of() {
+    let warned = |text: &str| {
+        let set = compile(text).unwrap();
+        set.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let other = |(from, to): (&str, &str)| {
+        let text = GOOD.replacen("\"probe\"", "\"other\"", 1);
+        assert!(text.contains(from), "{from}");
+        format!("{GOOD}{}", text.replacen(from, to, 1))
+    };
+    let surer = "rule `probe` is at least as sure and finds every example of this one";
+    let rows: &[((&str, &str), &str)] = &[
+        (("0.9", "0.5"), "asks what rule `probe` asks"),
+        ((r"probe\s+it", r"probe\s+i[t]"), surer),
+        (("tags", "also = [{ fields = ['method'], pattern = 'X', not = true }]\ntags"), surer),
+    ];
+    for (change, expected) in rows {
+        let expected = format!("t.toml:17:6: rule `other`: {expected}");
+        assert_eq!(warned(&other(*change)), [expected], "{change:?}");
+    }
+    let rows =
+        [("\"INPUT_VALIDATION\"", "\"SESSION\""), ("[\"args\"]", "[\"args\", \"path\"]"), ("0.9", "0.95")];
+    for change in rows {
+        let text = other(change);
+        let (first, second) = text.split_at(GOOD.len());
+        let got = warned(&format!("{first}{}", second.replace(r"probe\s+it", r"probe\s+i[t]")));
+        assert!(!got.iter().any(|line| line.contains("rule `other`: ")), "{change:?}\n{got:?}");
+    }
+    let large = GOOD.replace(r"probe\s+it", r"probe\s+it(?:[a-z]{0,400}[0-9]{0,400}){3}");
+    assert!(warned(&large)[0].contains("KiB of memory: lists of words are smaller as `phrases`"), "{:?}", warned(&large));
+}
