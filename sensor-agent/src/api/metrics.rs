@@ -23,6 +23,8 @@ use crate::shared::{Check, StatsSnapshot};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// A figure of a rule.
+type Figure = fn(&RuleFigures) -> f64;
 type Named = Vec<(&'static str, &'static str, u64)>;
 
 /// `GET /metrics`.
@@ -163,7 +165,7 @@ impl Snapshot {
 
     /// Ids are those of rules that an operator installed: no client makes a new one.
     fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let figures: [(&str, &str, fn(&RuleFigures) -> f64); 5] = [
+        let figures: [(&str, &str, Figure); 5] = [
             (
                 "rule_candidates",
                 "Looks of a rule at a value, because a literal of the rule stood in it",
