@@ -165,7 +165,8 @@ impl Snapshot {
 
     /// Ids are those of rules that an operator installed: no client makes a new one.
     fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let figures: [(&str, &str, Figure); 5] = [
+        let figures: [(&str, &str, Figure); 6] = [
+            ("rule_errors", "Times that the `when` of a rule went wrong", |rule| rule.errors as f64),
             (
                 "rule_candidates",
                 "Looks of a rule at a value, because a literal of the rule stood in it",

@@ -20,6 +20,8 @@ struct Row {
     hits: u64,
     /// Hits that an exception calls harmless.
     excepted: u64,
+    /// Times that its `when` went wrong.
+    errors: u64,
     /// Mean time of a look, if `detection.rule_timing` is on.
     mean_ns: Option<f64>,
 }
@@ -31,6 +33,7 @@ pub(super) async fn rules(api: State) -> Json<Rules> {
         candidates: figures.candidates,
         hits: figures.hits,
         excepted: figures.excepted,
+        errors: figures.errors,
         mean_ns: figures.mean_ns(),
     };
     Json(Rules { rules: api.shared.stats().rules.into_iter().map(row).collect() })

@@ -311,7 +311,14 @@ fn figures() -> StatsSnapshot {
         ],
         rules: [(
             "probe".to_owned(),
-            sensor_engine::rule::RuleFigures { candidates: 9, hits: 4, excepted: 1, timed: 2, time_ns: 300 },
+            sensor_engine::rule::RuleFigures {
+                candidates: 9,
+                hits: 4,
+                excepted: 1,
+                errors: 2,
+                timed: 2,
+                time_ns: 300,
+            },
         )]
         .into(),
         delivered: 88,
@@ -327,7 +334,8 @@ async fn rules_show_what_they_cost_and_found() {
     let bench = Bench::new(0);
     bench.api.shared.publish_stats(figures());
     let (_, rules) = bench.get("/api/security/rules").await;
-    let row = json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "mean_ns": 150.0 });
+    let row =
+        json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "errors": 2, "mean_ns": 150.0 });
     assert_eq!(rules["rules"], json!([row]));
 }
 

@@ -22,6 +22,7 @@ mod shell;
 mod sql;
 mod within;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::field::{Field, Fields, Place};
@@ -97,6 +98,8 @@ pub struct Detector {
     /// Whether bodies of responses are searched for what they expose.
     exposures: bool,
     timer: Option<RuleTimer>,
+    client: Option<IpAddr>,
+    asks_for_client: bool,
     stats: DetectStats,
 }
 
@@ -126,6 +129,7 @@ impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Self {
         Self {
             matcher: Matcher::new(&rules),
+            asks_for_client: rules.asks_for_client(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
@@ -134,6 +138,7 @@ impl Detector {
             clean: Clean::default(),
             exposures: false,
             timer: None,
+            client: None,
             stats: DetectStats::default(),
         }
     }
@@ -142,8 +147,20 @@ impl Detector {
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.matcher = Matcher::new(&rules);
         self.matcher.time_rules(self.timer);
+        self.asks_for_client = rules.asks_for_client();
         self.rules = rules;
         self.clean.clear();
+    }
+
+    /// Whether some rule asks who the client is.
+    #[must_use]
+    pub fn asks_for_client(&self) -> bool {
+        self.asks_for_client
+    }
+
+    /// Says who sent what is inspected next.
+    pub fn set_client(&mut self, client: Option<IpAddr>) {
+        self.client = client;
     }
 
     /// Times every so manieth look of a rule, with the shell's clock. A new detector times none.
@@ -258,7 +275,7 @@ impl Detector {
         }
         self.views.fill(field);
         self.hits.clear();
-        let scope = Scope { request: part.request, fields: part.fields };
+        let scope = Scope { request: part.request, fields: part.fields, client: self.client };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
             self.stats.uninspected_bytes += self.scanner.views(field, &self.views);

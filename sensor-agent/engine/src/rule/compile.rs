@@ -11,6 +11,7 @@ use super::error::{RuleError, suggestion};
 use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, Draft, DraftCondition, DraftOperator, Text};
+use super::when::{self, When, WhenError};
 use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, doubt, example, literal};
 
 /// Most bytes of a pattern's automaton.
@@ -68,6 +69,8 @@ pub(super) struct RuleExamples<'a> {
 
 struct Compiler<'a> {
     coded: &'a CodedDetectors,
+    /// Functions of conditions.
+    env: Arc<cel::Env>,
     rules: Vec<Rule>,
     literals: Vec<Vec<u8>>,
     literal_rules: Vec<u32>,
@@ -83,6 +86,7 @@ impl<'a> Compiler<'a> {
     fn new(coded: &'a CodedDetectors) -> Self {
         Self {
             coded,
+            env: when::environment(),
             rules: Vec::new(),
             literals: Vec::new(),
             literal_rules: Vec::new(),
@@ -125,6 +129,7 @@ impl<'a> Compiler<'a> {
             drafts.into_iter().filter_map(compile).collect()
         };
         let (also, any) = (conditions(draft.also), conditions(draft.any));
+        let when = draft.when.as_ref().and_then(|when| compile_when(when, &self.env, &mut report));
         let (Some(Built { operator, .. }), Some(literals)) = (operator, literals) else { return };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         match operator {
@@ -153,6 +158,7 @@ impl<'a> Compiler<'a> {
             operator,
             also,
             any,
+            when,
             length: draft.length,
             documents: draft.documents,
         });
@@ -264,6 +270,17 @@ fn compile_operator(
             plain(Operator::Coded { codes, from: *from })
         }
     }
+}
+
+/// Positions in the expression are positions in the file, unless a basic string has escapes in front of them.
+fn compile_when(text: &Text, env: &Arc<cel::Env>, report: &mut Report<'_, '_>) -> Option<When> {
+    let quotes = match report.source.text.get(text.at..text.at + 3) {
+        Some("\"\"\"" | "'''") => 3,
+        _ => 1,
+    };
+    let place =
+        |error: WhenError| report.error(text.at + quotes + error.at, format!("`when` {}", error.reason));
+    When::compile(&text.text, env).map_err(place).ok()
 }
 
 /// Phrases need no pattern to be found, so that they may be many.

@@ -95,7 +95,7 @@ pub(super) fn asks(draft: &Draft) -> String {
     };
     let conditions = |list: &[DraftCondition]| list.iter().map(condition).collect::<String>();
     format!(
-        "{} -{} {:?} {:?} {} {} also{} any{}",
+        "{} -{} {:?} {:?} {} {} also{} any{} when {:?}",
         fields(&draft.fields),
         fields(&draft.except),
         draft.decoders,
@@ -104,6 +104,7 @@ pub(super) fn asks(draft: &Draft) -> String {
         operator(&draft.operator),
         conditions(&draft.also),
         conditions(&draft.any),
+        draft.when.as_ref().map(|when| &when.text),
     )
 }
 

@@ -19,6 +19,8 @@ pub struct RuleFigures {
     pub hits: u64,
     /// Hits that an exception calls harmless.
     pub excepted: u64,
+    /// Times that its `when` went wrong, and so did not hold.
+    pub errors: u64,
     /// Looks that were timed.
     pub timed: u64,
     /// Nanoseconds that those took.
@@ -31,6 +33,7 @@ impl RuleFigures {
         self.candidates += other.candidates;
         self.hits += other.hits;
         self.excepted += other.excepted;
+        self.errors += other.errors;
         self.timed += other.timed;
         self.time_ns += other.time_ns;
     }

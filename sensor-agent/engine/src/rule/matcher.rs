@@ -1,6 +1,8 @@
 //! Matching: one pass for literals over each view of a value, then the patterns of the rules whose literal was seen.
 //! The caches of the lazy automata are owned here, one set a worker thread, so that matching takes no lock.
 
+use std::net::IpAddr;
+
 use aho_corasick::Input as LiteralInput;
 use regex_automata::meta;
 
@@ -41,6 +43,8 @@ pub struct Scope<'a> {
     pub request: &'a Request,
     /// The fields that are inspected together.
     pub fields: &'a Fields,
+    /// Who sent it, if that is known.
+    pub client: Option<IpAddr>,
 }
 
 /// What a matcher has counted since it was made.
@@ -241,7 +245,12 @@ impl Matcher {
     /// Whether the rest of the request speaks for the rule.
     fn conditions_hold(&mut self, rule: &Rule, number: usize, scope: Scope<'_>, field: &Field<'_>) -> bool {
         let caches = self.condition_caches.get_mut(number).map(Vec::as_mut_slice);
-        let holds = rule.conditions_hold(scope, field, caches.unwrap_or_default());
+        let mut errors = 0;
+        let holds = rule.conditions_hold(scope, field, caches.unwrap_or_default())
+            && rule.when.as_ref().is_none_or(|when| when.holds(scope, &mut errors));
+        if let Some(figures) = self.figures.get_mut(number) {
+            figures.errors += errors;
+        }
         self.undecided |= !holds;
         holds
     }

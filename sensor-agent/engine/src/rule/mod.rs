@@ -25,6 +25,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod view;
+mod when;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
 use operator::Operator;
+use when::When;
 
 pub(crate) use coded::{CodedDetectors, CodedMatch};
 pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
@@ -49,6 +51,7 @@ pub use sample::sample;
 pub use source::RuleSource;
 pub(crate) use source::number_of;
 pub use view::{Chain, MAX_CHAIN, MAX_PERCENT_DEPTH, View, Views};
+pub use when::{MAX_WHEN_BYTES, MAX_WHEN_DEPTH, MAX_WHEN_HEADERS, MAX_WHEN_MARKS, MAX_WHEN_VALUE};
 
 /// Compiled rules. Only [`RuleSet`]s can match, and only valid sources become one.
 #[derive(Debug, Default)]
@@ -88,6 +91,8 @@ pub struct Rule {
     also: Vec<Condition>,
     /// and one of these, if there are any.
     any: Vec<Condition>,
+    /// Asked last, if there is one.
+    when: Option<When>,
     /// Lengths of values in which the pattern is searched.
     length: RangeInclusive<usize>,
     documents: bool,
@@ -123,6 +128,12 @@ impl RuleSet {
     #[must_use]
     pub fn looks_into(&self, place: Place) -> bool {
         self.rules.iter().any(|rule| rule.fields.iter().any(|fields| fields.has(place)))
+    }
+
+    /// Whether some rule asks who the client is.
+    #[must_use]
+    pub fn asks_for_client(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_client)
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.

@@ -256,6 +256,22 @@ fn operators_beside_patterns() {
 }
 
 #[test]
+fn a_condition_in_cel_is_asked_last() {
+    let keys = "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.method == 'POST' && in_network(client.address, '10.0.0.0/8')\"";
+    let examples = "match = [['evil-thing', 'method=POST', 'client=10.1.1.1']]\n\
+                    no_match = [['evil-thing', 'method=GET', 'client=10.1.1.1'], ['evil-thing', 'method=POST', 'client=11.1.1.1'], ['evil-thing', 'method=POST']]";
+    assert!(compile(&rule_with(keys, examples)).unwrap().asks_for_client());
+    let got = error(&rule_with(
+        "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.methd == 'x'\"",
+        examples,
+    ));
+    assert!(
+        got.contains("t.toml:9:17: rule `r`: `when` `request` has no `methd`, expected one of method"),
+        "{got}"
+    );
+}
+
+#[test]
 fn lengths_alone_are_an_operator() {
     let long = "a".repeat(300);
     let examples = format!("match = ['{long}']\nno_match = ['short']");
@@ -320,5 +336,9 @@ fn rules_that_add_nothing_are_warned_of() {
         assert!(!got.iter().any(|line| line.contains("rule `other`: ")), "{change:?}\n{got:?}");
     }
     let large = GOOD.replace(r"probe\s+it", r"probe\s+it(?:[a-z]{0,400}[0-9]{0,400}){3}");
-    assert!(warned(&large)[0].contains("KiB of memory: lists of words are smaller as `phrases`"), "{:?}", warned(&large));
+    assert!(
+        warned(&large)[0].contains("KiB of memory: lists of words are smaller as `phrases`"),
+        "{:?}",
+        warned(&large)
+    );
 }

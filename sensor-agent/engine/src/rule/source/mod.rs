@@ -6,6 +6,7 @@ mod operator;
 mod reader;
 mod table;
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
@@ -45,6 +46,8 @@ pub(crate) struct Draft {
     pub(crate) case_sensitive: bool,
     pub(crate) also: Vec<DraftCondition>,
     pub(crate) any: Vec<DraftCondition>,
+    /// A condition in CEL.
+    pub(crate) when: Option<Text>,
     /// Lengths of values in which the pattern is searched.
     pub(crate) length: RangeInclusive<usize>,
     pub(crate) documents: bool,
@@ -103,6 +106,8 @@ pub(crate) struct Text {
 #[derive(Debug)]
 pub(crate) struct Example {
     pub(crate) fields: Vec<(Place, String, String)>,
+    /// Who sends it.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) matches: bool,
     /// As written, for messages.
     pub(crate) text: String,

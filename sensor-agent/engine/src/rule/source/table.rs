@@ -30,6 +30,7 @@ impl Reader<'_> {
         let operator = self.operator(table, &span);
         let also = self.conditions(table, "also");
         let any = self.conditions(table, "any");
+        let when = table.get("when").and_then(|when| self.as_text("when", when));
         let length = self.length(table);
         let response = self.response(table);
         let examples = self.examples(table, &span, fields.as_deref().unwrap_or_default());
@@ -71,6 +72,7 @@ impl Reader<'_> {
             case_sensitive,
             also,
             any,
+            when,
             length,
             documents,
             plain,
@@ -235,7 +237,8 @@ impl Reader<'_> {
             Some((place, name, value)) => (place, name.to_owned(), value.to_owned()),
             None => (default.0, default.1.clone(), text.text),
         };
-        let fields = texts.into_iter().map(place).collect();
-        Some(Example { fields, matches, text, at: value.span().start })
+        let client = texts.iter().find_map(|text| text.text.strip_prefix("client=")?.parse().ok());
+        let fields = texts.into_iter().filter(|text| !text.text.starts_with("client=")).map(place).collect();
+        Some(Example { fields, client, matches, text, at: value.span().start })
     }
 }
