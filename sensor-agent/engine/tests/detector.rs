@@ -91,6 +91,24 @@ fn exceptions_without_effect_are_named() {
 }
 
 #[test]
+fn a_condition_in_cel_knows_the_client() {
+    let rule = |network: &str| {
+        format!(
+            "[[rule]]\nid = 'inside'\ntitle = 't'\nclass = 'INPUT_VALIDATION'\nseverity = 'high'\nconfidence = 0.9\n\
+             fields = ['query.q']\npattern = 'evil-thing'\nwhen = \"in_network(client.address, '{network}') && request.host == 'h'\"\n\
+             [rule.examples]\nmatch = [['evil-thing', 'client={}', 'header.host=h']]\nno_match = ['evil-thing']\n",
+            network.replace("/24", "")
+        )
+    };
+    for (network, expected) in [("203.0.113.0/24", 1), ("192.0.2.0/24", 0)] {
+        let set = RuleSet::compile(&[RuleSource { name: "t", text: &rule(network) }]).unwrap();
+        let mut wire = Wire::new(Arc::new(set), Arc::new(Policy::default()));
+        let records = wire.records(b"GET /?q=evil-thing HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(wire.run(&records).len(), expected, "{network}");
+    }
+}
+
+#[test]
 fn rules_about_coded_detections_look_where_these_look() {
     let text = "[[rule]]\nid = 'filter-sql'\ntitle = 't'\nclass = 'SQL_INJECTION'\nseverity = 'critical'\nconfidence = 0.97\n\
                 fields = ['query.filter']\ncoded = ['sql-*']\nalso = [{ fields = ['method'], pattern = '^GET$' }]\n\

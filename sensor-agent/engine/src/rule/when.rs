@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr};
@@ -139,8 +140,9 @@ impl When {
             let address = scope.client.map(|address| address.to_string()).unwrap_or_default();
             context.add_variable_from_value("client", HashMap::from([("address", Value::from(address))]));
         }
-        match self.program.execute(&context) {
-            Ok(Value::Bool(holds)) => holds,
+        // The interpreter is not ours: should it panic on some value, the engine goes on as after any other mistake.
+        match catch_unwind(AssertUnwindSafe(|| self.program.execute(&context))) {
+            Ok(Ok(Value::Bool(holds))) => holds,
             _ => {
                 *errors += 1;
                 false
