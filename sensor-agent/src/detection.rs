@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rust_embed::RustEmbed;
-use sensor_engine::rule::{RuleError, RuleSet, RuleSource};
+use sensor_engine::detect::Detector;
+use sensor_engine::rule::{Exception, RuleError, RuleSet, RuleSource};
 
 use crate::config::{OWN_RULES, SHIPPED_RULES, read_bounded};
 
@@ -84,7 +85,11 @@ pub(crate) fn load(dirs: &[PathBuf]) -> Result<Loaded, Refused> {
     if !mistakes.is_empty() {
         return Err(Refused(mistakes));
     }
-    let (rules, doubts) = compile(&sources).map_err(Refused)?;
+    let (rules, mut doubts) = compile(&sources).map_err(Refused)?;
+    let idle = |exception: &Exception| {
+        format!("an exception names no rule and no coded detection, it has no effect: {}", exception.reason())
+    };
+    doubts.extend(Detector::idle_exceptions(&rules).map(idle));
     Ok(Loaded { rules, files: sources.len(), notes, doubts })
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use sensor_common::record::{EGRESS, HEADER_LEN, INGRESS, RecordHeader, mark, tcp};
 use sensor_engine::engine::{Command, Engine, Report, Settings};
-use sensor_engine::finding::Finding;
+use sensor_engine::finding::{Finding, RuleInfo};
 use sensor_engine::policy::{Action, Mode, Policy};
-use sensor_engine::rule::RuleSet;
+use sensor_engine::rule::{RuleFigures, RuleSet};
 use zerocopy::IntoBytes;
 
 /// Payload bytes of one record.
@@ -64,6 +64,11 @@ impl Judge {
             anyhow::bail!("the engine failed on this request");
         }
         Ok(judgement(&self.reports))
+    }
+
+    /// What each rule has cost and found.
+    pub(crate) fn rule_figures(&self) -> Vec<(Arc<RuleInfo>, RuleFigures)> {
+        self.engine.rule_figures()
     }
 
     fn connection(&mut self, request: &[u8], response: &[u8]) {

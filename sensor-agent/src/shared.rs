@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sensor_engine::engine::Stats;
 use sensor_engine::policy::Mode;
+use sensor_engine::rule::RuleFigures;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -41,6 +42,8 @@ pub(crate) struct StatsSnapshot {
     pub(crate) kernel: Vec<KernelCounter>,
     /// Counters of each engine.
     pub(crate) engines: Vec<Stats>,
+    /// What each rule has cost and found since the rules were loaded, by id.
+    pub(crate) rules: BTreeMap<String, RuleFigures>,
     /// What each ring lost: its number, why, how many records.
     pub(crate) rings: Vec<(u32, &'static str, u64)>,
     /// Share of the connections that is inspected, 0 to 1.

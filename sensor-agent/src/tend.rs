@@ -1,9 +1,12 @@
 //! What must be done from time to time while the agent runs: figures published, interfaces followed, exemptions kept in
 //! line with the host, expired entries swept. Each has its own pace.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sensor_common::counter::{TapCounter, XdpCounter};
+
+use sensor_engine::rule::RuleFigures;
 
 use crate::kernel::counters::KernelCounts;
 use crate::kernel::gauges::Gauges;
@@ -207,6 +210,18 @@ fn threads(snapshot: &Snapshot) -> impl Iterator<Item = &WorkerStats> {
     snapshot.workers.iter().chain(snapshot.observer.iter().map(|observer| &observer.carried))
 }
 
+/// What the threads say of each rule, added up.
+fn rules(workers: &[WorkerStats]) -> BTreeMap<String, RuleFigures> {
+    let mut sums: BTreeMap<String, RuleFigures> = BTreeMap::new();
+    for (info, figures) in workers.iter().flat_map(|worker| &worker.rules) {
+        match sums.get_mut(&info.id) {
+            Some(sum) => sum.add(figures),
+            None => drop(sums.insert(info.id.clone(), *figures)),
+        }
+    }
+    sums
+}
+
 fn stats(snapshot: &Snapshot) -> StatsSnapshot {
     let workers = &snapshot.workers;
     let mut latency = Latency::default();
@@ -215,6 +230,7 @@ fn stats(snapshot: &Snapshot) -> StatsSnapshot {
     StatsSnapshot {
         kernel: kernel(&snapshot.kernel),
         engines: workers.iter().map(|worker| worker.engine.clone()).collect(),
+        rules: rules(workers),
         delivered: sum(|worker| worker.delivered),
         rings: snapshot
             .kernel

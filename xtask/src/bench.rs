@@ -1,5 +1,6 @@
 //! Measurements of whole paths: real packets, real nginx, the release build.
 
+mod beside;
 mod block_latency;
 mod detection;
 mod engine;

@@ -91,6 +91,39 @@ fn exceptions_without_effect_are_named() {
 }
 
 #[test]
+fn a_condition_in_cel_knows_the_client() {
+    let rule = |network: &str| {
+        format!(
+            "[[rule]]\nid = 'inside'\ntitle = 't'\nclass = 'INPUT_VALIDATION'\nseverity = 'high'\nconfidence = 0.9\n\
+             fields = ['query.q']\npattern = 'evil-thing'\nwhen = \"in_network(client.address, '{network}') && request.host == 'h'\"\n\
+             [rule.examples]\nmatch = [['evil-thing', 'client={}', 'header.host=h']]\nno_match = ['evil-thing']\n",
+            network.replace("/24", "")
+        )
+    };
+    for (network, expected) in [("203.0.113.0/24", 1), ("192.0.2.0/24", 0)] {
+        let set = RuleSet::compile(&[RuleSource { name: "t", text: &rule(network) }]).unwrap();
+        let mut wire = Wire::new(Arc::new(set), Arc::new(Policy::default()));
+        let records = wire.records(b"GET /?q=evil-thing HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(wire.run(&records).len(), expected, "{network}");
+    }
+}
+
+#[test]
+fn rules_about_coded_detections_look_where_these_look() {
+    let text = "[[rule]]\nid = 'filter-sql'\ntitle = 't'\nclass = 'SQL_INJECTION'\nseverity = 'critical'\nconfidence = 0.97\n\
+                fields = ['query.filter']\ncoded = ['sql-*']\nalso = [{ fields = ['method'], pattern = '^GET$' }]\n\
+                [rule.examples]\nmatch = [[\"1' or 1=1--\", 'method=GET']]\nno_match = [[\"1' or 1=1--\", 'method=PUT']]\n";
+    let set = RuleSet::compile(&[RuleSource { name: "site.toml", text }]).unwrap();
+    let mut detector = Detector::new(Arc::new(set));
+    let mut ids = |line: &str| {
+        let found = inspect(&mut detector, format!("{line} HTTP/1.1\r\n\r\n").as_bytes());
+        found.iter().filter(|finding| finding.rule.id == "filter-sql").count()
+    };
+    assert_eq!(ids("GET /?filter=1'%20or%201=1--"), 1);
+    assert_eq!((ids("PUT /?filter=1'%20or%201=1--"), ids("GET /?other=1'%20or%201=1--")), (0, 0));
+}
+
+#[test]
 fn attacks_in_documents_are_reported_with_less_confidence() {
     let text = "How do I stop an injection?\nSomebody sends this to my shop:\n  id=1' union select 1,2 from users--\n        It works.\nWhat should I change in the query that I have written?\nThank you very much for any help.\n";
     let head =

@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use sensor_engine::policy::Mode;
+use sensor_engine::rule::RuleFigures;
 
 use super::State;
 use super::problem::Problem;
@@ -22,6 +23,8 @@ use crate::shared::{Check, StatsSnapshot};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// A figure of a rule.
+type Figure = fn(&RuleFigures) -> f64;
 type Named = Vec<(&'static str, &'static str, u64)>;
 
 /// `GET /metrics`.
@@ -68,6 +71,7 @@ impl Collector for Snapshot {
         self.kernel(&mut encoder, "tap")?;
         self.rings(&mut encoder)?;
         self.engines(&mut encoder)?;
+        self.rules(&mut encoder)?;
         for (name, help, value) in &self.stats.pipeline {
             counter(&mut encoder, name, help, *value)?;
         }
@@ -164,6 +168,29 @@ impl Snapshot {
         labelled(encoder, ("ring_waiting_bytes", help, MetricType::Gauge), "ring", waiting)?;
         let sizes = load.rings.iter().map(|ring| (ring.name.as_str(), ring.size_bytes as f64));
         labelled(encoder, ("ring_size_bytes", "Bytes of a ring buffer", MetricType::Gauge), "ring", sizes)
+    }
+
+    /// Ids are those of rules that an operator installed: no client makes a new one.
+    fn rules(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let figures: [(&str, &str, Figure); 6] = [
+            ("rule_errors", "Times that the `when` of a rule went wrong", |rule| rule.errors as f64),
+            (
+                "rule_candidates",
+                "Looks of a rule at a value, because a literal of the rule stood in it",
+                |rule| rule.candidates as f64,
+            ),
+            ("rule_hits", "Looks of a rule that found what it asks for", |rule| rule.hits as f64),
+            ("rule_excepted", "Hits of a rule that an exception calls harmless", |rule| rule.excepted as f64),
+            ("rule_timed", "Looks of a rule that were timed (detection.rule_timing)", |rule| {
+                rule.timed as f64
+            }),
+            ("rule_timed_seconds", "Seconds that those looks took", |rule| rule.time_ns as f64 / 1e9),
+        ];
+        for (name, help, figure) in figures {
+            let values = self.stats.rules.iter().map(|(id, rule)| (id.as_str(), figure(rule)));
+            labelled(encoder, (name, help, MetricType::Counter), "rule", values)?;
+        }
+        Ok(())
     }
 
     fn engines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ mod health;
 mod metrics;
 mod page;
 mod problem;
+mod rules;
 mod stream;
 pub(crate) mod token;
 mod traffic;
@@ -80,6 +81,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/security/alerts", get(alerts::list))
         .route("/api/security/alerts/stream", get(stream::stream))
         .route("/api/security/blocklist", get(blocklist::list).post(blocklist::add).delete(blocklist::remove))
+        .route("/api/security/rules", get(rules::rules))
         .route("/api/security/drops", get(traffic::drops))
         .route("/metrics", get(metrics::metrics))
         .route_layer(middleware::from_fn_with_state(api.clone(), guard::token))

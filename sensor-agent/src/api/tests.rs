@@ -309,6 +309,18 @@ fn figures() -> StatsSnapshot {
                 named: vec![("flows", "Flows.", 3)],
             },
         ],
+        rules: [(
+            "probe".to_owned(),
+            sensor_engine::rule::RuleFigures {
+                candidates: 9,
+                hits: 4,
+                excepted: 1,
+                errors: 2,
+                timed: 2,
+                time_ns: 300,
+            },
+        )]
+        .into(),
         delivered: 88,
         rings: vec![(0, "ring_full", 10)],
         sample: 0.5,
@@ -317,6 +329,16 @@ fn figures() -> StatsSnapshot {
         actors: vec![("logins", "Logins.", 3), ("clients_now", "Clients.", 2)],
         facts_lost: 0,
     }
+}
+
+#[tokio::test]
+async fn rules_show_what_they_cost_and_found() {
+    let bench = Bench::new(0);
+    bench.api.shared.publish_stats(figures());
+    let (_, rules) = bench.get("/api/security/rules").await;
+    let row =
+        json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "errors": 2, "mean_ns": 150.0 });
+    assert_eq!(rules["rules"], json!([row]));
 }
 
 #[tokio::test]

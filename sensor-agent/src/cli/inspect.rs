@@ -6,15 +6,18 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::bufread::MultiGzDecoder;
 use sensor_engine::finding::Finding;
+use sensor_engine::rule::RuleSet;
 use serde::{Deserialize, Serialize};
 
 use super::Common;
+use crate::config::Config;
 use crate::judge::{Judge, Judgement};
 use crate::{detection, request};
 
@@ -36,6 +39,9 @@ pub(super) struct Inspect {
     /// Leave the findings out
     #[arg(long)]
     brief: bool,
+    /// Judge the requests again and again for so many seconds, and say how many that were
+    #[arg(long, value_name = "SECS", hide = true, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    measure: Option<u64>,
 }
 
 /// One line of input.
@@ -83,6 +89,9 @@ impl Inspect {
             _ => self.rules.clone(),
         };
         let rules = Arc::new(detection::load(&dirs)?.rules);
+        if let Some(secs) = self.measure {
+            return measure(&config, &rules, &self.files, Duration::from_secs(secs));
+        }
         let mut filter = Filter {
             judge: Judge::new(config.engine_settings(), rules, &config.policy()),
             output: BufWriter::with_capacity(OUTPUT_BYTES, io::stdout().lock()),
@@ -95,6 +104,53 @@ impl Inspect {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// Reads every request first and then times nothing but judging. Each round has a new engine: what one round has learned to be
+/// harmless does not help the next.
+fn measure(
+    config: &Config,
+    rules: &Arc<RuleSet>,
+    files: &[PathBuf],
+    time: Duration,
+) -> anyhow::Result<ExitCode> {
+    let mut requests: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let (mut line, mut kept) = (Vec::new(), 0);
+    for file in files {
+        let mut input =
+            BufReader::new(File::open(file).with_context(|| format!("`{}` cannot be read", file.display()))?);
+        while read_line(&mut input, &mut line)? {
+            let mut bytes = (Vec::new(), Vec::new());
+            parse(line.trim_ascii(), &mut bytes).map_err(|(_, error)| error)?;
+            kept += bytes.0.len() + bytes.1.len();
+            anyhow::ensure!(
+                kept <= MAX_MEASURED_BYTES,
+                "the requests take more than {MAX_MEASURED_BYTES} bytes"
+            );
+            requests.push(bytes);
+        }
+    }
+    anyhow::ensure!(!requests.is_empty(), "there are no requests");
+    let judge = || Judge::new(config.engine_settings(), Arc::clone(rules), &config.policy());
+    let mut blocked = 0;
+    let mut first = judge();
+    for (request, response) in &requests {
+        blocked += u64::from(first.judge(request, response)?.blocked);
+    }
+    let (mut judged, begun) = (0_u64, Instant::now());
+    while begun.elapsed() < time {
+        let mut judge = judge();
+        for (request, response) in requests.iter().take_while(|_| begun.elapsed() < time) {
+            judge.judge(request, response)?;
+            judged += 1;
+        }
+    }
+    let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    super::output::say(&format!("{{\"requests\": {judged}, \"ns\": {ns}, \"blocked\": {blocked}}}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Most bytes of requests that are measured.
+const MAX_MEASURED_BYTES: usize = 1 << 30;
 
 /// A judge between an input and an output.
 struct Filter<W: Write> {

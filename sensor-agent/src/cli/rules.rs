@@ -1,5 +1,10 @@
 //! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
+mod bench;
+mod import;
+mod new;
+mod schema;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +18,7 @@ use sensor_engine::policy::{Mode, Policy};
 use super::output::{GREEN, PLAIN, YELLOW};
 use super::{Common, output};
 use crate::alert::eve;
+use crate::benign;
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::detection::{self, Loaded};
@@ -36,6 +42,11 @@ pub(super) enum Rules {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
         request: PathBuf,
     },
+    Bench(bench::Bench),
+    Import(import::Import),
+    New(new::New),
+    /// Print the JSON schema of rule files, for editors
+    Schema,
     /// Run a request through the engine and show what is found
     Test {
         /// An HTTP/1 request as it goes over the wire; - is the standard input
@@ -46,17 +57,28 @@ pub(super) enum Rules {
 impl Rules {
     /// Runs the command.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
-        let config = common.load()?;
         match self {
-            Self::Check { dir } => check(&dir.map_or(config.detection.rules_dirs, |dir| vec![dir]), common),
-            Self::Explain { request } => explain(&config, &request, common),
-            Self::Test { request } => test(&config, &request, common),
+            Self::Bench(bench) => bench.run(common),
+            Self::Import(import) => import.run(common),
+            Self::New(new) => new.run(),
+            Self::Schema => output::say(schema::text().trim_end()).map(|()| ExitCode::SUCCESS),
+            Self::Check { dir } => check(&dirs(dir, common)?, common),
+            Self::Explain { request } => explain(&common.load()?, &request, common),
+            Self::Test { request } => test(&common.load()?, &request, common),
         }
     }
 }
 
+/// The directory that was given, or those of the configuration.
+fn dirs(dir: Option<PathBuf>, common: &Common) -> anyhow::Result<Vec<PathBuf>> {
+    match dir {
+        Some(dir) => Ok(vec![dir]),
+        None => Ok(common.load()?.detection.rules_dirs),
+    }
+}
+
 fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
-    let loaded = match detection::load(dirs) {
+    let mut loaded = match detection::load(dirs) {
         Ok(loaded) => loaded,
         Err(refused) if common.json => {
             output::json(&serde_json::json!({ "ok": false, "mistakes": refused.0 }))?;
@@ -64,6 +86,9 @@ fn check(dirs: &[PathBuf], common: &Common) -> anyhow::Result<ExitCode> {
         }
         Err(refused) => return Err(refused.into()),
     };
+    let config = common.load()?;
+    let rules = Arc::new(std::mem::take(&mut loaded.rules));
+    loaded.doubts.extend(benign::doubts(&config.engine_settings(), &rules, &config.policy()));
     if common.json {
         output::json(
             &serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes, "doubts": loaded.doubts }),

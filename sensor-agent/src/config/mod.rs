@@ -23,7 +23,7 @@ use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::http::listener::Scoped;
 use sensor_engine::policy::{Mode, Policy};
-use sensor_engine::rule::RuleSet;
+use sensor_engine::rule::{RuleSet, RuleTimer};
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
 
@@ -102,6 +102,8 @@ pub(crate) struct Detection {
     pub(crate) rules_dirs: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
+    /// Whether looks of rules are timed, one in [`RULES_TIMED_EVERY`].
+    pub(crate) rule_timing: bool,
 }
 
 /// `[actors]`.
@@ -114,6 +116,8 @@ pub(crate) struct Actors {
     /// Limits and thresholds.
     pub(crate) limits: actor::Settings,
 }
+/// Looks of a rule of which one is timed, if times are wanted.
+const RULES_TIMED_EVERY: u32 = 64;
 
 /// `[response]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -241,6 +245,7 @@ impl Default for Config {
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
                 response_exposure: false,
+                rule_timing: false,
             },
             actors: Actors { enabled: true, queue: 4096, limits: actor::Settings::default() },
             response: Response {
@@ -360,6 +365,10 @@ impl Config {
                 ..fragments::Limits::default()
             },
             response_exposure: self.detection.response_exposure,
+            rule_timer: self
+                .detection
+                .rule_timing
+                .then_some(RuleTimer { clock: crate::kernel::clock::boot_nanos, every: RULES_TIMED_EVERY }),
             proxies: Proxies {
                 trusted: self.capture.trusted_proxies.clone(),
                 headers: self.capture.client_headers.clone(),

@@ -44,6 +44,7 @@ fn sections(document: &mut Document<'_>) -> Config {
         detection: document.section("detection", |section| Detection {
             rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
             response_exposure: section.read("response_exposure", default.detection.response_exposure, flag),
+            rule_timing: section.read("rule_timing", default.detection.rule_timing, flag),
         }),
         actors: document.section("actors", |section| actors(section, default.actors)),
         response: document.section("response", |section| response(section, default.response)),

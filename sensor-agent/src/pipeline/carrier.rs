@@ -1,8 +1,12 @@
 //! Carries out what engines and the observer ask for: blocks into the kernel's map, at once; reports into the queue, without waiting.
 
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use sensor_engine::engine::{Block, Command, Endpoints, Report, Skip, Stats};
+
+use sensor_engine::finding::RuleInfo;
+use sensor_engine::rule::RuleFigures;
 
 use super::whole::WholeStats;
 use super::{Delivered, Enforcement, Latency};
@@ -15,6 +19,8 @@ use crate::kernel::lists::{Applied, Lists};
 pub(crate) struct WorkerStats {
     /// The engine's counters, added up over the engines that this thread has had.
     pub(crate) engine: Stats,
+    /// What each rule has cost and found since the rules were loaded.
+    pub(crate) rules: Vec<(Arc<RuleInfo>, RuleFigures)>,
     /// Records taken from the ring that were written since the agent started.
     pub(crate) delivered: u64,
     /// Records taken from the ring that an earlier agent had left in it.

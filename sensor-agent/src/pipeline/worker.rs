@@ -186,6 +186,7 @@ impl Worker {
 
     fn publish(&mut self) {
         self.carrier.stats.engine = self.engine.stats();
+        self.carrier.stats.rules = self.engine.rule_figures();
         self.carrier.stats.engine.absorb(&self.earlier);
         self.carrier.stats.whole = self.whole.stats();
         self.published.store(Arc::new(self.carrier.stats.clone()));

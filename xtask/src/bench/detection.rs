@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
+use super::beside;
 use crate::build::{self, Profile};
 
 /// Options of `cargo xtask bench detection`.
@@ -27,6 +28,12 @@ pub(crate) struct Options {
     /// Print so many missed attacks and benign requests that were flagged, of each source
     #[arg(long, default_value_t = 0)]
     misses: usize,
+    /// In place of what is detected: requests a second of one core, beside another detector on the same requests
+    #[arg(long, value_name = "PEER")]
+    beside: Option<beside::Peer>,
+    /// Seconds of a turn beside another detector
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    secs: u64,
 }
 
 /// Tiers in the order in which they are shown.
@@ -38,6 +45,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         bail!("`{}` holds no `*.jsonl` or `*.jsonl.gz` files", options.corpus.display());
     }
     let agent = build::agent(Profile::Release)?;
+    if let Some(peer) = options.beside {
+        return beside::run(peer, &agent, &files, options.rules.as_deref(), options.secs);
+    }
     let started = Instant::now();
     let verdicts = verdicts(&agent, &files, options.rules.as_deref())?;
     let took = started.elapsed();
@@ -69,7 +79,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn lines(file: &Path) -> Result<Box<dyn Iterator<Item = std::io::Result<String>>>> {
+pub(super) fn lines(file: &Path) -> Result<Box<dyn Iterator<Item = std::io::Result<String>>>> {
     let opened = File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     Ok(if file.extension().is_some_and(|extension| extension == "gz") {
         Box::new(BufReader::new(MultiGzDecoder::new(opened)).lines())

@@ -6,6 +6,7 @@
 mod auth;
 pub(crate) mod builtin;
 mod clean;
+mod compile;
 mod csrf;
 mod document;
 mod exposed;
@@ -21,12 +22,15 @@ mod shell;
 mod sql;
 mod within;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::field::{Field, Fields, Place};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
 use crate::http::message::Request;
-use crate::rule::{Chain, Exception, Hit, MatchStats, Matcher, RuleSet, Scope, Views};
+use crate::rule::{
+    Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views,
+};
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
@@ -93,6 +97,9 @@ pub struct Detector {
     clean: Clean,
     /// Whether bodies of responses are searched for what they expose.
     exposures: bool,
+    timer: Option<RuleTimer>,
+    client: Option<IpAddr>,
+    asks_for_client: bool,
     stats: DetectStats,
 }
 
@@ -122,6 +129,7 @@ impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Self {
         Self {
             matcher: Matcher::new(&rules),
+            asks_for_client: rules.asks_for_client(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
@@ -129,6 +137,8 @@ impl Detector {
             scanner: Scanner::default(),
             clean: Clean::default(),
             exposures: false,
+            timer: None,
+            client: None,
             stats: DetectStats::default(),
         }
     }
@@ -136,8 +146,33 @@ impl Detector {
     /// Uses other rules from the next part on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.matcher = Matcher::new(&rules);
+        self.matcher.time_rules(self.timer);
+        self.asks_for_client = rules.asks_for_client();
         self.rules = rules;
         self.clean.clear();
+    }
+
+    /// Whether some rule asks who the client is.
+    #[must_use]
+    pub fn asks_for_client(&self) -> bool {
+        self.asks_for_client
+    }
+
+    /// Says who sent what is inspected next.
+    pub fn set_client(&mut self, client: Option<IpAddr>) {
+        self.client = client;
+    }
+
+    /// Times every so manieth look of a rule, with the shell's clock. A new detector times none.
+    pub fn time_rules(&mut self, timer: Option<RuleTimer>) {
+        self.timer = timer;
+        self.matcher.time_rules(timer);
+    }
+
+    /// What each rule has cost and found since the rules were loaded; those that nothing asked are left out.
+    pub fn rule_figures(&self) -> impl Iterator<Item = (&Arc<RuleInfo>, RuleFigures)> {
+        let all = self.rules.rules().iter().zip(self.matcher.figures());
+        all.filter(|(_, figures)| figures.candidates > 0).map(|(rule, figures)| (rule.info(), *figures))
     }
 
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
@@ -241,10 +276,15 @@ impl Detector {
         }
         self.views.fill(field);
         self.hits.clear();
-        let scope = Scope { request: part.request, fields: part.fields };
+        let scope = Scope { request: part.request, fields: part.fields, client: self.client };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
             self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
+            if !self.scanner.hits().is_empty() {
+                let found = self.scanner.hits().iter().map(CodedMatch::from);
+                let place = (index, field, &self.views);
+                self.matcher.search_coded(&self.rules, scope, place, &found, &mut self.hits);
+            }
         }
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {
@@ -277,6 +317,7 @@ impl Detector {
             let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
             if excepted(&rule.info().id) {
                 self.stats.findings_excepted += 1;
+                self.matcher.note_excepted(hit.rule);
                 continue;
             }
             if piece && !rule.counts_in_documents() {

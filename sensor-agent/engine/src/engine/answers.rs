@@ -238,7 +238,7 @@ impl Worker {
         self.confirm(answer, exchange, time);
         if self.wanted.heads || self.wanted.bodies {
             let mut findings = Vec::new();
-            self.detect(Phase::Response, &answer.open.request, &mut findings);
+            self.detect(Phase::Response, exchange, &answer.open.request, &mut findings);
             findings.iter_mut().for_each(mask);
             if !findings.is_empty() {
                 self.report_answer(exchange, &answer.open, &findings, time);

@@ -25,7 +25,7 @@ pub(super) struct Context<'a> {
 impl Worker {
     /// Inspects the body of a request, as much of it as there is.
     pub(super) fn inspect_body(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
-        let new = self.find_in_body(open, context.settings.max_decoded_body_bytes);
+        let new = self.find_in_body(open, context.exchange, context.settings.max_decoded_body_bytes);
         self.decide_body(open, new, context);
         if open.request.anomalies.contains(Anomaly::EmbeddedRequest) && !open.embedded {
             let decoded = codings_of(&open.request.headers()).map(|_| self.decoder.output().to_vec());
@@ -38,7 +38,12 @@ impl Worker {
     }
 
     /// Runs the detector over a body; appends to its findings and returns how many there were before.
-    pub(super) fn find_in_body(&mut self, open: &mut OpenRequest, max_decoded: usize) -> usize {
+    pub(super) fn find_in_body(
+        &mut self,
+        open: &mut OpenRequest,
+        exchange: &Exchange,
+        max_decoded: usize,
+    ) -> usize {
         open.inspected = true;
         let Self { decoder, fields, counters, .. } = self;
         let mut anomalies = Anomalies::NONE;
@@ -72,7 +77,7 @@ impl Worker {
         if let Some(key) = &self.facts_key {
             open.facts.note_body(key, &open.request, &self.fields);
         }
-        let before = self.detect(Phase::Body, &open.request, &mut open.findings);
+        let before = self.detect(Phase::Body, exchange, &open.request, &mut open.findings);
         if open.findings.len() > before {
             let findings = std::mem::take(&mut open.findings);
             self.note_probes(findings.get(before..).unwrap_or_default(), open);
@@ -105,7 +110,7 @@ impl Worker {
         self.fields.clear();
         self.fields.push(Place::WebSocket, b"", data, 0);
         body::nested::expand(&mut self.fields);
-        self.detect(Phase::Body, request, &mut findings);
+        self.detect(Phase::Body, context.exchange, request, &mut findings);
         if !findings.is_empty() {
             self.decide(context.exchange, request, number, &findings, 0, context.time);
         }
@@ -129,7 +134,7 @@ impl Worker {
             open.request.anomalies.insert(Anomaly::EmbeddedRequest);
             self.fields.clear();
             push_head(&open.request, &mut self.fields);
-            let new = self.detect(Phase::Head, &open.request, &mut open.findings);
+            let new = self.detect(Phase::Head, context.exchange, &open.request, &mut open.findings);
             self.decide_body(&open, new, context);
             self.inspect_embedded_body(&mut open, &text[head_end..], context);
             self.give_back(open);
@@ -143,7 +148,7 @@ impl Worker {
         self.fields.clear();
         let anomalies = body::push_body(&open.request, body, &mut self.fields);
         open.request.anomalies.merge(anomalies);
-        let new = self.detect(Phase::Body, &open.request, &mut open.findings);
+        let new = self.detect(Phase::Body, context.exchange, &open.request, &mut open.findings);
         self.decide_body(open, new, context);
     }
 }

@@ -129,7 +129,7 @@ impl Sink for Inspector<'_> {
         worker.fields.clear();
         push_head(request, &mut worker.fields);
         nested::expand(&mut worker.fields);
-        worker.detect(Phase::Head, request, &mut findings);
+        worker.detect(Phase::Head, self.exchange, request, &mut findings);
         if !findings.is_empty() {
             worker.decide(self.exchange, request, number, &findings, 0, self.time);
         }

@@ -44,12 +44,13 @@ use sensor_common::record::tcp;
 use crate::capture::{self, Segment};
 use crate::detect::Detector;
 use crate::facts::Facts;
+use crate::finding::RuleInfo;
 use crate::flow::lru::Lru;
 use crate::flow::table::{Slot, Table};
 use crate::flow::{Key, Side};
 use crate::http::reader::Scratch;
 use crate::policy::Policy;
-use crate::rule::RuleSet;
+use crate::rule::{RuleFigures, RuleSet};
 use crate::time::Timestamp;
 pub use command::{
     Block, Command, Endpoints, Outcome, Report, RequestSummary, SUMMARY_LEN, Skip, Transaction,
@@ -201,6 +202,13 @@ impl Engine {
             Some(whole) => whole.put_back(settings),
             None => self.trimmed = Some(settings.trim()),
         }
+    }
+
+    /// What each rule has cost and found since the rules were loaded; those that nothing asked are left out.
+    #[must_use]
+    pub fn rule_figures(&self) -> Vec<(Arc<RuleInfo>, RuleFigures)> {
+        let figures = self.shared.worker.detector.rule_figures();
+        figures.map(|(info, figures)| (Arc::clone(info), figures)).collect()
     }
 
     /// What was counted so far.

@@ -90,7 +90,7 @@ impl Sink for Trial<'_> {
         let mut findings = Vec::new();
         self.worker.fields.clear();
         push_head(request, &mut self.worker.fields);
-        self.worker.detect(Phase::Head, request, &mut findings);
+        self.worker.detect(Phase::Head, self.exchange, request, &mut findings);
         self.judge(request, findings);
         if !matches!(framing, Framing::None | Framing::Length(0)) {
             let mut open = self.worker.spare.pop().unwrap_or_default();
@@ -119,7 +119,7 @@ impl Sink for Trial<'_> {
     fn request_end(&mut self, anomalies: Anomalies) {
         let Some(mut open) = self.open.take() else { return };
         open.request.anomalies.merge(anomalies);
-        self.worker.find_in_body(&mut open, self.settings.max_decoded_body_bytes);
+        self.worker.find_in_body(&mut open, self.exchange, self.settings.max_decoded_body_bytes);
         let findings = std::mem::take(&mut open.findings);
         self.judge(&open.request, findings);
         self.worker.give_back(open);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::capture::fragments;
 use crate::facts::Key;
 use crate::http::client::Proxies;
+use crate::rule::RuleTimer;
 
 /// Limits and switches of an engine.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct Settings {
     /// The key of the facts that are given out for each transaction ([`Engine::next_facts`](super::Engine::next_facts)); `None` gives none
     /// out.
     pub facts: Option<Key>,
+    /// A clock for the figures of rules, if their times are wanted.
+    pub rule_timer: Option<RuleTimer>,
 }
 
 impl Default for Settings {
@@ -79,6 +82,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             list_transactions: false,
             facts: None,
+            rule_timer: None,
         }
     }
 }

@@ -89,6 +89,7 @@ impl Worker {
             seam: super::tests::Seam::default(),
         };
         worker.detector.look_for_exposures(settings.response_exposure);
+        worker.detector.time_rules(settings.rule_timer);
         worker.note_wanted(settings.list_transactions);
         worker
     }
@@ -111,8 +112,18 @@ impl Worker {
     }
 
     /// Runs the detector over `self.fields`; appends to `findings` and returns how many there were before.
-    pub(super) fn detect(&mut self, phase: Phase, request: &Request, findings: &mut Vec<Finding>) -> usize {
+    pub(super) fn detect(
+        &mut self,
+        phase: Phase,
+        exchange: &Exchange,
+        request: &Request,
+        findings: &mut Vec<Finding>,
+    ) -> usize {
         let before = findings.len();
+        if self.detector.asks_for_client() {
+            let client = self.identity(exchange, request).address;
+            self.detector.set_client(Some(client));
+        }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
         #[cfg(test)]

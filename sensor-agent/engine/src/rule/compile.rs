@@ -8,10 +8,12 @@ use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::behaviour::{self, Behaviour, Step};
-use super::error::RuleError;
+use super::error::{RuleError, suggestion};
 use super::named::{Named, Words};
-use super::source::{self, BehaviourDraft, Draft, DraftCondition, Identity, StepDraft, Text};
-use super::{Condition, Exception, Rule, RuleSet, RuleSource, example, literal};
+use super::operator::Operator;
+use super::source::{self, BehaviourDraft, Draft, DraftCondition, DraftOperator, Identity, StepDraft, Text};
+use super::when::{self, When, WhenError};
+use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, doubt, example, literal};
 
 /// Most bytes of a pattern's automaton.
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
@@ -19,6 +21,8 @@ pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
 pub const GOOD_LITERAL: usize = 4;
 /// Shortest required literal that is accepted, in bytes; two are enough if both are punctuation.
 pub const MIN_LITERAL: usize = 3;
+/// Rules about lengths alone, in fields of many names, look at values from this length on.
+pub const MIN_ANY_LENGTH: usize = 256;
 /// Patterns that look at no longer values than this may have one mark of punctuation as their literal.
 const SHORT_VALUE_BYTES: usize = 400;
 /// Most literals for which the automaton is the fast, large one.
@@ -30,9 +34,12 @@ impl RuleSet {
     /// # Errors
     /// Every error of every source: syntax, unknown keys and names, patterns that do not compile, are too large, match
     /// the empty string or have no required literal, ids used twice, examples that fail.
-    pub fn compile(sources: &[RuleSource<'_>]) -> Result<Self, Vec<RuleError>> {
+    pub(crate) fn compile_with(
+        sources: &[RuleSource<'_>],
+        coded: &CodedDetectors,
+    ) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
-        let mut compiler = Compiler::default();
+        let mut compiler = Compiler::new(coded);
         for &source in sources {
             let content = source::read(source, &mut errors);
             compiler.exceptions.extend(content.exceptions);
@@ -44,9 +51,11 @@ impl RuleSet {
             }
         }
         let dialogs = std::mem::take(&mut compiler.dialogs);
-        let (set, examples) = compiler.finish(&mut errors);
+        let (mut set, examples) = compiler.finish(&mut errors);
         if errors.is_empty() {
-            example::run(&set, &examples, &mut errors);
+            let matched = example::run(&set, coded, &examples, &mut errors);
+            let doubts = doubt::find(&set, &examples, &matched);
+            set.warnings.extend(doubts);
             behaviour::run(&set, &dialogs, &mut errors);
         }
         if errors.is_empty() { Ok(set) } else { Err(errors) }
@@ -57,6 +66,10 @@ impl RuleSet {
 pub(super) struct RuleExamples<'a> {
     pub(super) source: RuleSource<'a>,
     pub(super) rule: usize,
+    /// Where the rule's id stands.
+    pub(super) at: usize,
+    /// What it asks, to be compared.
+    pub(super) asks: String,
     pub(super) examples: Vec<source::Example>,
 }
 
@@ -67,12 +80,15 @@ pub(super) struct RuleDialogs<'a> {
     pub(super) dialogs: Vec<source::Dialog>,
 }
 
-#[derive(Default)]
 struct Compiler<'a> {
+    coded: &'a CodedDetectors,
+    /// Functions of conditions.
+    env: Arc<cel::Env>,
     rules: Vec<Rule>,
     literals: Vec<Vec<u8>>,
     literal_rules: Vec<u32>,
     short_rules: Vec<u32>,
+    coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
     words: Words,
     warnings: Vec<RuleError>,
@@ -82,26 +98,61 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
+    fn new(coded: &'a CodedDetectors) -> Self {
+        Self {
+            coded,
+            env: when::environment(),
+            rules: Vec::new(),
+            literals: Vec::new(),
+            literal_rules: Vec::new(),
+            short_rules: Vec::new(),
+            coded_rules: Vec::new(),
+            exceptions: Vec::new(),
+            words: Words::default(),
+            warnings: Vec::new(),
+            examples: Vec::new(),
+            behaviours: Vec::new(),
+            dialogs: Vec::new(),
+        }
+    }
+
     fn add(&mut self, source: RuleSource<'a>, draft: Draft, errors: &mut Vec<RuleError>) {
         let id = draft.info.id.clone();
         let mut report = Report { source, id: &id, errors, warnings: &mut self.warnings };
         if is_used(&self.rules, &self.behaviours, &id) {
             report.error(draft.at, format!("id `{id}` is used twice, expected a unique one"));
         }
-        let pattern = compile_pattern(&draft.pattern, draft.case_sensitive, &mut report);
-        let literals = pattern.as_ref().and_then(|(_, hir)| lint_literals(&draft, hir, &mut report));
+        let asks = doubt::asks(&draft);
+        let operator = compile_operator(
+            &draft.operator,
+            draft.short_field,
+            draft.case_sensitive,
+            self.coded,
+            &mut report,
+        );
+        let literals = operator.as_ref().and_then(|built| lint(&draft, built, &mut report));
         let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
             let compile = |condition: DraftCondition| {
-                let (regex, _) = compile_pattern(&condition.pattern, false, &mut report)?;
-                Some(Condition { fields: condition.fields, regex, not: condition.not })
+                let built = compile_operator(&condition.operator, true, false, self.coded, &mut report)?;
+                Some(Condition {
+                    fields: condition.fields,
+                    except: condition.except,
+                    length: condition.length,
+                    operator: built.operator,
+                    count: condition.count,
+                    not: condition.not,
+                })
             };
             drafts.into_iter().filter_map(compile).collect()
         };
         let (also, any) = (conditions(draft.also), conditions(draft.any));
-        let (Some((regex, _)), Some(literals)) = (pattern, literals) else { return };
+        let when = draft.when.as_ref().and_then(|when| compile_when(when, &self.env, &mut report));
+        let (Some(Built { operator, .. }), Some(literals)) = (operator, literals) else { return };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-        if literals.is_empty() {
-            self.short_rules.push(number);
+        match operator {
+            Operator::Coded { .. } => self.coded_rules.push(number),
+            _ if literals.is_empty() => self.short_rules.push(number),
+            _ => {}
         }
         if draft.plain {
             self.words.add(&literals);
@@ -110,7 +161,8 @@ impl<'a> Compiler<'a> {
             self.literals.push(literal);
             self.literal_rules.push(number);
         }
-        self.examples.push(RuleExamples { source, rule: self.rules.len(), examples: draft.examples });
+        let (rule, at, examples) = (self.rules.len(), draft.at, draft.examples);
+        self.examples.push(RuleExamples { source, rule, at, asks, examples });
         self.rules.push(Rule {
             info: Arc::new(draft.info),
             class: draft.class,
@@ -118,10 +170,12 @@ impl<'a> Compiler<'a> {
             confidence: draft.confidence,
             places: draft.fields.iter().fold(0, |bits, field| bits | field.places()),
             fields: draft.fields,
+            except: draft.except,
             decoders: draft.decoders,
-            regex,
+            operator,
             also,
             any,
+            when,
             length: draft.length,
             documents: draft.documents,
         });
@@ -193,6 +247,7 @@ impl<'a> Compiler<'a> {
             literal_rules: self.literal_rules,
             short_rules: self.short_rules,
             behaviours: self.behaviours,
+            coded_rules: self.coded_rules,
             exceptions: self.exceptions,
             warnings: self.warnings,
         };
@@ -222,46 +277,117 @@ impl Report<'_, '_> {
     }
 }
 
-/// The pattern as automaton and as syntax; on raw bytes, without Unicode, `.` matching line ends too.
+/// An operator, and the strings of which every match contains one, if they are known.
+struct Built {
+    operator: Operator,
+    required: Option<Vec<Vec<u8>>>,
+}
+
+fn compile_operator(
+    draft: &DraftOperator,
+    may_be_empty: bool,
+    case_sensitive: bool,
+    coded: &CodedDetectors,
+    report: &mut Report<'_, '_>,
+) -> Option<Built> {
+    let plain = |operator| Some(Built { operator, required: None });
+    match draft {
+        DraftOperator::Pattern(pattern) => {
+            let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
+            if !may_be_empty && matches_nothing(&hir) {
+                let text = &pattern.text;
+                let reason =
+                    format!("pattern `{text}` matches the empty string, expected one that needs a byte");
+                report.error(pattern.at, reason);
+                return None;
+            }
+            Some(Built { operator: Operator::Pattern(regex), required: literal::required(&hir) })
+        }
+        DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
+        DraftOperator::Number(range, _) => plain(Operator::Number(range.clone())),
+        DraftOperator::Addresses(networks, _) => plain(Operator::Addresses(networks.clone())),
+        DraftOperator::Any(_) => plain(Operator::Any),
+        DraftOperator::Coded(names, from, _) => {
+            let mut codes = 0;
+            for name in names {
+                match coded.bits(&name.text) {
+                    Some(bits) => codes |= bits,
+                    None => {
+                        let hint = suggestion(&name.text, coded.ids);
+                        report.error(name.at, format!("unknown coded detection `{}`{hint}", name.text));
+                    }
+                }
+            }
+            plain(Operator::Coded { codes, from: *from })
+        }
+    }
+}
+
+/// Positions in the expression are positions in the file, unless a basic string has escapes in front of them.
+fn compile_when(text: &Text, env: &Arc<cel::Env>, report: &mut Report<'_, '_>) -> Option<When> {
+    let quotes = match report.source.text.get(text.at..text.at + 3) {
+        Some("\"\"\"" | "'''") => 3,
+        _ => 1,
+    };
+    let place =
+        |error: WhenError| report.error(text.at + quotes + error.at, format!("`when` {}", error.reason));
+    When::compile(&text.text, env).map_err(place).ok()
+}
+
+/// Phrases need no pattern to be found, so that they may be many.
+fn compile_phrases(phrases: &[Text], case_sensitive: bool, report: &mut Report<'_, '_>) -> Option<Built> {
+    let texts: Vec<&[u8]> = phrases.iter().map(|phrase| phrase.text.as_bytes()).collect();
+    let built = AhoCorasick::builder()
+        .ascii_case_insensitive(!case_sensitive)
+        .match_kind(MatchKind::LeftmostLongest)
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .build(&texts);
+    match built {
+        Ok(automaton) => {
+            let mut required: Vec<Vec<u8>> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
+            required.sort();
+            required.dedup();
+            Some(Built { operator: Operator::Phrases(automaton), required: Some(required) })
+        }
+        Err(error) => {
+            let at = phrases.first().map_or(0, |phrase| phrase.at);
+            report.error(at, format!("the phrases do not fit into one automaton: {error}"));
+            None
+        }
+    }
+}
+
+/// The pattern as automaton and as syntax, or what is wrong with it.
 fn compile_pattern(
-    pattern: &Text,
+    text: &Text,
     case_sensitive: bool,
     report: &mut Report<'_, '_>,
 ) -> Option<(meta::Regex, Hir)> {
+    pattern(&text.text, case_sensitive).map_err(|reason| report.error(text.at, reason)).ok()
+}
+
+/// The pattern as automaton and as syntax; on raw bytes, without Unicode, `.` matching line ends too.
+pub(super) fn pattern(text: &str, case_sensitive: bool) -> Result<(meta::Regex, Hir), String> {
     let syntax = syntax::Config::new()
         .utf8(false)
         .unicode(false)
         .dot_matches_new_line(true)
         .case_insensitive(!case_sensitive);
     // The literals are searched without case, so that they are read off the pattern as it is written.
-    let hir = match syntax::parse_with(&pattern.text, &syntax.case_insensitive(false)) {
-        Ok(hir) => hir,
-        Err(error) => {
-            report.error(pattern.at, format!("`pattern` does not parse: {}", last_line(&error)));
-            return None;
-        }
-    };
-    if hir.properties().minimum_len().is_none_or(|len| len == 0) {
-        let reason =
-            format!("pattern `{}` matches the empty string, expected one that needs a byte", pattern.text);
-        report.error(pattern.at, reason);
-        return None;
-    }
+    let hir = syntax::parse_with(text, &syntax.case_insensitive(false))
+        .map_err(|error| format!("`pattern` does not parse: {}", last_line(&error)))?;
     let config = meta::Config::new().utf8_empty(false).nfa_size_limit(Some(MAX_PATTERN_BYTES));
-    let built = meta::Builder::new().syntax(syntax).configure(config).build(&pattern.text);
-    match built {
-        Ok(regex) => Some((regex, hir)),
-        Err(error) => {
-            let reason = match error.size_limit() {
-                Some(limit) => {
-                    format!("pattern is too large, expected an automaton of at most {limit} bytes")
-                }
-                None => format!("`pattern` does not compile: {error}"),
-            };
-            report.error(pattern.at, reason);
-            None
-        }
-    }
+    let built = meta::Builder::new().syntax(syntax).configure(config).build(text);
+    let regex = built.map_err(|error| match error.size_limit() {
+        Some(limit) => format!("pattern is too large, expected an automaton of at most {limit} bytes"),
+        None => format!("`pattern` does not compile: {error}"),
+    })?;
+    Ok((regex, hir))
+}
+
+/// Whether the pattern matches where there is nothing.
+fn matches_nothing(hir: &Hir) -> bool {
+    hir.properties().minimum_len().is_none_or(|len| len == 0)
 }
 
 /// The message of a regex syntax error without the drawing above it.
@@ -280,7 +406,7 @@ fn is_plain_word(literal: &[u8]) -> bool {
 fn is_mark(literal: &[u8]) -> bool {
     let telling =
         |byte: &u8| byte.is_ascii_punctuation() && !matches!(byte, b'.' | b',' | b'-' | b'_' | b'/');
-    literal.iter().any(|byte| telling(byte) || *byte == b'\n')
+    literal.iter().any(|byte| telling(byte) || matches!(byte, b'\n' | b'\r' | 0))
         || literal.len() > 1 && literal.iter().any(u8::is_ascii_punctuation)
 }
 
@@ -289,11 +415,34 @@ fn is_rare(literal: &[u8]) -> bool {
     literal.len() >= MIN_LITERAL || literal.len() == 2 && literal.iter().all(u8::is_ascii_punctuation)
 }
 
-/// The literals that stand in front of the rule; empty for a rule that runs on its short field always.
-fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
+/// The literals that stand in front of the rule; empty for a rule that needs none.
+fn lint(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
+    let single = draft.fields.iter().all(super::FieldPattern::is_single);
+    match built.operator {
+        Operator::Pattern(_) | Operator::Phrases(_) => lint_literals(draft, built, report),
+        Operator::Coded { .. } => Some(Vec::new()),
+        Operator::Any if single || *draft.length.start() >= MIN_ANY_LENGTH => Some(Vec::new()),
+        Operator::Any => {
+            let reason = format!(
+                "a rule about lengths alone looks at many fields, expected `min_length` of at least \
+                 {MIN_ANY_LENGTH}, or fields of one name each, such as `header.origin`"
+            );
+            report.error(draft.at, reason);
+            None
+        }
+        _ if single => Some(Vec::new()),
+        _ => {
+            let reason = "numbers and addresses are looked for in fields of one name each, such as `header.content-length`";
+            report.error(draft.operator.at(), reason.into());
+            None
+        }
+    }
+}
+
+fn lint_literals(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
     let literals: Vec<Vec<u8>> = match draft.literals.is_empty() {
         false => draft.literals.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect(),
-        true => literal::required(hir).unwrap_or_default(),
+        true => built.required.clone().unwrap_or_default(),
     };
     let shortest = literals.iter().map(Vec::len).min().unwrap_or(0);
     if draft.short_field {
@@ -314,7 +463,7 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
              {GOOD_LITERAL}: rewrite the pattern, give `literals`, or bind the rule to a `short_field`",
             shown.join(" ")
         );
-        report.error(draft.pattern.at, reason);
+        report.error(draft.operator.at(), reason);
         return None;
     }
     let common =
@@ -326,7 +475,7 @@ fn lint_literals(draft: &Draft, hir: &Hir, report: &mut Report<'_, '_>) -> Optio
             "required literals ({}) are short and common, which costs time: better at least {GOOD_LITERAL} bytes",
             short.join(" ")
         );
-        report.warning(draft.pattern.at, reason);
+        report.warning(draft.operator.at(), reason);
     }
     Some(literals)
 }

@@ -4,18 +4,30 @@ use crate::field::{Fields, Place};
 use crate::http::message::{HeaderSpan, Request, Span};
 
 use super::compile::RuleExamples;
+use super::doubt::Matched;
 use super::error::RuleError;
-use super::matcher::{Matcher, Scope};
+use super::matcher::{Hit, Matcher, Scope};
 use super::source::Example;
-use super::{RuleSet, Views};
+use super::{CodedDetectors, RuleSet, Views};
 
-/// Reports every example that does not do what it says.
-pub(super) fn run(set: &RuleSet, rules: &[RuleExamples<'_>], errors: &mut Vec<RuleError>) {
+/// Reports every example that does not do what it says; the result is what matched in those that should match.
+pub(super) fn run(
+    set: &RuleSet,
+    coded: &CodedDetectors,
+    rules: &[RuleExamples<'_>],
+    errors: &mut Vec<RuleError>,
+) -> Vec<Matched> {
     let mut matcher = Matcher::new(set);
-    for RuleExamples { source, rule, examples } in rules {
+    let mut matched = Vec::new();
+    for RuleExamples { source, rule, examples, .. } in rules {
         let Some(info) = set.rules.get(*rule).map(|rule| &rule.info) else { continue };
         for example in examples {
-            if matches(set, &mut matcher, *rule, example) == example.matches {
+            let hits = matches(set, coded, &mut matcher, example);
+            let own = hits.iter().find(|hit| hit.rule == *rule).map(|hit| hit.confidence);
+            if own.is_some() == example.matches {
+                let surer = |hit: &&Hit| own.is_some_and(|own| hit.confidence >= own);
+                let by = hits.iter().filter(surer).map(|hit| hit.rule).collect();
+                matched.extend(example.matches.then_some(Matched { rule: *rule, by }));
                 continue;
             }
             let reason = match example.matches {
@@ -25,17 +37,23 @@ pub(super) fn run(set: &RuleSet, rules: &[RuleExamples<'_>], errors: &mut Vec<Ru
             errors.push(RuleError::at(source.name, source.text, example.at, Some(&info.id), reason));
         }
     }
+    matched
 }
 
-fn matches(set: &RuleSet, matcher: &mut Matcher, rule: usize, example: &Example) -> bool {
+/// The hits of all rules in an example.
+fn matches(set: &RuleSet, coded: &CodedDetectors, matcher: &mut Matcher, example: &Example) -> Vec<Hit> {
     let (request, fields) = request(example);
-    let scope = Scope { request: &request, fields: &fields };
+    let scope = Scope { request: &request, fields: &fields, client: example.client };
     let (mut views, mut hits) = (Views::default(), Vec::new());
     for (index, field) in fields.iter().enumerate() {
         views.fill(&field);
         matcher.search(set, scope, index, &field, &views, &mut hits);
+        if !set.coded_rules.is_empty() {
+            let found = (coded.find)(&field, &views, request.method());
+            matcher.search_coded(set, scope, (index, &field, &views), &found.into_iter(), &mut hits);
+        }
     }
-    hits.iter().any(|hit| hit.rule == rule)
+    hits
 }
 
 /// The request that an example describes, as head and as fields.

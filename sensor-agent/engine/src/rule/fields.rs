@@ -73,11 +73,17 @@ pub(crate) enum NamePattern {
     Prefix(Box<str>),
     /// Ends so, without case.
     Suffix(Box<str>),
+    /// Has it somewhere, without case.
+    Within(Box<str>),
 }
 
 impl NamePattern {
-    /// Reads `*`, `name`, `begin*` or `*end`; `None` for an empty text.
+    /// Reads `*`, `name`, `begin*`, `*end` or `*within*`; `None` for an empty text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        let inner = text.strip_prefix('*').and_then(|text| text.strip_suffix('*'));
+        if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
+            return Some(Self::Within(inner.into()));
+        }
         if let Some(suffix) = text.strip_prefix('*').filter(|suffix| !suffix.is_empty()) {
             return Some(Self::Suffix(suffix.into()));
         }
@@ -102,6 +108,9 @@ impl NamePattern {
                 .checked_sub(suffix.len())
                 .and_then(|start| got.get(start..))
                 .is_some_and(|tail| tail.eq_ignore_ascii_case(suffix.as_bytes())),
+            Self::Within(part) => {
+                got.windows(part.len()).any(|piece| piece.eq_ignore_ascii_case(part.as_bytes()))
+            }
         }
     }
 }
@@ -133,9 +142,15 @@ impl FieldPattern {
         let (text, most) = match &self.name {
             NamePattern::Exact(name) => (name, name.len()),
             NamePattern::Prefix(prefix) => (prefix, usize::MAX),
-            NamePattern::Any | NamePattern::Suffix(_) => return None,
+            NamePattern::Any | NamePattern::Suffix(_) | NamePattern::Within(_) => return None,
         };
         Some((text.bytes().next()?.to_ascii_lowercase(), text.len()..=most))
+    }
+
+    /// Whether every field of the other set is in this one, as far as their texts tell.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let named = self.name == NamePattern::Any || self.name == other.name;
+        named && other.places.iter().all(|place| self.places.contains(place))
     }
 
     /// A bit for each place of the set.
@@ -163,6 +178,7 @@ impl FieldPattern {
             NamePattern::Exact(name) => name.to_string(),
             NamePattern::Prefix(prefix) => format!("{prefix}example"),
             NamePattern::Suffix(suffix) => format!("example{suffix}"),
+            NamePattern::Within(part) => part.to_string(),
             NamePattern::Any if has_names(place) => "example".to_owned(),
             NamePattern::Any => String::new(),
         };
@@ -212,6 +228,7 @@ impl fmt::Display for FieldPattern {
             NamePattern::Exact(name) => write!(f, "{place}.{name}"),
             NamePattern::Prefix(prefix) => write!(f, "{place}.{prefix}*"),
             NamePattern::Suffix(suffix) => write!(f, "{place}.*{suffix}"),
+            NamePattern::Within(part) => write!(f, "{place}.*{part}*"),
         }
     }
 }
@@ -236,6 +253,8 @@ mod tests {
         assert!(matches("path", Place::Path, ""));
         assert!(matches("body.multipart.*.filename", Place::Multipart, "a.FileName"));
         assert!(!matches("body.multipart.*.filename", Place::Multipart, "filename"));
+        assert!(matches("cookie.*__utm*", Place::Cookie, "x__UTMz"));
+        assert!(!matches("cookie.*__utm*", Place::Cookie, "__ut"));
     }
 
     #[test]

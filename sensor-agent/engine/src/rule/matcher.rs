@@ -1,16 +1,20 @@
 //! Matching: one pass for literals over each view of a value, then the patterns of the rules whose literal was seen.
 //! The caches of the lazy automata are owned here, one set a worker thread, so that matching takes no lock.
 
+use std::net::IpAddr;
+
 use aho_corasick::Input as LiteralInput;
-use regex_automata::{Input, meta};
+use regex_automata::meta;
 
 use crate::field::{Field, Fields, Place};
 use crate::finding::Decoder;
 use crate::http::message::Request;
 
 use super::decode;
+use super::figures::{RuleFigures, RuleTimer};
+use super::operator::Operator;
 use super::view::{Chain, View, Views};
-use super::{Condition, FieldPattern, Rule, RuleSet};
+use super::{CodedMatch, Condition, FieldPattern, Rule, RuleSet};
 
 /// Longest value in which rules without a literal are searched: their fields are short ones.
 pub const SHORT_FIELD_BYTES: usize = 1024;
@@ -39,6 +43,8 @@ pub struct Scope<'a> {
     pub request: &'a Request,
     /// The fields that are inspected together.
     pub fields: &'a Fields,
+    /// Who sent it, if that is known.
+    pub client: Option<IpAddr>,
 }
 
 /// What a matcher has counted since it was made.
@@ -55,7 +61,7 @@ pub struct MatchStats {
 pub struct Matcher {
     caches: Vec<Option<meta::Cache>>,
     /// Per rule the caches of its further conditions.
-    condition_caches: Vec<Vec<meta::Cache>>,
+    condition_caches: Vec<Vec<Option<meta::Cache>>>,
     /// Per rule the number of the last scan in which it became a candidate.
     seen: Vec<u64>,
     scan: u64,
@@ -63,6 +69,9 @@ pub struct Matcher {
     /// Whether a pattern matched and only the rest of the request spoke against the rule.
     undecided: bool,
     stats: MatchStats,
+    /// Per rule.
+    figures: Vec<RuleFigures>,
+    timer: Option<RuleTimer>,
 }
 
 impl Matcher {
@@ -72,10 +81,16 @@ impl Matcher {
         let count = set.rules.len();
         let caches = (0..count).map(|_| None).collect();
         let of_rule = |rule: &Rule| {
-            rule.also.iter().chain(&rule.any).map(|condition| condition.regex.create_cache()).collect()
+            rule.also.iter().chain(&rule.any).map(|condition| condition.operator.create_cache()).collect()
         };
         let condition_caches = set.rules.iter().map(of_rule).collect();
-        Self { caches, condition_caches, seen: vec![0; count], ..Self::default() }
+        Self {
+            caches,
+            condition_caches,
+            seen: vec![0; count],
+            figures: vec![RuleFigures::default(); count],
+            ..Self::default()
+        }
     }
 
     /// Appends the hits in all views of a field, one a rule: that in the view with the fewest decoders.
@@ -103,9 +118,62 @@ impl Matcher {
         }
     }
 
+    /// Appends the hits of rules about coded detections, given what these `found` in the field, the surest of each rule.
+    pub(crate) fn search_coded(
+        &mut self,
+        set: &RuleSet,
+        scope: Scope<'_>,
+        (index, field, views): (usize, &Field<'_>, &Views),
+        found: &(impl Iterator<Item = CodedMatch> + Clone),
+        hits: &mut Vec<Hit>,
+    ) {
+        for &number in &set.coded_rules {
+            let Some(rule) = set.rules.get(number as usize).filter(|_| set.looks_at(number, field)) else {
+                continue;
+            };
+            let Operator::Coded { codes, from } = rule.operator else { continue };
+            let fits = |one: &CodedMatch| {
+                codes & 1_u128.checked_shl(one.code as u32).unwrap_or(0) != 0
+                    && one.confidence >= from
+                    && views.get(one.view).is_some_and(|view| rule.allows(view.chain))
+            };
+            let surest = found.clone().filter(fits).max_by(|a, b| a.confidence.total_cmp(&b.confidence));
+            let Some(CodedMatch { view, start, end, .. }) = surest else { continue };
+            self.stats.candidates += 1;
+            let holds = self.conditions_hold(rule, number as usize, scope, field);
+            if let Some(figures) = self.figures.get_mut(number as usize) {
+                figures.candidates += 1;
+                figures.hits += u64::from(holds);
+            }
+            if holds {
+                let trust = views.get(view).map_or(1.0, |view| view.chain.trust());
+                let confidence = rule.confidence.get() * trust;
+                hits.push(Hit { rule: number as usize, field: index, view, start, end, confidence });
+            }
+        }
+    }
+
     /// Whether a value that gave no hit since the last call could give one in another request.
     pub fn take_undecided(&mut self) -> bool {
         std::mem::take(&mut self.undecided)
+    }
+
+    /// Times every so manieth look of a rule.
+    pub fn time_rules(&mut self, timer: Option<RuleTimer>) {
+        self.timer = timer;
+    }
+
+    /// What each rule of the set has cost and found, in their order.
+    #[must_use]
+    pub fn figures(&self) -> &[RuleFigures] {
+        &self.figures
+    }
+
+    /// Counts a hit that turned out to be harmless.
+    pub(crate) fn note_excepted(&mut self, rule: usize) {
+        if let Some(figures) = self.figures.get_mut(rule) {
+            figures.excepted += 1;
+        }
     }
 
     /// What was counted so far.
@@ -118,9 +186,9 @@ impl Matcher {
     fn collect(&mut self, set: &RuleSet, field: &Field<'_>, bytes: &[u8]) {
         self.candidates.clear();
         self.scan += 1;
-        if bytes.len() <= SHORT_FIELD_BYTES {
-            self.candidates.extend(set.short_rules.iter().filter(|&&rule| set.looks_at(rule, field)));
-        }
+        let short = bytes.len() <= SHORT_FIELD_BYTES;
+        let may = |rule: u32| set.looks_at(rule, field) && (short || set.is_cheap(rule));
+        self.candidates.extend(set.short_rules.iter().filter(|&&rule| may(rule)));
         let Some(prefilter) = &set.prefilter else { return };
         self.stats.scanned_bytes += bytes.len() as u64;
         for found in prefilter.find_overlapping_iter(LiteralInput::new(bytes)) {
@@ -149,12 +217,42 @@ impl Matcher {
             return None;
         }
         self.stats.candidates += 1;
-        let cache = self.caches.get_mut(number)?.get_or_insert_with(|| rule.regex.create_cache());
-        let found = rule.regex.search_with(cache, &Input::new(view.bytes))?;
-        let caches = self.condition_caches.get_mut(number)?;
-        let holds = rule.conditions_hold(scope, field, caches);
+        let begun = self.figures.get(number).and_then(|figures| RuleTimer::begin(self.timer, figures));
+        let found = self.find(rule, number, scope, field, view.bytes);
+        let figures = self.figures.get_mut(number)?;
+        figures.candidates += 1;
+        figures.hits += u64::from(found.is_some());
+        if let (Some(begun), Some(timer)) = (begun, self.timer) {
+            figures.timed += 1;
+            figures.time_ns += (timer.clock)().saturating_sub(begun);
+        }
+        let (start, end) = found?;
+        Some((start, end, rule.confidence.get() * view.chain.trust()))
+    }
+
+    fn find(
+        &mut self,
+        rule: &Rule,
+        number: usize,
+        scope: Scope<'_>,
+        field: &Field<'_>,
+        bytes: &[u8],
+    ) -> Option<(usize, usize)> {
+        let found = rule.operator.find(bytes, self.caches.get_mut(number)?)?;
+        self.conditions_hold(rule, number, scope, field).then_some(found)
+    }
+
+    /// Whether the rest of the request speaks for the rule.
+    fn conditions_hold(&mut self, rule: &Rule, number: usize, scope: Scope<'_>, field: &Field<'_>) -> bool {
+        let caches = self.condition_caches.get_mut(number).map(Vec::as_mut_slice);
+        let mut errors = 0;
+        let holds = rule.conditions_hold(scope, field, caches.unwrap_or_default())
+            && rule.when.as_ref().is_none_or(|when| when.holds(scope, &mut errors));
+        if let Some(figures) = self.figures.get_mut(number) {
+            figures.errors += errors;
+        }
         self.undecided |= !holds;
-        holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
+        holds
     }
 }
 
@@ -172,7 +270,13 @@ impl RuleSet {
             rule.places & super::fields::bit(field.place) != 0
                 && rule.length.contains(&field.value.len())
                 && rule.fields.iter().any(|one| one.matches(field))
+                && !rule.except.iter().any(|one| one.matches(field))
         })
+    }
+
+    /// Whether the rule's operator costs next to nothing.
+    fn is_cheap(&self, rule: u32) -> bool {
+        self.rules.get(rule as usize).is_some_and(|rule| rule.operator.is_cheap())
     }
 }
 
@@ -188,7 +292,12 @@ impl Rule {
 }
 
 impl Rule {
-    fn conditions_hold(&self, scope: Scope<'_>, field: &Field<'_>, caches: &mut [meta::Cache]) -> bool {
+    fn conditions_hold(
+        &self,
+        scope: Scope<'_>,
+        field: &Field<'_>,
+        caches: &mut [Option<meta::Cache>],
+    ) -> bool {
         let (of_also, of_any) = caches.split_at_mut(self.also.len().min(caches.len()));
         let mut any = self.any.iter().zip(of_any).map(|(one, cache)| one.holds(scope, field, cache));
         let mut also = self.also.iter().zip(of_also).map(|(one, cache)| one.holds(scope, field, cache));
@@ -197,36 +306,48 @@ impl Rule {
 }
 
 impl Condition {
-    /// Whether some field of the request fulfils the condition (none, for a negated one).
-    fn holds(&self, scope: Scope<'_>, field: &Field<'_>, cache: &mut meta::Cache) -> bool {
-        let mut fits = |one: &Field<'_>| {
-            self.fields.iter().any(|pattern| pattern.matches(one)) && self.is_in(one.value, cache)
-        };
-        let in_fields = fits(field) || scope.fields.iter().any(|one| fits(&one));
-        (in_fields || self.holds_in_head(scope.request, cache)) != self.not
+    /// Whether as many fields of the request as it wants fulfil the condition (not so, for a negated one).
+    fn holds(&self, scope: Scope<'_>, field: &Field<'_>, cache: &mut Option<meta::Cache>) -> bool {
+        let enough = *self.count.start();
+        let whole = *self.count.end() != usize::MAX;
+        let in_fields = scope.fields.iter().filter(|one| self.fits(one, cache));
+        let in_fields = if whole { in_fields.count() } else { in_fields.take(enough).count() };
+        // While a body is inspected, the fields of the head are no longer at hand; nor is a value within a value.
+        let elsewhere = usize::from(in_fields == 0 && self.fits(field, cache));
+        let in_head = if in_fields < enough || whole { self.in_head(scope.request, cache) } else { 0 };
+        self.count.contains(&in_fields.max(elsewhere).max(in_head)) != self.not
     }
 
-    /// Whether the head fulfils the condition: while a body is inspected, its fields are no longer at hand.
-    fn holds_in_head(&self, request: &Request, cache: &mut meta::Cache) -> bool {
+    fn fits(&self, field: &Field<'_>, cache: &mut Option<meta::Cache>) -> bool {
+        self.fields.iter().any(|pattern| pattern.matches(field))
+            && !self.except.iter().any(|pattern| pattern.matches(field))
+            && self.is_in(field.value, cache)
+    }
+
+    /// Parts of the head that fulfil the condition.
+    fn in_head(&self, request: &Request, cache: &mut Option<meta::Cache>) -> usize {
         let line = [
             (Place::Method, request.method()),
             (Place::Target, request.target()),
             (Place::Path, request.path()),
         ];
-        let mut in_line = |(place, value): (Place, &[u8])| {
-            self.fields.iter().any(|pattern| pattern.has(place)) && self.is_in(value, cache)
-        };
-        if line.into_iter().any(&mut in_line) {
-            return true;
+        let has = |place| self.fields.iter().any(|pattern| pattern.has(place));
+        let in_line =
+            line.into_iter().filter(|&(place, value)| has(place) && self.is_in(value, cache)).count();
+        if !has(Place::Header) {
+            return in_line;
         }
-        request.headers().any(|(name, value)| {
-            let named = |pattern: &FieldPattern| pattern.has(Place::Header) && pattern.matches_name(name);
-            self.fields.iter().any(named) && self.is_in(value, cache)
-        })
+        let named = |patterns: &[FieldPattern], name: &[u8]| {
+            patterns.iter().any(|pattern| pattern.has(Place::Header) && pattern.matches_name(name))
+        };
+        let fits = |&(name, value): &(&[u8], &[u8])| {
+            named(&self.fields, name) && !named(&self.except, name) && self.is_in(value, cache)
+        };
+        in_line + request.headers().filter(fits).count()
     }
 
-    fn is_in(&self, value: &[u8], cache: &mut meta::Cache) -> bool {
-        self.regex.search_half_with(cache, &Input::new(value).earliest(true)).is_some()
+    fn is_in(&self, value: &[u8], cache: &mut Option<meta::Cache>) -> bool {
+        self.length.contains(&value.len()) && self.operator.holds(value, cache)
     }
 }
 

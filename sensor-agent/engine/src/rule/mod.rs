@@ -9,39 +9,54 @@
 mod behaviour;
 #[cfg(test)]
 mod behaviour_tests;
+mod coded;
 mod compile;
 pub(crate) mod decode;
+mod doubt;
 mod error;
 mod example;
 mod exception;
 mod fields;
+mod figures;
+mod keys;
 mod literal;
 mod matcher;
 mod named;
+mod operator;
+mod sample;
 mod source;
 #[cfg(test)]
 mod tests;
 mod view;
+mod when;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use regex_automata::meta;
 
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+use operator::Operator;
+use when::When;
+
 pub(crate) use behaviour::Progress;
 pub use behaviour::{Behaviour, Seen};
-pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_LITERAL};
+pub(crate) use coded::{CodedDetectors, CodedMatch};
+pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
+pub use doubt::LARGE_PATTERN_BYTES;
 pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
+pub use figures::{RuleFigures, RuleTimer};
+pub use keys::{CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
+pub use sample::sample;
 pub use source::RuleSource;
 pub(crate) use source::number_of;
 pub use view::{Chain, MAX_CHAIN, MAX_PERCENT_DEPTH, View, Views};
+pub use when::{MAX_WHEN_BYTES, MAX_WHEN_DEPTH, MAX_WHEN_HEADERS, MAX_WHEN_MARKS, MAX_WHEN_VALUE};
 
 /// Compiled rules. Only [`RuleSet`]s can match, and only valid sources become one.
 #[derive(Debug, Default)]
@@ -51,9 +66,11 @@ pub struct RuleSet {
     prefilter: Option<AhoCorasick>,
     /// Per literal of the prefilter, the rule.
     literal_rules: Vec<u32>,
-    /// Rules without literals, bound to short fields.
+    /// Rules without literals, bound to short fields or to what costs next to nothing.
     short_rules: Vec<u32>,
     behaviours: Vec<Behaviour>,
+    /// Rules about what code detects.
+    coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
     /// Fields that rules name.
     named: named::Named,
@@ -70,14 +87,18 @@ pub struct Rule {
     severity: Severity,
     confidence: Confidence,
     fields: Vec<FieldPattern>,
+    /// Fields that are left out.
+    except: Vec<FieldPattern>,
     /// A bit for each place that a field can be of.
     places: u32,
     decoders: Option<Vec<Decoder>>,
-    regex: meta::Regex,
+    operator: Operator,
     /// All of them must hold,
     also: Vec<Condition>,
     /// and one of these, if there are any.
     any: Vec<Condition>,
+    /// Asked last, if there is one.
+    when: Option<When>,
     /// Lengths of values in which the pattern is searched.
     length: RangeInclusive<usize>,
     documents: bool,
@@ -87,7 +108,12 @@ pub struct Rule {
 #[derive(Debug)]
 struct Condition {
     fields: Vec<FieldPattern>,
-    regex: meta::Regex,
+    except: Vec<FieldPattern>,
+    /// Lengths of values that are looked at.
+    length: RangeInclusive<usize>,
+    operator: Operator,
+    /// How many fields must fulfil the rest; by default one or more.
+    count: RangeInclusive<usize>,
     not: bool,
 }
 
@@ -114,6 +140,12 @@ impl RuleSet {
     #[must_use]
     pub fn looks_into(&self, place: Place) -> bool {
         self.rules.iter().any(|rule| rule.fields.iter().any(|fields| fields.has(place)))
+    }
+
+    /// Whether some rule asks who the client is.
+    #[must_use]
+    pub fn asks_for_client(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_client)
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.

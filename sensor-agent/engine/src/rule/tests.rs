@@ -186,3 +186,159 @@ fn exceptions_come_with_their_reason() {
     let set = compile(&text).unwrap();
     assert_eq!((set.exceptions().len(), set.exceptions()[0].reason()), (1, "ours"));
 }
+
+/// A rule with these keys in place of a pattern, and these examples.
+fn rule_with(keys: &str, examples: &str) -> String {
+    format!(
+        "[[rule]]\nid = 'r'\ntitle = 't'\nclass = 'INPUT_VALIDATION'\nseverity = 'low'\nconfidence = 0.5\n{keys}\n\
+         [rule.examples]\n{examples}\n"
+    )
+}
+
+#[test]
+fn operators_beside_patterns() {
+    let many: Vec<String> = (0..3000).map(|number| format!("'phrase-{number}'")).collect();
+    let rows: &[(&str, &str)] = &[
+        (
+            "fields = ['args']\nphrases = ['union select', 'xp_cmdshell']",
+            "match = ['1 UNION  SELECT 2', 'query.q=a%20xp_CmdShell']\nno_match = ['union of selects']",
+        ),
+        (
+            &format!("fields = ['args']\nphrases = [{}]", many.join(", ")),
+            "match = ['x phrase-2999']\nno_match = ['phrase-']",
+        ),
+        (
+            "fields = ['header.content-length']\nnumber_from = 1000",
+            "match = ['1000', ' 70000']\nno_match = ['999', 'x', '-5000']",
+        ),
+        (
+            "fields = ['response.status']\nnumber_from = 500\nnumber_to = 599",
+            "match = ['503']\nno_match = ['404']",
+        ),
+        (
+            "fields = ['header.x-forwarded-for']\naddresses = ['127.0.0.0/8', '::1']",
+            "match = ['127.0.0.1', '[::1]']\nno_match = ['10.0.0.1', '127.0.0.1, 10.0.0.1']",
+        ),
+        (
+            "fields = ['query']\nexcept = ['query.*token*', 'query.q']\nphrases = ['evil-word']",
+            "match = ['query.a=evil-word']\nno_match = ['query.csrf_TOKEN_x=evil-word', 'query.Q=evil-word']",
+        ),
+        (
+            "fields = ['header.x-filter']\ncoded = ['sql-*']",
+            "match = [\"1' or 1=1--\", \"1' union select 1,2--\"]\nno_match = [\"O'Reilly\", '<script>alert(1)</script>']",
+        ),
+        (
+            "fields = ['args']\ncoded = ['xss-markup']\nalso = [{ fields = ['method'], pattern = '^PUT$' }]",
+            "match = [['<script>alert(1)</script>', 'method=PUT']]\nno_match = [['<script>alert(1)</script>', 'method=GET']]",
+        ),
+        (
+            "fields = ['method']\nshort_field = true\npattern = '^P'\nalso = [{ fields = ['query'], at_least = 3 }]",
+            "match = [['P', 'query.a=1', 'query.b=', 'query.c=1']]\nno_match = [['P', 'query.a=1', 'query.b=1']]",
+        ),
+        (
+            "fields = ['method']\nshort_field = true\npattern = '^P'\nalso = [{ fields = ['header.host'], at_most = 0 }]",
+            "match = ['P']\nno_match = [['P', 'header.host=a']]",
+        ),
+        (
+            "fields = ['header.accept']\nshort_field = true\npattern = '^$'",
+            "match = ['header.accept=']\nno_match = ['a', 'header.a=']",
+        ),
+        (
+            "fields = ['method']\nshort_field = true\npattern = '^P'\nalso = [{ fields = ['target'], min_length = 9 }]",
+            "match = [['P', 'target=/a/long/one']]\nno_match = [['P', 'target=/a']]",
+        ),
+    ];
+    for (keys, examples) in rows {
+        if let Err(errors) = compile(&rule_with(keys, examples)) {
+            panic!("{keys}\n{}", errors.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn a_condition_in_cel_is_asked_last() {
+    let keys = "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.method == 'POST' && in_network(client.address, '10.0.0.0/8')\"";
+    let examples = "match = [['evil-thing', 'method=POST', 'client=10.1.1.1']]\n\
+                    no_match = [['evil-thing', 'method=GET', 'client=10.1.1.1'], ['evil-thing', 'method=POST', 'client=11.1.1.1'], ['evil-thing', 'method=POST']]";
+    assert!(compile(&rule_with(keys, examples)).unwrap().asks_for_client());
+    let got = error(&rule_with(
+        "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.methd == 'x'\"",
+        examples,
+    ));
+    assert!(
+        got.contains("t.toml:9:17: rule `r`: `when` `request` has no `methd`, expected one of method"),
+        "{got}"
+    );
+}
+
+#[test]
+fn lengths_alone_are_an_operator() {
+    let long = "a".repeat(300);
+    let examples = format!("match = ['{long}']\nno_match = ['short']");
+    compile(&rule_with("fields = ['args']\nmin_length = 256", &examples)).unwrap();
+    let got = error(&rule_with("fields = ['args']\nmin_length = 10", &examples));
+    assert!(got.contains("a rule about lengths alone looks at many fields"), "{got}");
+}
+
+#[test]
+fn operators_that_are_wrong_are_refused() {
+    let rows: &[(&str, &str)] = &[
+        ("fields = ['args']", "missing key `pattern`, or one of `phrases`"),
+        ("fields = ['args']\npattern = 'abcd'\nphrases = ['abcd']", "`pattern` and `phrases` are given"),
+        ("fields = ['args']\nphrases = []", "`phrases` has 0 entries, expected 1 to 10000"),
+        ("fields = ['args']\nphrases = ['']", "a phrase is empty"),
+        ("fields = ['args']\nphrases = ['a']", "the shortest literal that every match contains has 1 bytes"),
+        ("fields = ['args']\nnumber_from = 1", "fields of one name each"),
+        ("fields = ['header.a']\nnumber_from = 'x'", "`number_from` is of type string"),
+        ("fields = ['header.a']\nnumber_from = 2\nnumber_to = 1", "`number_from` is 2, expected at most"),
+        ("fields = ['header.a']\naddresses = ['10.0.0.0/33']", "`10.0.0.0/33` is no address or prefix"),
+        ("fields = ['args']\npattern = 'abcd'\ncoded_from = 0.5", "`coded_from` without `coded`"),
+        ("fields = ['args']\ncoded = ['sqli']", "unknown coded detection `sqli`"),
+        ("fields = ['args']\ncoded = ['sql-*']\ncoded_from = 2", "expected a number from 0 to 1"),
+        (
+            "fields = ['args']\npattern = 'abcd'\nalso = [{ fields = ['query'], at_least = 3, at_most = 1 }]",
+            "`at_most` is 1, expected at least `at_least`, 3",
+        ),
+    ];
+    for (keys, expected) in rows {
+        let got = error(&rule_with(keys, "match = ['abcd']\nno_match = ['x']"));
+        assert!(got.contains(expected), "{keys}: {got}");
+    }
+}
+
+#[test]
+fn rules_that_add_nothing_are_warned_of() {
+    let warned = |text: &str| {
+        let set = compile(text).unwrap();
+        set.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let other = |(from, to): (&str, &str)| {
+        let text = GOOD.replacen("\"probe\"", "\"other\"", 1);
+        assert!(text.contains(from), "{from}");
+        format!("{GOOD}{}", text.replacen(from, to, 1))
+    };
+    let surer = "rule `probe` is at least as sure and finds every example of this one";
+    let rows: &[((&str, &str), &str)] = &[
+        (("0.9", "0.5"), "asks what rule `probe` asks"),
+        ((r"probe\s+it", r"probe\s+i[t]"), surer),
+        (("tags", "also = [{ fields = ['method'], pattern = 'X', not = true }]\ntags"), surer),
+    ];
+    for (change, expected) in rows {
+        let expected = format!("t.toml:17:6: rule `other`: {expected}");
+        assert_eq!(warned(&other(*change)), [expected], "{change:?}");
+    }
+    let rows =
+        [("\"INPUT_VALIDATION\"", "\"SESSION\""), ("[\"args\"]", "[\"args\", \"path\"]"), ("0.9", "0.95")];
+    for change in rows {
+        let text = other(change);
+        let (first, second) = text.split_at(GOOD.len());
+        let got = warned(&format!("{first}{}", second.replace(r"probe\s+it", r"probe\s+i[t]")));
+        assert!(!got.iter().any(|line| line.contains("rule `other`: ")), "{change:?}\n{got:?}");
+    }
+    let large = GOOD.replace(r"probe\s+it", r"probe\s+it(?:[a-z]{0,400}[0-9]{0,400}){3}");
+    assert!(
+        warned(&large)[0].contains("KiB of memory: lists of words are smaller as `phrases`"),
+        "{:?}",
+        warned(&large)
+    );
+}

@@ -4,18 +4,16 @@ use toml::de::DeTable;
 
 use crate::rule::exception::Exception;
 use crate::rule::fields::NamePattern;
+use crate::rule::keys::{EXCEPTION_KEYS, names};
 
 use super::reader::{Reader, Value};
-
-/// Keys of an exception.
-const KEYS: &[&str] = &["rule", "path", "field", "reason"];
 
 impl Reader<'_> {
     pub(super) fn exception(&mut self, value: &Value<'_>) -> Option<Exception> {
         let table = value.get_ref().as_table()?;
         let span = value.span();
         self.rule = None;
-        self.known_keys(table, KEYS);
+        self.known_keys(table, &names(EXCEPTION_KEYS));
         let rule = self.text(table, "rule", &span)?;
         let reason = self.text(table, "reason", &span)?;
         let path = self.optional_pattern(table, "path");

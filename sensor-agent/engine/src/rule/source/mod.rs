@@ -3,11 +3,14 @@
 
 mod behaviour;
 mod exception;
+mod operator;
 mod reader;
 mod table;
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use crate::field::Place;
@@ -28,34 +31,6 @@ pub struct RuleSource<'a> {
     pub text: &'a str,
 }
 
-/// Keys of a rule.
-const KEYS: &[&str] = &[
-    "id",
-    "number",
-    "revision",
-    "title",
-    "class",
-    "severity",
-    "confidence",
-    "tags",
-    "fields",
-    "decoders",
-    "literals",
-    "pattern",
-    "short_field",
-    "case_sensitive",
-    "also",
-    "any",
-    "min_length",
-    "max_length",
-    "documents",
-    "plain",
-    "response",
-    "examples",
-];
-/// Keys of a further condition.
-const CONDITION_KEYS: &[&str] = &["fields", "pattern", "not"];
-
 /// A rule as written.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -64,14 +39,17 @@ pub(crate) struct Draft {
     pub(crate) severity: Severity,
     pub(crate) confidence: Confidence,
     pub(crate) fields: Vec<FieldPattern>,
+    pub(crate) except: Vec<FieldPattern>,
     /// Decoders that may stand between the value and the match; `None`: any.
     pub(crate) decoders: Option<Vec<Decoder>>,
     pub(crate) literals: Vec<String>,
-    pub(crate) pattern: Text,
+    pub(crate) operator: DraftOperator,
     pub(crate) short_field: bool,
     pub(crate) case_sensitive: bool,
     pub(crate) also: Vec<DraftCondition>,
     pub(crate) any: Vec<DraftCondition>,
+    /// A condition in CEL.
+    pub(crate) when: Option<Text>,
     /// Lengths of values in which the pattern is searched.
     pub(crate) length: RangeInclusive<usize>,
     pub(crate) documents: bool,
@@ -86,8 +64,37 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct DraftCondition {
     pub(crate) fields: Vec<FieldPattern>,
-    pub(crate) pattern: Text,
+    pub(crate) except: Vec<FieldPattern>,
+    pub(crate) operator: DraftOperator,
+    pub(crate) length: RangeInclusive<usize>,
+    /// How many fields must fulfil it.
+    pub(crate) count: RangeInclusive<usize>,
     pub(crate) not: bool,
+}
+
+/// What is asked of a value, as written.
+#[derive(Debug)]
+pub(crate) enum DraftOperator {
+    Pattern(Text),
+    Phrases(Vec<Text>),
+    /// Whole numbers, and where the key stands.
+    Number(RangeInclusive<i64>, usize),
+    Addresses(Vec<IpNet>, usize),
+    /// Nothing but its length.
+    Any(usize),
+    /// Coded detections, and how sure they must be.
+    Coded(Vec<Text>, f32, usize),
+}
+
+impl DraftOperator {
+    /// Where it stands.
+    pub(crate) fn at(&self) -> usize {
+        match self {
+            Self::Pattern(text) => text.at,
+            Self::Phrases(phrases) => phrases.first().map_or(0, |phrase| phrase.at),
+            Self::Number(_, at) | Self::Addresses(_, at) | Self::Any(at) | Self::Coded(_, _, at) => *at,
+        }
+    }
 }
 
 /// What every rule has.
@@ -121,6 +128,8 @@ pub(crate) struct Text {
 #[derive(Debug)]
 pub(crate) struct Example {
     pub(crate) fields: Vec<(Place, String, String)>,
+    /// Who sends it.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) matches: bool,
     /// As written, for messages.
     pub(crate) text: String,

@@ -8,9 +8,10 @@ use toml::de::{DeTable, DeValue};
 use crate::finding::{Class, Confidence, Decoder, Response, RuleInfo, Severity, UnknownName};
 use crate::rule::error::suggestion;
 use crate::rule::fields::{FieldPattern, PLACES, parse_assignment};
+use crate::rule::keys::{CONDITION_KEYS, RULE_KEYS, names};
 
 use super::reader::{Reader, Value};
-use super::{CONDITION_KEYS, Draft, DraftCondition, Drafted, Example, Identity, KEYS, Text, number_of};
+use super::{Draft, DraftCondition, Drafted, Example, Identity, Text, number_of};
 
 impl Reader<'_> {
     pub(super) fn rule(&mut self, value: &Value<'_>) -> Option<Drafted> {
@@ -52,12 +53,14 @@ impl Reader<'_> {
         let table = value.get_ref().as_table()?;
         let span = value.span();
         let before = self.errors.len();
-        self.known_keys(table, KEYS);
+        self.known_keys(table, &names(RULE_KEYS));
         let identity = self.identity(table, &span);
         let fields = self.fields(table, &span);
-        let pattern = self.text(table, "pattern", &span);
+        let except = self.except(table);
+        let operator = self.operator(table, &span);
         let also = self.conditions(table, "also");
         let any = self.conditions(table, "any");
+        let when = table.get("when").and_then(|when| self.as_text("when", when));
         let length = self.length(table);
         let examples = self.examples(table, &span, fields.as_deref().unwrap_or_default());
         let literals = self.strings(table, "literals");
@@ -76,13 +79,15 @@ impl Reader<'_> {
             severity,
             confidence,
             fields: fields?,
+            except,
             decoders,
             literals: literals.into_iter().map(|literal| literal.text).collect(),
-            pattern: pattern?,
+            operator: operator?,
             short_field,
             case_sensitive,
             also,
             any,
+            when,
             length,
             documents,
             plain,
@@ -126,6 +131,11 @@ impl Reader<'_> {
             self.error(span.start, "`fields` is empty, expected at least one field pattern".into());
         }
         texts.into_iter().map(|text| self.field_pattern(&text)).collect()
+    }
+
+    fn except(&mut self, table: &DeTable<'_>) -> Vec<FieldPattern> {
+        let texts = self.strings(table, "except");
+        texts.into_iter().filter_map(|text| self.field_pattern(&text)).collect()
     }
 
     pub(super) fn field_pattern(&mut self, text: &Text) -> Option<FieldPattern> {
@@ -189,12 +199,14 @@ impl Reader<'_> {
             self.wrong_type(key, "an array of tables", value);
             return None;
         };
-        self.known_keys(table, CONDITION_KEYS);
+        self.known_keys(table, &names(CONDITION_KEYS));
         let span = value.span();
         let fields = self.fields(table, &span);
-        let pattern = self.text(table, "pattern", &span);
+        let except = self.except(table);
+        let operator = self.operator(table, &span);
+        let (length, count) = (self.length(table), self.count(table));
         let not = self.boolean(table, "not");
-        Some(DraftCondition { fields: fields?, pattern: pattern?, not })
+        Some(DraftCondition { fields: fields?, except, operator: operator?, length, count, not })
     }
 
     fn examples(
@@ -240,7 +252,8 @@ impl Reader<'_> {
             Some((place, name, value)) => (place, name.to_owned(), value.to_owned()),
             None => (default.0, default.1.clone(), text.text),
         };
-        let fields = texts.into_iter().map(place).collect();
-        Some(Example { fields, matches, text, at: value.span().start })
+        let client = texts.iter().find_map(|text| text.text.strip_prefix("client=")?.parse().ok());
+        let fields = texts.into_iter().filter(|text| !text.text.starts_with("client=")).map(place).collect();
+        Some(Example { fields, client, matches, text, at: value.span().start })
     }
 }
