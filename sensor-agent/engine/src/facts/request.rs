@@ -153,11 +153,20 @@ const TELLING: &[&[u8]] = &[
     b"register",
     b"signup",
 ];
-/// Ends of paths that are files beside pages.
+/// Ends of paths that are files beside pages, behind the dot.
 const STATIC: &[&[u8]] = &[
-    b".css", b".js", b".png", b".jpg", b".jpeg", b".gif", b".svg", b".ico", b".webp", b".woff", b".woff2",
-    b".ttf", b".map", b".mp4", b".avif",
+    b"css", b"js", b"png", b"jpg", b"jpeg", b"gif", b"svg", b"ico", b"webp", b"woff", b"woff2", b"ttf",
+    b"map", b"mp4", b"avif",
 ];
+
+/// Whether a path names a file beside pages.
+fn is_static(path: &[u8]) -> bool {
+    const LONGEST: usize = 6;
+    let tail = path.get(path.len().saturating_sub(LONGEST)..).unwrap_or_default();
+    let Some(dot) = tail.iter().rposition(|&byte| byte == b'.') else { return false };
+    let end = tail.get(dot + 1..).unwrap_or_default();
+    STATIC.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
 
 impl RequestFacts {
     /// Whether all of these bits of [`flag`] are set.
@@ -189,10 +198,7 @@ impl RequestFacts {
             host_text: Text::of(host),
             ..Self::default()
         };
-        if STATIC
-            .iter()
-            .any(|end| path.len() > end.len() && path[path.len() - end.len()..].eq_ignore_ascii_case(end))
-        {
+        if is_static(path) {
             facts.set(flag::STATIC);
         }
         for field in fields.iter() {
@@ -280,28 +286,30 @@ impl RequestFacts {
     }
 
     fn query(&mut self, key: &Key, field: &Field<'_>) {
-        self.credential(key, field);
+        let role = self.credential(key, field);
         if field.value.len() >= MIN_SESSION_ID && is_session_name(field.name) && !is_one_time(field.name) {
             self.set(flag::SESSION_IN_TARGET);
         }
-        let is_id = matches!(name::role(field.name), Role::Id | Role::User) && route::is_object(field.value);
-        if is_id {
+        if matches!(role, Role::Id | Role::User) && route::is_object(field.value) {
             self.object = (self.object ^ key.number(field.value)).max(1);
             self.id = route::number(field.value).or(self.id);
         }
     }
 
-    fn credential(&mut self, key: &Key, field: &Field<'_>) {
+    /// Takes what a parameter says of users, passwords and tokens; returns what it is for.
+    fn credential(&mut self, key: &Key, field: &Field<'_>) -> Role {
         if field.value.is_empty() {
-            return;
+            return Role::Other;
         }
-        match name::role(field.name) {
+        let role = name::role(field.name);
+        match role {
             Role::User if self.user == 0 => self.user = key.number(field.value),
             Role::Password if self.password == 0 => self.password = key.number(field.value),
             Role::NewPassword => self.set(flag::SETS_PASSWORD),
             Role::AntiForgery => self.set(flag::ANTI_FORGERY),
             _ => {}
         }
+        role
     }
 
     /// What follows from all that is known.
