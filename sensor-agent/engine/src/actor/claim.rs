@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Scene;
 use crate::detect::builtin::{BUILTINS, Code, info};
 use crate::detect::redact;
 use crate::facts::window::fold;
@@ -55,8 +56,13 @@ impl Claim {
     }
 
     /// What tells it from the client's other claims.
-    pub(super) fn number(&self) -> u32 {
-        self.code as u32 ^ fold(self.subject)
+    pub(super) fn number(&self, scene: &Scene<'_>) -> u32 {
+        Self::number_of(self.code, scene) ^ fold(self.subject)
+    }
+
+    /// The number of a claim that is about nothing but the client. Each address counts for itself: each is blocked for itself.
+    pub(super) fn number_of(code: Code, scene: &Scene<'_>) -> u32 {
+        code as u32 ^ fold(scene.address)
     }
 
     pub(super) fn with_detail(mut self, detail: &[u8]) -> Self {

@@ -53,6 +53,8 @@ struct Scene<'a> {
     client: u64,
     /// The network that the client is in.
     network: u64,
+    /// The client's address, one of many that an IPv6 client may have.
+    address: u64,
 }
 
 /// The memory of clients, users, sessions and routes.
@@ -113,8 +115,9 @@ impl Actors {
             facts,
             settings: &settings,
             now: self.now,
-            client: self.key.number(&prefix(facts.client.address, 128, 64)),
+            client: self.key.number(&prefix(facts.client.address, 32, 64)),
             network: self.key.number(&prefix(facts.client.address, 24, 48)),
+            address: self.key.number(&prefix(facts.client.address, 32, 128)),
         };
         self.routes(&scene, &mut claims);
         self.logins(&scene, &mut claims);
@@ -204,7 +207,8 @@ impl Actors {
                 if failed {
                     suspect.show(facts);
                 }
-                let attacked = login::ATTACKS.iter().any(|code| suspect.was_told(*code as u32));
+                let attacked =
+                    login::ATTACKS.iter().any(|code| suspect.was_told(Claim::number_of(*code, scene)));
                 suspect.logins.note(scene, attacked, claims)
             });
         }
@@ -299,7 +303,7 @@ impl Actors {
             }
             let examples = clients.with(scene.client, |client| {
                 let suspect: &mut Suspect = client.suspect();
-                let new = suspect.tell(claim.number(), claim.confidence, scene.now, settings.quiet_secs);
+                let new = suspect.tell(claim.number(scene), claim.confidence, scene.now, settings.quiet_secs);
                 new.then(|| suspect.examples(scene.facts))
             });
             match examples {

@@ -38,6 +38,8 @@ pub mod flag {
     pub const ASYMMETRIC: u32 = 1 << 12;
     /// A password is set, or an account made.
     pub const SETS_PASSWORD: u32 = 1 << 13;
+    /// The path says that it is where people log in.
+    pub const ENTRY: u32 = 1 << 14;
 }
 
 /// A method, as far as behaviour is concerned.
@@ -140,6 +142,19 @@ const MAX_BODY_FIELDS: usize = 64;
 /// Parts of paths under which accounts are made and passwords set.
 const SETTING: &[&[u8]] =
     &[b"register", b"signup", b"sign-up", b"sign_up", b"join", b"password/change", b"change-password"];
+/// Parts of paths where people log in.
+const ENTRIES: &[&[u8]] = &[
+    b"login",
+    b"signin",
+    b"sign-in",
+    b"sign_in",
+    b"logon",
+    b"/auth",
+    b"/session",
+    b"/token",
+    b"authenticate",
+    b"/sso",
+];
 /// Parts of paths where applications tell whether there is a user.
 const TELLING: &[&[u8]] = &[
     b"forgot",
@@ -320,10 +335,15 @@ impl RequestFacts {
         if path_holds(path, SETTING) {
             self.set(flag::SETS_PASSWORD);
         }
-        if self.password != 0 && !self.has(flag::SETS_PASSWORD) {
+        if path_holds(path, ENTRIES) {
+            self.set(flag::ENTRY);
+        }
+        // Who has a token already and sends a password elsewhere administers users.
+        let administers = self.authorization != 0 && !self.has(flag::ENTRY);
+        if self.password != 0 && !self.has(flag::BASIC) && !administers {
             self.set(flag::LOGIN);
         }
-        if self.has(flag::SETS_PASSWORD) {
+        if self.has(flag::SETS_PASSWORD) && !self.has(flag::BASIC) {
             self.flags &= !flag::LOGIN;
         }
         if self.user != 0 && !self.has(flag::LOGIN) && path_holds(path, TELLING) {
