@@ -21,6 +21,9 @@ impl Actors {
         let seen = Seen { facts: scene.facts, client: scene.client, now: scene.now };
         for rule in rules.behaviours() {
             let Some(key) = rule.key(&seen) else { continue };
+            if progress.get(key).is_none() && !rule.begins(&seen) {
+                continue;
+            }
             let complete = progress.with(key, |progress| rule.advance(progress, &seen));
             let examples = clients.with(scene.client, |client| {
                 // A step that only counts what everybody does makes nobody a suspect.
