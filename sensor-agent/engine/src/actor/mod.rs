@@ -17,6 +17,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+#[cfg(test)]
+mod town_tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
 use crate::rule::{Progress, RuleSet};
 
+use access::Walks;
 pub use claim::{Account, Notice};
 use claim::{Claim, Infos, graded};
 use client::{Actor, Suspect};
@@ -167,18 +170,18 @@ impl Actors {
             return;
         }
         let walks = facts.request.object != 0;
-        let step = walks.then(|| self.clients.with(scene.client, |client| client.walks.step(scene)));
+        let steps = walks.then(|| self.clients.with(scene.client, |client| client.walks.step(scene)));
         let (accepted, habit) = self.routes.with(facts.request.route, |route| {
             let accepted = route.accepted();
-            let habit: Option<Habit> = step.and_then(|step| route.visit(scene, step));
+            let habit: Option<Habit> = steps.and_then(|steps| route.visit(scene, steps.own));
             route.answer(scene, claims);
             route.token(scene, claims);
             (accepted, habit)
         });
         let odd = facts.is_missing() || facts.response.status == 403;
         self.clients.with(scene.client, |client| {
-            if let Some(step) = step {
-                client.walks.judge(scene, step, habit, claims);
+            if let Some(steps) = steps {
+                Walks::judge(scene, steps, habit, claims);
             }
             if facts.is_served()
                 && let Some(suspect) = client.as_suspect()
