@@ -16,7 +16,7 @@ const WELCOME: &str = "HTTP/1.1 302 Found\nLocation: /home\nSet-Cookie: session=
 
 /// An application and those who visit it.
 pub(super) struct Town {
-    actors: Actors,
+    pub(super) actors: Actors,
     millis: u64,
     told: Vec<(String, Notice)>,
 }

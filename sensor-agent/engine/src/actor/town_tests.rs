@@ -1,7 +1,13 @@
 //! An hour of an ordinary site with some hundred clients: people who browse, log in, mistype and forget; an office behind one address; phones that
 //! change networks; programs with keys; crawlers and health checks. Nobody is found. Then an attacker among them, who is.
 
+use std::sync::Arc;
+
 use super::tests::{DENIED, FORM, MISSING, OK, Town, WRONG, address};
+use crate::rule::{RuleSet, RuleSource};
+
+/// The rules about behaviour that come with the sensor.
+const SHIPPED: &str = include_str!("../../../../rules/behaviour.toml");
 
 /// Numbers that look random and are the same each time.
 struct Dice(u64);
@@ -110,6 +116,8 @@ fn programs(town: &mut Town, dice: &mut Dice, minute: u64) {
 /// An hour; `among` is called each minute.
 fn hour(mut among: impl FnMut(&mut Town, u64)) -> Town {
     let (mut town, mut dice) = (Town::new(), Dice(7));
+    let rules = RuleSet::compile(&[RuleSource { name: "behaviour.toml", text: SHIPPED }]).unwrap();
+    town.actors.replace_rules(Arc::new(rules));
     let mut visitors: Vec<Visitor> = (0..300)
         .map(|number| Visitor {
             // Every third one sits in one of two offices.
