@@ -185,3 +185,28 @@ pub(super) fn tell(rule: &Arc<RuleInfo>, told: Told, counted: &str, account: Acc
     };
     Notice { finding, account }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_hold_no_secrets_and_nothing_unprintable() {
+        let shown = |path: &str| {
+            let mut facts = Facts::default();
+            (facts.request.path_text, facts.response.status) = (Text::of(path.as_bytes()), 404);
+            Example::of(&facts).shown()
+        };
+        assert_eq!(shown("/a/\u{1b}[31m\r\n"), r"OTHER /a/\x1b[31m\r\n 404");
+        assert_eq!(shown("/a;jsessionid=0123456789abcdef"), "OTHER /a;jsessionid=[redacted] 404");
+        assert!(!shown("/users/alice@mail.example/x").contains("alice"));
+        assert!(!shown("/t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl").contains("c2lnbmF0dXJl"));
+    }
+
+    #[test]
+    fn grades_rise_from_the_threshold_to_three_times_it() {
+        let grade = |count| graded(count, 10, 0.7, 0.9);
+        assert_eq!((grade(10), grade(30), grade(1000)), (0.7, 0.9, 0.9));
+        assert!((grade(20) - 0.8).abs() < 1e-6);
+    }
+}
