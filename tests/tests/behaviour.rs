@@ -126,3 +126,40 @@ fn somebody_elses_orders_one_after_the_other() {
     assert_eq!(alert["sensor"]["class"], "ACCESS_CONTROL", "{alert}");
     wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
 }
+
+const VOUCHERS: &str = r#"
+[[rule]]
+id = "voucher-guessing"
+title = "many vouchers tried"
+class = "ACCESS_CONTROL"
+severity = "medium"
+confidence = 0.75
+[rule.behaviour]
+key = ["client", "host"]
+window_secs = 60
+steps = [{ path = '^/missing/voucher/', status = ["404"], distinct = "path", count = 8 }]
+[rule.examples]
+match = [["8* +1 GET /missing/voucher/# 404"]]
+no_match = [["8* +1 GET /missing/voucher/A 404"], ["8* +10 GET /missing/voucher/# 404"]]
+"#;
+
+#[test]
+fn a_rule_of_the_operators_own_counts_and_blocks() {
+    let Some(mut site) = Site::prepare(2, &Setup::default()) else { return };
+    std::fs::write(site.agent.rules().join("vouchers.toml"), VOUCHERS).unwrap();
+    site.agent.start().unwrap();
+    let application = Application::start(&site.lab.app, site.folder.path()).unwrap();
+    let town = Town { site, _application: application };
+    town.talk(2, &(0..7).map(|number| get(&format!("/missing/voucher/{number}"))).collect::<Vec<_>>());
+    town.talk(2, &(0..7).map(|number| get(&format!("/missing/voucher/{number}"))).collect::<Vec<_>>());
+    town.talk(2, &[get("/missing/voucher/last")]);
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!(alert["sensor"]["findings"][0]["rule"], "voucher-guessing", "{alert}");
+    assert_eq!(alert["sensor"]["findings"][0]["evidence"], "8 different values of path within 60 s");
+    assert_eq!(alert["http"]["url"], "/missing/voucher/last");
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
+    // Figures come once a second.
+    let seen = || town.site.agent.metric("sensor_actors_transactions_total").unwrap() >= 15.0;
+    wait_until("the figures", Duration::from_secs(10), seen).unwrap();
+    assert_eq!(town.site.agent.metric("sensor_facts_lost_total").unwrap(), 0.0);
+}

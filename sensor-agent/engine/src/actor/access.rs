@@ -117,19 +117,21 @@ impl Browsing {
     }
 }
 
-/// Routes of one client whose objects are followed.
-const MAX_WALKS: usize = 2;
+/// Walks of one client that are followed.
+const MAX_WALKS: usize = 8;
 /// Steps from object to object before their order counts.
 const LEAST_STEPS: u16 = 10;
 /// A step from number to number of at most this many follows.
 const NEAR: u64 = 3;
 
-/// Objects that a client asked for.
+/// Objects that a client asked for: those of all requests, and those of each of its credentials, because many people may share an
+/// address.
 #[derive(Debug, Default)]
 pub(super) struct Walks(Vec<Walk>);
 
 #[derive(Debug, Default)]
 struct Walk {
+    /// The route, alone or with a credential.
     route: u32,
     since: u32,
     used: u32,
@@ -140,7 +142,7 @@ struct Walk {
     refused: u16,
 }
 
-/// What a client's request for an object was to it.
+/// What a request for an object was to a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// The first of the route in this window.
@@ -149,6 +151,18 @@ pub(super) struct Step {
     pub(super) new: bool,
     /// Different objects in this window.
     pub(super) objects: usize,
+    /// Steps to new objects, those of them that were near, and those to what is refused or missing.
+    steps: u16,
+    near: u16,
+    refused: u16,
+}
+
+/// A request for an object as a step of the client's walk, and of its credential's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    client: Step,
+    /// The client's own where there are no credentials.
+    pub(super) own: Step,
 }
 
 impl Walks {
@@ -157,18 +171,24 @@ impl Walks {
     }
 
     /// Notes a request for an object.
-    pub(super) fn step(&mut self, scene: &Scene<'_>) -> Step {
+    pub(super) fn step(&mut self, scene: &Scene<'_>) -> Steps {
+        let (route, credential) = (scene.facts.request.route, scene.facts.credential());
+        let client = self.step_along(fold(route), scene);
+        let own = if credential == 0 { client } else { self.step_along(fold(route ^ credential), scene) };
+        Steps { client, own }
+    }
+
+    fn step_along(&mut self, route: u32, scene: &Scene<'_>) -> Step {
         let (request, now, secs) = (&scene.facts.request, scene.now, scene.settings.browse_secs as u32);
-        let walk = self.of(fold(request.route), now);
+        let walk = self.of(route, now);
         walk.used = now;
-        let before = walk.objects.count(now, secs);
-        let first = before == 0;
+        let first = walk.objects.count(now, secs) == 0;
         if first || now.saturating_sub(walk.since) >= secs {
             (walk.since, walk.near, walk.steps, walk.refused) = (now, 0, 0, 0);
         }
-        let known = walk.objects.has(request.object);
+        let new = !walk.objects.has(request.object);
         let objects = walk.objects.note(request.object, now, secs, most(scene.settings.walk_objects));
-        if !known {
+        if new {
             walk.steps = walk.steps.saturating_add(1);
             let near = walk.last.zip(request.id).is_some_and(|(last, id)| last.abs_diff(id) <= NEAR);
             walk.near = walk.near.saturating_add(u16::from(near));
@@ -176,33 +196,31 @@ impl Walks {
             walk.refused = walk.refused.saturating_add(u16::from(refused));
             walk.last = request.id.or(walk.last);
         }
-        Step { first, new: !known, objects }
+        let Walk { steps, near, refused, .. } = *walk;
+        Step { first, new, objects, steps, near, refused }
     }
 
     /// What the walk along the request's route comes to.
-    pub(super) fn judge(&self, scene: &Scene<'_>, step: Step, habit: Option<Habit>, claims: &mut Vec<Claim>) {
+    pub(super) fn judge(scene: &Scene<'_>, steps: Steps, habit: Option<Habit>, claims: &mut Vec<Claim>) {
         let threshold = scene.settings.walk_objects;
-        let Some(walk) = self.0.iter().find(|walk| walk.route == fold(scene.facts.request.route)) else {
-            return;
-        };
-        if (step.objects as u64) < threshold || walk.steps < LEAST_STEPS {
-            return;
-        }
-        let follows = u32::from(walk.near) * 10 >= u32::from(walk.steps) * 8;
-        let refused = u32::from(walk.refused) * 5 >= u32::from(walk.steps);
+        let Steps { client, own } = steps;
+        let long = |step: Step| step.objects as u64 >= threshold && step.steps >= LEAST_STEPS;
+        let follows = long(client) && u32::from(client.near) * 10 >= u32::from(client.steps) * 8;
+        let refused = u32::from(client.refused) * 5 >= u32::from(client.steps);
         let usual = habit.map(|habit| habit.objects);
-        let beyond =
-            usual.is_some_and(|usual| step.objects as f32 >= usual * 10.0) && scene.facts.is_authenticated();
-        let confidence = match (follows && refused, beyond) {
-            (true, true) => graded(step.objects, threshold, 0.8, 0.92),
-            (true, false) => graded(step.objects, threshold, 0.7, 0.9),
-            (false, true) => graded(step.objects, threshold, 0.6, 0.69),
+        let beyond = long(own)
+            && scene.facts.is_authenticated()
+            && usual.is_some_and(|usual| own.objects as f32 >= usual * 10.0);
+        let (step, confidence) = match (follows && refused, beyond) {
+            (true, true) => (client, graded(client.objects, threshold, 0.8, 0.92)),
+            (true, false) => (client, graded(client.objects, threshold, 0.7, 0.9)),
+            (false, true) => (own, graded(own.objects, threshold, 0.6, 0.69)),
             (false, false) => return,
         };
         let counts = [
             (step.objects, "objects of one route"),
-            (usize::from(walk.near), "of them one after the other"),
-            (usize::from(walk.refused), "refused or missing"),
+            (usize::from(step.near), "of them one after the other"),
+            (usize::from(step.refused), "refused or missing"),
         ];
         let claim = Claim::new(Code::ObjectWalk, confidence, scene.settings.browse_secs, counts);
         claims.push(claim.about(scene.facts.request.route));

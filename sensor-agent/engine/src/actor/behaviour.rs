@@ -5,6 +5,7 @@ use super::Scene;
 use super::claim::{Account, Notice, Told, tell};
 use super::is_excepted;
 use super::table::Weigh;
+use crate::facts::window::fold;
 use crate::rule::{Behaviour, Progress, Seen};
 
 impl Weigh for Progress {
@@ -20,12 +21,15 @@ impl Actors {
         let seen = Seen { facts: scene.facts, client: scene.client, now: scene.now };
         for rule in rules.behaviours() {
             let Some(key) = rule.key(&seen) else { continue };
+            if progress.get(key).is_none() && !rule.begins(&seen) {
+                continue;
+            }
             let complete = progress.with(key, |progress| rule.advance(progress, &seen));
             let examples = clients.with(scene.client, |client| {
                 // A step that only counts what everybody does makes nobody a suspect.
                 let suspect = if complete { Some(client.suspect()) } else { client.as_suspect() }?;
                 suspect.show(scene.facts);
-                let number = rule.info().number;
+                let number = rule.info().number ^ fold(scene.address);
                 let told =
                     complete && suspect.tell(number, rule.confidence().get(), scene.now, settings.quiet_secs);
                 told.then(|| suspect.examples(scene.facts))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Scene;
 use crate::detect::builtin::{BUILTINS, Code, info};
 use crate::detect::redact;
 use crate::facts::window::fold;
@@ -55,8 +56,13 @@ impl Claim {
     }
 
     /// What tells it from the client's other claims.
-    pub(super) fn number(&self) -> u32 {
-        self.code as u32 ^ fold(self.subject)
+    pub(super) fn number(&self, scene: &Scene<'_>) -> u32 {
+        Self::number_of(self.code, scene) ^ fold(self.subject)
+    }
+
+    /// The number of a claim that is about nothing but the client. Each address counts for itself: each is blocked for itself.
+    pub(super) fn number_of(code: Code, scene: &Scene<'_>) -> u32 {
+        code as u32 ^ fold(scene.address)
     }
 
     pub(super) fn with_detail(mut self, detail: &[u8]) -> Self {
@@ -178,4 +184,29 @@ pub(super) fn tell(rule: &Arc<RuleInfo>, told: Told, counted: &str, account: Acc
         evidence,
     };
     Notice { finding, account }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_hold_no_secrets_and_nothing_unprintable() {
+        let shown = |path: &str| {
+            let mut facts = Facts::default();
+            (facts.request.path_text, facts.response.status) = (Text::of(path.as_bytes()), 404);
+            Example::of(&facts).shown()
+        };
+        assert_eq!(shown("/a/\u{1b}[31m\r\n"), r"OTHER /a/\x1b[31m\r\n 404");
+        assert_eq!(shown("/a;jsessionid=0123456789abcdef"), "OTHER /a;jsessionid=[redacted] 404");
+        assert!(!shown("/users/alice@mail.example/x").contains("alice"));
+        assert!(!shown("/t/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl").contains("c2lnbmF0dXJl"));
+    }
+
+    #[test]
+    fn grades_rise_from_the_threshold_to_three_times_it() {
+        let grade = |count| graded(count, 10, 0.7, 0.9);
+        assert_eq!((grade(10), grade(30), grade(1000)), (0.7, 0.9, 0.9));
+        assert!((grade(20) - 0.8).abs() < 1e-6);
+    }
 }

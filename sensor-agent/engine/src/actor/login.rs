@@ -183,7 +183,8 @@ fn failed(sum: &Sum, scene: &Scene<'_>, claims: &mut Vec<Claim>) {
 fn succeeded(sum: &Sum, scene: &Scene<'_>, attacked: bool, claims: &mut Vec<Claim>) {
     let settings = scene.settings;
     if sum.of_user as u64 >= settings.success_after || attacked {
-        let confidence = if attacked { 0.9 } else { 0.75 };
+        // People who try what they remember get in at last, and are told of, not blocked.
+        let confidence = if attacked { 0.9 } else { graded(sum.of_user, settings.success_after, 0.65, 0.8) };
         let counts =
             [(sum.of_user, "failed logins of the user before"), (sum.failed, "failed logins in all")];
         claims.push(Claim::new(Code::LoginSuccess, confidence, settings.login_secs, counts));

@@ -17,6 +17,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+#[cfg(test)]
+mod town_tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
 use crate::rule::{Progress, RuleSet};
 
+use access::Walks;
 pub use claim::{Account, Notice};
 use claim::{Claim, Infos, graded};
 use client::{Actor, Suspect};
@@ -53,6 +56,8 @@ struct Scene<'a> {
     client: u64,
     /// The network that the client is in.
     network: u64,
+    /// The client's address, one of many that an IPv6 client may have.
+    address: u64,
 }
 
 /// The memory of clients, users, sessions and routes.
@@ -113,8 +118,9 @@ impl Actors {
             facts,
             settings: &settings,
             now: self.now,
-            client: self.key.number(&prefix(facts.client.address, 128, 64)),
+            client: self.key.number(&prefix(facts.client.address, 32, 64)),
             network: self.key.number(&prefix(facts.client.address, 24, 48)),
+            address: self.key.number(&prefix(facts.client.address, 32, 128)),
         };
         self.routes(&scene, &mut claims);
         self.logins(&scene, &mut claims);
@@ -164,18 +170,18 @@ impl Actors {
             return;
         }
         let walks = facts.request.object != 0;
-        let step = walks.then(|| self.clients.with(scene.client, |client| client.walks.step(scene)));
+        let steps = walks.then(|| self.clients.with(scene.client, |client| client.walks.step(scene)));
         let (accepted, habit) = self.routes.with(facts.request.route, |route| {
             let accepted = route.accepted();
-            let habit: Option<Habit> = step.and_then(|step| route.visit(scene, step));
+            let habit: Option<Habit> = steps.and_then(|steps| route.visit(scene, steps.own));
             route.answer(scene, claims);
             route.token(scene, claims);
             (accepted, habit)
         });
         let odd = facts.is_missing() || facts.response.status == 403;
         self.clients.with(scene.client, |client| {
-            if let Some(step) = step {
-                client.walks.judge(scene, step, habit, claims);
+            if let Some(steps) = steps {
+                Walks::judge(scene, steps, habit, claims);
             }
             if facts.is_served()
                 && let Some(suspect) = client.as_suspect()
@@ -204,7 +210,8 @@ impl Actors {
                 if failed {
                     suspect.show(facts);
                 }
-                let attacked = login::ATTACKS.iter().any(|code| suspect.was_told(*code as u32));
+                let attacked =
+                    login::ATTACKS.iter().any(|code| suspect.was_told(Claim::number_of(*code, scene)));
                 suspect.logins.note(scene, attacked, claims)
             });
         }
@@ -299,7 +306,7 @@ impl Actors {
             }
             let examples = clients.with(scene.client, |client| {
                 let suspect: &mut Suspect = client.suspect();
-                let new = suspect.tell(claim.number(), claim.confidence, scene.now, settings.quiet_secs);
+                let new = suspect.tell(claim.number(scene), claim.confidence, scene.now, settings.quiet_secs);
                 new.then(|| suspect.examples(scene.facts))
             });
             match examples {

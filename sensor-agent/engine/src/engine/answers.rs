@@ -331,7 +331,8 @@ impl Worker {
         let spare = self.spare.pop().unwrap_or_default();
         let open = std::mem::replace(&mut answer.open, spare);
         self.give_back(open);
-        if self.spare_answers.len() < super::worker::MAX_SPARE
+        let held = answer.body.capacity() + answer.response.head.capacity();
+        if self.spare_answers.len() < super::worker::room(held)
             && answer.body.capacity() <= super::worker::MAX_SPARE_BODY
         {
             answer.body.clear();

@@ -25,6 +25,10 @@ use crate::time::Timestamp;
 pub(super) const MAX_SPARE: usize = 16;
 /// Memory of a request's body kept for reuse.
 pub(super) const MAX_SPARE_BODY: usize = 64 * 1024;
+/// As [`MAX_SPARE`], of requests and responses that hold little: as many may wait for an application that takes its time.
+const MAX_SMALL_SPARE: usize = 256;
+/// Memory of one of these.
+const SMALL: usize = 8 * 1024;
 /// Most findings kept of a connection whose source is not verified yet.
 const MAX_DEFERRED: usize = 16;
 
@@ -251,7 +255,8 @@ impl Worker {
     }
 
     pub(super) fn give_back(&mut self, mut open: Box<OpenRequest>) {
-        if self.spare.len() < MAX_SPARE && open.body.capacity() <= MAX_SPARE_BODY {
+        let held = open.body.capacity() + open.request.head.capacity();
+        if self.spare.len() < room(held) && open.body.capacity() <= MAX_SPARE_BODY {
             open.body.clear();
             open.trailer.clear();
             open.findings.clear();
@@ -275,6 +280,11 @@ impl Worker {
             self.spare_bytes.push(memory);
         }
     }
+}
+
+/// How many spare requests or responses may be there for one more that holds so much to be kept.
+pub(super) fn room(held: usize) -> usize {
+    if held <= SMALL { MAX_SMALL_SPARE } else { MAX_SPARE }
 }
 
 /// One printable line: class and rule.

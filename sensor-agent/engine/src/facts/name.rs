@@ -20,117 +20,45 @@ pub(super) enum Role {
 /// Longest name that is looked at, without separators.
 const MAX_NAME: usize = 40;
 
-const USERS: &[&[u8]] = &[
-    b"user",
-    b"username",
-    b"login",
-    b"loginname",
-    b"email",
-    b"mail",
-    b"emailaddress",
-    b"account",
-    b"accountname",
-    b"userid",
-    b"uname",
-    b"usr",
-    b"log",
-    b"jusername",
-    b"identifier",
-    b"phone",
-    b"mobile",
-    b"member",
-    b"memberid",
-    b"customerid",
-    b"benutzer",
-    b"benutzername",
-    b"nick",
-    b"nickname",
-    b"handle",
-    b"userlogin",
-    b"useremail",
-    b"loginid",
-    b"loginemail",
-    b"utilisateur",
-    b"usuario",
-];
-const PASSWORDS: &[&[u8]] = &[
-    b"password",
-    b"passwd",
-    b"passwort",
-    b"pass",
-    b"pwd",
-    b"pw",
-    b"userpassword",
-    b"loginpassword",
-    b"userpass",
-    b"jpassword",
-    b"passphrase",
-    b"passcode",
-    b"kennwort",
-    b"motdepasse",
-    b"contrasena",
-    b"loginpass",
-    b"loginpwd",
-    b"userpwd",
-];
-const ANTI_FORGERY: &[&[u8]] = &[
-    b"csrf",
-    b"xsrf",
-    b"authenticitytoken",
-    b"requestverificationtoken",
-    b"wpnonce",
-    b"formkey",
-    b"antiforgery",
-    b"formtoken",
-    b"synchronizertoken",
-];
-/// Names that end like identifiers and count pages, or name sessions.
-const NOT_IDS: &[&[u8]] = &[
-    b"pageid",
-    b"sid",
-    b"sessionid",
-    b"phpsessid",
-    b"jsessionid",
-    b"sessid",
-    b"clientid",
-    b"gclid",
-    b"fbclid",
-];
-const IDS: &[&[u8]] = &[
-    b"id",
-    b"uid",
-    b"user",
-    b"account",
-    b"order",
-    b"invoice",
-    b"doc",
-    b"document",
-    b"customer",
-    b"ticket",
-    b"record",
-    b"profile",
-];
-
 /// What `name` is for; of a path of names (`login.user`, `login[user]`) the last one counts.
 pub(super) fn role(name: &[u8]) -> Role {
     let mut buffer = [0; MAX_NAME];
     let Some(word) = last_word(name, &mut buffer) else { return Role::Other };
-    if ANTI_FORGERY.iter().any(|part| memchr::memmem::find(word, part).is_some()) || name == b"_token" {
-        return Role::AntiForgery;
+    match word {
+        b"user" | b"username" | b"login" | b"loginname" | b"email" | b"mail" | b"emailaddress"
+        | b"account" | b"accountname" | b"userid" | b"uname" | b"usr" | b"log" | b"jusername"
+        | b"identifier" | b"phone" | b"mobile" | b"member" | b"memberid" | b"customerid" | b"benutzer"
+        | b"benutzername" | b"nick" | b"nickname" | b"handle" | b"userlogin" | b"useremail" | b"loginid"
+        | b"loginemail" | b"utilisateur" | b"usuario" => Role::User,
+        b"password" | b"passwd" | b"passwort" | b"pass" | b"pwd" | b"pw" | b"userpassword"
+        | b"loginpassword" | b"userpass" | b"jpassword" | b"passphrase" | b"passcode" | b"kennwort"
+        | b"motdepasse" | b"contrasena" | b"loginpass" | b"loginpwd" | b"userpwd" => Role::Password,
+        b"authenticitytoken"
+        | b"requestverificationtoken"
+        | b"wpnonce"
+        | b"formkey"
+        | b"formtoken"
+        | b"antiforgerytoken"
+        | b"synchronizertoken" => Role::AntiForgery,
+        // Names that end like identifiers and count pages, or name sessions and clicks.
+        b"pageid" | b"sid" | b"sessionid" | b"phpsessid" | b"jsessionid" | b"sessid" | b"clientid"
+        | b"gclid" | b"fbclid" => Role::Other,
+        b"uid" | b"order" | b"invoice" | b"doc" | b"document" | b"customer" | b"ticket" | b"record"
+        | b"profile" => Role::Id,
+        _ if word.ends_with(b"id") => Role::Id,
+        _ if name == b"_token" || holds(word, b"csrf") || holds(word, b"xsrf") => Role::AntiForgery,
+        _ if holds(word, b"pass") && SETS.iter().any(|part| holds(word, part)) => Role::NewPassword,
+        _ => Role::Other,
     }
-    if USERS.contains(&word) {
-        return Role::User;
-    }
-    if PASSWORDS.contains(&word) {
-        return Role::Password;
-    }
-    let sets = [&b"new"[..], b"old", b"confirm", b"repeat", b"again", b"retype", b"current", b"verify", b"2"];
-    let about = |part: &[u8]| memchr::memmem::find(word, part).is_some();
-    if about(b"pass") && sets.iter().any(|part| about(part)) {
-        return Role::NewPassword;
-    }
-    let id = IDS.contains(&word) || word.ends_with(b"id") && !NOT_IDS.contains(&word);
-    if id { Role::Id } else { Role::Other }
+}
+
+/// Parts of names of passwords that are not there to be checked.
+const SETS: [&[u8]; 9] =
+    [b"new", b"old", b"confirm", b"repeat", b"again", b"retype", b"current", b"verify", b"2"];
+
+/// Whether a short text holds another; both are in one case.
+fn holds(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 /// The last of a path of names in lower case, without separators.
@@ -148,15 +76,26 @@ fn last_word<'b>(name: &[u8], buffer: &'b mut [u8; MAX_NAME]) -> Option<&'b [u8]
 /// Whether a cookie or parameter of this name carries a session.
 #[must_use]
 pub fn is_session_name(name: &[u8]) -> bool {
-    let holds = |part: &[u8]| name.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
-    if name.len() > MAX_NAME * 2 || holds(b"csrf") || holds(b"xsrf") {
-        return false;
+    let mut found = false;
+    // One pass by first letters: this runs for every cookie of every request.
+    for (at, letter) in name.iter().enumerate().take(MAX_NAME * 2) {
+        let begins =
+            |part: &[u8]| name.get(at..at + part.len()).is_some_and(|here| here.eq_ignore_ascii_case(part));
+        match letter.to_ascii_lowercase() {
+            b'c' | b'x' if name.get(at + 1..at + 4).is_some_and(|here| here.eq_ignore_ascii_case(b"srf")) => {
+                return false;
+            }
+            b's' => found |= begins(b"sess") || begins(b"sid") && at + 3 == name.len(),
+            b'a' => found |= begins(b"auth"),
+            b't' => found |= begins(b"token"),
+            b'j' => found |= begins(b"jwt"),
+            b'r' => found |= begins(b"remember"),
+            b'i' => found |= begins(b"identity"),
+            b'l' => found |= begins(b"logged_in"),
+            _ => {}
+        }
     }
-    [&b"sess"[..], b"auth", b"token", b"jwt", b"remember", b"identity", b"logged_in"]
-        .iter()
-        .any(|part| holds(part))
-        || name.len() >= 3 && name[name.len() - 3..].eq_ignore_ascii_case(b"sid")
-        || name.eq_ignore_ascii_case(b"sid")
+    found
 }
 
 /// Whether `path` holds one of these words, without case.

@@ -38,6 +38,8 @@ pub mod flag {
     pub const ASYMMETRIC: u32 = 1 << 12;
     /// A password is set, or an account made.
     pub const SETS_PASSWORD: u32 = 1 << 13;
+    /// The path says that it is where people log in.
+    pub const ENTRY: u32 = 1 << 14;
 }
 
 /// A method, as far as behaviour is concerned.
@@ -140,6 +142,19 @@ const MAX_BODY_FIELDS: usize = 64;
 /// Parts of paths under which accounts are made and passwords set.
 const SETTING: &[&[u8]] =
     &[b"register", b"signup", b"sign-up", b"sign_up", b"join", b"password/change", b"change-password"];
+/// Parts of paths where people log in.
+const ENTRIES: &[&[u8]] = &[
+    b"login",
+    b"signin",
+    b"sign-in",
+    b"sign_in",
+    b"logon",
+    b"/auth",
+    b"/session",
+    b"/token",
+    b"authenticate",
+    b"/sso",
+];
 /// Parts of paths where applications tell whether there is a user.
 const TELLING: &[&[u8]] = &[
     b"forgot",
@@ -153,11 +168,20 @@ const TELLING: &[&[u8]] = &[
     b"register",
     b"signup",
 ];
-/// Ends of paths that are files beside pages.
+/// Ends of paths that are files beside pages, behind the dot.
 const STATIC: &[&[u8]] = &[
-    b".css", b".js", b".png", b".jpg", b".jpeg", b".gif", b".svg", b".ico", b".webp", b".woff", b".woff2",
-    b".ttf", b".map", b".mp4", b".avif",
+    b"css", b"js", b"png", b"jpg", b"jpeg", b"gif", b"svg", b"ico", b"webp", b"woff", b"woff2", b"ttf",
+    b"map", b"mp4", b"avif",
 ];
+
+/// Whether a path names a file beside pages.
+fn is_static(path: &[u8]) -> bool {
+    const LONGEST: usize = 6;
+    let tail = path.get(path.len().saturating_sub(LONGEST)..).unwrap_or_default();
+    let Some(dot) = tail.iter().rposition(|&byte| byte == b'.') else { return false };
+    let end = tail.get(dot + 1..).unwrap_or_default();
+    STATIC.iter().any(|known| end.eq_ignore_ascii_case(known))
+}
 
 impl RequestFacts {
     /// Whether all of these bits of [`flag`] are set.
@@ -189,10 +213,7 @@ impl RequestFacts {
             host_text: Text::of(host),
             ..Self::default()
         };
-        if STATIC
-            .iter()
-            .any(|end| path.len() > end.len() && path[path.len() - end.len()..].eq_ignore_ascii_case(end))
-        {
+        if is_static(path) {
             facts.set(flag::STATIC);
         }
         for field in fields.iter() {
@@ -280,28 +301,30 @@ impl RequestFacts {
     }
 
     fn query(&mut self, key: &Key, field: &Field<'_>) {
-        self.credential(key, field);
+        let role = self.credential(key, field);
         if field.value.len() >= MIN_SESSION_ID && is_session_name(field.name) && !is_one_time(field.name) {
             self.set(flag::SESSION_IN_TARGET);
         }
-        let is_id = matches!(name::role(field.name), Role::Id | Role::User) && route::is_object(field.value);
-        if is_id {
+        if matches!(role, Role::Id | Role::User) && route::is_object(field.value) {
             self.object = (self.object ^ key.number(field.value)).max(1);
             self.id = route::number(field.value).or(self.id);
         }
     }
 
-    fn credential(&mut self, key: &Key, field: &Field<'_>) {
+    /// Takes what a parameter says of users, passwords and tokens; returns what it is for.
+    fn credential(&mut self, key: &Key, field: &Field<'_>) -> Role {
         if field.value.is_empty() {
-            return;
+            return Role::Other;
         }
-        match name::role(field.name) {
+        let role = name::role(field.name);
+        match role {
             Role::User if self.user == 0 => self.user = key.number(field.value),
             Role::Password if self.password == 0 => self.password = key.number(field.value),
             Role::NewPassword => self.set(flag::SETS_PASSWORD),
             Role::AntiForgery => self.set(flag::ANTI_FORGERY),
             _ => {}
         }
+        role
     }
 
     /// What follows from all that is known.
@@ -312,10 +335,15 @@ impl RequestFacts {
         if path_holds(path, SETTING) {
             self.set(flag::SETS_PASSWORD);
         }
-        if self.password != 0 && !self.has(flag::SETS_PASSWORD) {
+        if path_holds(path, ENTRIES) {
+            self.set(flag::ENTRY);
+        }
+        // Who has a token already and sends a password elsewhere administers users.
+        let administers = self.authorization != 0 && !self.has(flag::ENTRY);
+        if self.password != 0 && !self.has(flag::BASIC) && !administers {
             self.set(flag::LOGIN);
         }
-        if self.has(flag::SETS_PASSWORD) {
+        if self.has(flag::SETS_PASSWORD) && !self.has(flag::BASIC) {
             self.flags &= !flag::LOGIN;
         }
         if self.user != 0 && !self.has(flag::LOGIN) && path_holds(path, TELLING) {

@@ -86,7 +86,7 @@ pub struct ResponseFacts {
 /// Bytes of a body that are searched for words about a login.
 const MAX_SEARCHED: usize = 8 * 1024;
 /// Parts of paths that lead to a login.
-const LOGINS: &[&[u8]] = &[b"login", b"signin", b"sign-in", b"sign_in", b"logon", b"sso", b"authenticate"];
+const LOGINS: &[&[u8]] = &[b"login", b"signin", b"sign-in", b"sign_in", b"logon", b"/sso", b"authenticate"];
 /// Parts of where a failed login leads.
 const ERRORS: &[&[u8]] = &[b"error", b"fail", b"denied", b"invalid", b"incorrect"];
 
@@ -207,7 +207,7 @@ impl ResponseFacts {
                 0 | 500.. => Login::Unknown,
                 _ => Login::Succeeded,
             },
-            400 | 404 | 409 | 422 => Login::Failed(Why::Refused),
+            400 | 404 | 409 | 422 if request.has(flag::ENTRY) => Login::Failed(Why::Refused),
             300..=399 if path_holds(location, ERRORS) => Login::Failed(Why::Again),
             300..=399 if self.to_login || path_of(location) == request.path_text.bytes() => {
                 Login::Failed(Why::Again)
@@ -230,7 +230,7 @@ impl ResponseFacts {
             (Some(Word::Form), Login::Unknown) if ok => Login::Failed(Why::Again),
             (Some(Word::Succeeded), Login::Unknown) if ok => Login::Succeeded,
             // Nothing wrong is said, but without a session nobody is logged in.
-            (None, Login::Unknown) if ok && request.session == 0 && !body.is_empty() => {
+            (None, Login::Unknown) if self.status == 200 && is_bare(request) && !body.is_empty() => {
                 Login::Failed(Why::Refused)
             }
             (_, before) => before,
@@ -256,6 +256,11 @@ impl ResponseFacts {
             attributes,
         };
     }
+}
+
+/// Whether a login brings nothing but user and password, to where people log in.
+fn is_bare(request: &RequestFacts) -> bool {
+    request.has(flag::ENTRY) && !request.has(flag::CREDENTIALS)
 }
 
 fn attribute_of(part: &[u8]) -> u8 {

@@ -96,6 +96,16 @@ fn accounts_that_are_made_are_no_logins() {
 }
 
 #[test]
+fn who_administers_users_is_no_one_who_logs_in() {
+    let add = FORM.replace("/login", "/api/users");
+    assert_eq!(login(&add, "HTTP/1.1 422 No"), Login::Unknown);
+    assert_eq!(login(&add, "HTTP/1.1 200 OK\n\n{\"id\":7}"), Login::Unknown);
+    assert_eq!(login(&add, "HTTP/1.1 200 OK\n\nwrong password"), Login::Failed(Why::Password));
+    let with_token = add.replace("\n\n", "\nAuthorization: Bearer t\n\n");
+    assert_eq!(login(&with_token, "HTTP/1.1 403 No"), Login::None);
+}
+
+#[test]
 fn who_sends_a_request_and_from_where() {
     let flags =
         |headers: &str| facts(&format!("POST /a HTTP/1.1\nHost: shop.example\n{headers}"), "").request.flags;

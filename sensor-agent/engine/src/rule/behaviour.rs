@@ -235,6 +235,11 @@ impl Behaviour {
         self.keys.iter().try_fold(start, |sum, key| Some(mixed(sum, key.of(seen)?)))
     }
 
+    /// Whether the transaction fits the first step: others begin nothing.
+    pub(crate) fn begins(&self, seen: &Seen<'_>) -> bool {
+        self.steps.first().is_some_and(|step| step.fits(seen.facts))
+    }
+
     /// Goes on by one transaction; whether the rule is complete with it.
     pub(crate) fn advance(&self, progress: &mut Progress, seen: &Seen<'_>) -> bool {
         // A rule that was replaced meanwhile may have fewer steps.
