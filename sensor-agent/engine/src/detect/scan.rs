@@ -104,7 +104,7 @@ impl Scanner {
 
     fn view(&mut self, field: &Field<'_>, number: usize, view: View<'_>) {
         let bytes = view.bytes.get(..MAX_VIEW_BYTES).unwrap_or(view.bytes);
-        let trust = view.chain.trust();
+        let trust = view.trust();
         if let Some(found) = auth::in_parameter(field, bytes) {
             self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
         }

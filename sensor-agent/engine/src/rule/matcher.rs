@@ -154,7 +154,7 @@ impl Matcher {
         let caches = self.condition_caches.get_mut(number)?;
         let holds = rule.conditions_hold(scope, field, caches);
         self.undecided |= !holds;
-        holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.chain.trust()))
+        holds.then(|| (found.start(), found.end(), rule.confidence.get() * view.trust()))
     }
 }
 

@@ -387,6 +387,7 @@ pub(super) const TELLING: &[&str] = &[
     "zgrep",
     "zless",
     "zsh",
+    "zstdcat",
     "zsoelim",
     "zypper",
 ];
