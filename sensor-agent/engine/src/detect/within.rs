@@ -8,6 +8,8 @@ use crate::field::{Field, Place};
 const MAX_VALUES: usize = 32;
 /// Longest header in which something is looked for: longer ones are tokens.
 const MAX_HEADER: usize = 2048;
+/// Longest header of words that could be a command.
+const MAX_COMMAND: usize = 256;
 
 /// The values within a path, a Referer or another header that could hold anything; they pass for parameters.
 pub(super) fn values<'a>(field: &Field<'a>) -> impl Iterator<Item = Field<'a>> + use<'a> {
@@ -72,33 +74,42 @@ fn foreign<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
     if field.value.len() > MAX_HEADER || name.starts_with(b"sec-") || FORMAL.contains(&name) {
         return None;
     }
-    let value = if name == b"user-agent" { behind_products(field.value) } else { field.value };
-    let ordinary = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b',' | b' ' | b'/');
-    let odd = !value.iter().all(ordinary) || value.starts_with(b"/") || memchr::memmem::find(value, b"..").is_some();
-    let command = |value: &[u8]| value.contains(&b' ') && value.len() < MAX_HEADER / 8;
-    (odd || name != b"user-agent" && command(value)).then_some(value)
+    if name == b"user-agent" {
+        let rest = behind_products(field.value);
+        return (!rest.is_empty()).then_some(rest);
+    }
+    let value = field.value;
+    let ordinary = |&byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b',' | b' ' | b'/')
+    };
+    let holds = |sign: &[u8]| memchr::memmem::find(value, sign).is_some();
+    let odd = !value.iter().all(ordinary)
+        || value.starts_with(b"/")
+        || [&b".."[..], b":/", b"__"].into_iter().any(holds)
+        || value.contains(&b' ') && value.len() < MAX_COMMAND;
+    odd.then_some(value)
 }
 
-/// What follows the products and comments with which a User-Agent begins: `a/1.0 (b; c) d/2`. The whole value, if it begins otherwise.
+/// What follows the products and comments with which a User-Agent begins, `a/1.0 (b; c) d/2`, with the words without a version that
+/// stand right before it. The whole value, if it begins otherwise.
 fn behind_products(value: &[u8]) -> &[u8] {
-    let mut rest = value;
-    loop {
-        let next = match rest.first() {
-            Some(b'(') => comment(rest),
-            _ => product(rest),
-        };
-        let Some(behind) = next else { return rest };
+    let (mut rest, mut words) = (value, None);
+    while !rest.is_empty() {
+        let next = if rest.first() == Some(&b'(') { comment(rest) } else { product(rest) };
+        let Some((behind, versioned)) = next else { return words.unwrap_or(rest) };
+        words = if versioned { None } else { words.or(Some(rest)) };
         rest = behind.strip_prefix(b" ").unwrap_or(behind);
     }
+    rest
 }
 
 /// What follows a comment in brackets, which holds no bracket of its own but one within another.
-fn comment(text: &[u8]) -> Option<&[u8]> {
+fn comment(text: &[u8]) -> Option<(&[u8], bool)> {
     let mut depth = 0_usize;
     for (at, byte) in text.iter().enumerate() {
         match byte {
             b'(' => depth += 1,
-            b')' if depth == 1 => return text.get(at + 1..),
+            b')' if depth == 1 => return Some((text.get(at + 1..)?, true)),
             b')' => depth -= 1,
             b'<' | b'>' | b'`' | b'$' | b'|' | b'\'' | b'%' | b'*' => return None,
             _ if depth > 2 => return None,
@@ -108,15 +119,16 @@ fn comment(text: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// What follows a product or word: letters and signs that names have, and its version.
-fn product(text: &[u8]) -> Option<&[u8]> {
-    let end = text.iter().position(|&byte| byte == b' ').unwrap_or(text.len());
+/// What follows a product or word, and whether it has a version: letters and signs that names have.
+fn product(text: &[u8]) -> Option<(&[u8], bool)> {
+    let end = memchr::memchr(b' ', text).unwrap_or(text.len());
     let (word, rest) = text.split_at_checked(end)?;
-    let named = word.first().is_some_and(|byte| byte.is_ascii_alphabetic());
-    let sign = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b'+' | b'!' | b',' | b'~');
-    // A product has a version, or the letters of a name; a file has a path.
-    let slashes = word.iter().filter(|byte| **byte == b'/').count();
-    (named && word.iter().all(sign) && slashes <= 2 && memchr::memmem::find(word, b"..").is_none()).then_some(rest)
+    let named = word.first().is_some_and(u8::is_ascii_alphabetic);
+    let sign = |&byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b'+' | b'!' | b',' | b'~')
+    };
+    let path = [&b".."[..], b"__", b"//"].into_iter().any(|sign| memchr::memmem::find(word, sign).is_some());
+    (named && word.iter().all(sign) && !path).then(|| (rest, word.contains(&b'/')))
 }
 
 /// Whether a part holds other characters than names and numbers do.
@@ -152,6 +164,9 @@ mod tests {
             ("user-agent", "../../etc/passwd", "../../etc/passwd"),
             ("x-forwarded-for", "127.0.0.1; sleep 5", "127.0.0.1; sleep 5"),
             ("x-api-version", "cat /etc/passwd", "cat /etc/passwd"),
+            ("user-agent", "a/1 cmd /c dir", "cmd /c dir"),
+            ("user-agent", "php://input", "php://input"),
+            ("x-forwarded-for", "http://127.0.0.1/", "http://127.0.0.1/"),
         ] {
             assert_eq!(of(Place::Header, name, value), [expected], "{name}");
         }

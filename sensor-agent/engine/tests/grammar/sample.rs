@@ -120,6 +120,8 @@ pub(crate) fn run(
 fn fits(family: &Family, carrier: &Carrier) -> bool {
     let of_headers = carrier.name.starts_with("user-agent") || carrier.name.starts_with("x-");
     match family.kind.as_str() {
+        // A header holds no line end.
+        "crlf" => !of_headers,
         "agent" => carrier.name == "user-agent",
         "forwarded" => carrier.name == "x-forwarded-for",
         "other" => carrier.name == "x-header",

@@ -19,7 +19,7 @@ const IN_TEXT: f32 = 0.4;
 
 /// Most confidence of a command in a piece of code within a text, or in a pattern.
 const IN_SPAN: f32 = 0.6;
-/// Fewest words in front of a piece of code within a text.
+/// Fewest words around a piece of code within a text.
 const SPAN_WORDS: usize = 3;
 /// Longest name of a character reference.
 const MAX_REFERENCE: usize = 10;
@@ -91,15 +91,18 @@ fn is_alternative(value: &[u8], at: usize, end: usize) -> bool {
     value.get(at) == Some(&b'|') && opened && matches!(value.get(end), Some(b')' | b'|'))
 }
 
-/// Whether `at` lies in a piece of code that a text shows between backticks, behind words.
+/// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
 fn is_in_span(value: &[u8], at: usize) -> bool {
-    let before = value.get(at.saturating_sub(MAX_WALK)..at).unwrap_or_default();
-    let Some(first) = memchr::memchr(b'`', value.get(..=at).unwrap_or_default()) else { return false };
-    let text = value.get(first.saturating_sub(MAX_WALK)..first).unwrap_or_default();
-    let word = |word: &&[u8]| word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",:'.".contains(byte));
-    let words = text.split(|byte| *byte == b' ').filter(word).count();
-    let inside = memchr::memchr_iter(b'`', before).count() % 2 == 1 || value.get(at) == Some(&b'`');
-    inside && words >= SPAN_WORDS && text.ends_with(b" ")
+    let ends = memchr::memchr(b'`', value).zip(memchr::memrchr(b'`', value));
+    let Some((first, last)) = ends.filter(|(first, last)| (*first..*last).contains(&at)) else { return false };
+    let word = |word: &&[u8]| {
+        word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-".contains(byte))
+    };
+    let before = value.get(first.saturating_sub(MAX_WALK)..first).unwrap_or_default();
+    let behind = value.get(last + 1..).unwrap_or_default();
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
+    let words = [before, behind].into_iter().flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
+    before.ends_with(b" ") && words.take(SPAN_WORDS).count() == SPAN_WORDS
 }
 
 /// Whether a separator stands between words as in a sentence, with a word behind it that is no option's or path's command:

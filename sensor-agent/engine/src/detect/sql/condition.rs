@@ -31,8 +31,8 @@ impl Shapes<'_> {
         let same = self.text(at + 1).eq_ignore_ascii_case(self.text(operator + 1));
         let confidence = match (left, right, self.broken) {
             // `2 > 3 or 4 < 5` is arithmetic, and no way out of a query.
-            (Operand::Literal, Operand::Literal, Broken::Number)
-                if at == 3 && self.is_ordered(1) && self.is_ordered(operator) =>
+            (Operand::Literal, Operand::Literal, Broken::Number | Broken::No)
+                if self.is_ordered(operator) && self.is_inequality(at) =>
             {
                 0.6
             }
@@ -53,6 +53,13 @@ impl Shapes<'_> {
             _ => return None,
         };
         Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    /// Whether two numbers stand in front of the token at `at`, and which is the larger.
+    fn is_inequality(&self, at: usize) -> bool {
+        at.checked_sub(3).is_some_and(|start| {
+            self.kind(start) == Kind::Number && self.is_ordered(start + 1) && self.kind(start + 2) == Kind::Number
+        })
     }
 
     /// Whether the token at `at` says which of two numbers is the larger.
