@@ -24,10 +24,16 @@ const ROUNDS: usize = 3;
 fn main() {
     let filter = std::env::args().nth(1);
     let mut judge = sample::Judge::new();
-    for (title, grammar, attack) in [("attacks", sample::attacks(), true), ("benign", sample::benign(), false)] {
+    for (title, grammar, attack) in
+        [("attacks", sample::attacks(), true), ("benign", sample::benign(), false)]
+    {
         let tally = sample::run(&mut judge, &grammar, ROUNDS, attack, |_, _| true);
         if let Some(filter) = &filter {
-            tally.odd.iter().filter(|line| line.contains(filter.as_str())).for_each(|line| println!("{line}"));
+            tally
+                .odd
+                .iter()
+                .filter(|line| line.contains(filter.as_str()))
+                .for_each(|line| println!("{line}"));
             continue;
         }
         println!("{title}: {:.2} % of {} flagged", 100.0 * tally.all.share(), tally.all.values);

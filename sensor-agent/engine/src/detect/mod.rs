@@ -272,6 +272,10 @@ impl Detector {
         field: &Field<'_>,
         findings: &mut Vec<Finding>,
     ) -> Look {
+        let response = field.place.is_response();
+        if response && !self.rules.looks_into(field.place) {
+            return Look::Plain;
+        }
         // Tokens have dots between letters, and only headers authenticate.
         let plain = self.rules.needs_no_look(field);
         if plain && field.place != Place::Header && !field.value.starts_with(b"ey") {
@@ -282,7 +286,6 @@ impl Detector {
             return Look::Plain;
         }
         self.scanner.clear();
-        let response = field.place.is_response();
         if !response {
             self.scanner.raw(field, part.request.method());
         }

@@ -108,6 +108,7 @@ fn comment(text: &[u8]) -> Option<(&[u8], bool)> {
     let mut depth = 0_usize;
     for (at, byte) in text.iter().enumerate() {
         match byte {
+            b')' if at == 1 => return None,
             b'(' => depth += 1,
             b')' if depth == 1 => return Some((text.get(at + 1..)?, true)),
             b')' => depth -= 1,
@@ -171,7 +172,10 @@ mod tests {
             assert_eq!(of(Place::Header, name, value), [expected], "{name}");
         }
         for (name, value) in [
-            ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"),
+            (
+                "user-agent",
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)",
+            ),
             ("user-agent", "My App/1.0"),
             ("x-request-id", "00-ab-cd-01"),
             ("accept", "text/html;q=0.9,*/*"),

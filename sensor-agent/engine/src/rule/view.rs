@@ -37,7 +37,6 @@ impl Chain {
     pub fn has(&self, decoder: Decoder) -> bool {
         self.iter().any(|step| step == decoder)
     }
-
 }
 
 /// One view, borrowed from [`Views`].
@@ -55,7 +54,8 @@ impl View<'_> {
     #[must_use]
     pub fn trust(&self) -> f32 {
         let encoded = self.chain.has(Decoder::Base64) || self.chain.has(Decoder::Hex);
-        let file = || self.bytes.len() > MAX_ENCODED_LINE || memchr::memchr_iter(b'\n', self.bytes).nth(1).is_some();
+        let file =
+            || self.bytes.len() > MAX_ENCODED_LINE || memchr::memchr_iter(b'\n', self.bytes).nth(1).is_some();
         if encoded && file() { ENCODED_FILE } else { 1.0 }
     }
 }
@@ -149,6 +149,12 @@ impl Views {
     #[must_use]
     pub fn decoded(&self) -> View<'_> {
         self.get(self.decoded).unwrap_or(View { bytes: &[], chain: Chain::default() })
+    }
+
+    /// The number of that view.
+    #[must_use]
+    pub fn decoded_number(&self) -> usize {
+        self.decoded
     }
 
     /// The view of this number.

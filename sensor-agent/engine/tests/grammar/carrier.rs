@@ -27,6 +27,7 @@ const fn row(name: &'static str, least: usize, body: bool, write: fn(&str) -> Ve
 }
 
 pub(crate) const CARRIERS: &[Carrier] = &[
+    row("target", 1, false, |value| get(&value.replace(' ', "%20"), "")),
     row("query", 1, false, |value| get(&format!("/search?lang=en&q={}", percent(value)), "")),
     row("query twice encoded", 1, false, |value| get(&format!("/search?q={}", percent(&percent(value))), "")),
     row("query lightly encoded", 1, false, |value| get(&format!("/search?q={}", needed(value)), "")),
@@ -36,7 +37,9 @@ pub(crate) const CARRIERS: &[Carrier] = &[
     row("json", 1, true, |value| {
         post("application/json", &format!("{{\"user\":{{\"name\":{}}}}}", serde_json::json!(value)))
     }),
-    row("json escaped", 1, true, |value| post("application/json", &format!("{{\"name\":\"{}\"}}", escaped(value)))),
+    row("json escaped", 1, true, |value| {
+        post("application/json", &format!("{{\"name\":\"{}\"}}", escaped(value)))
+    }),
     row("json in form", 1, true, |value| {
         let json = serde_json::json!({ "filter": { "text": value } }).to_string();
         post("application/x-www-form-urlencoded", &format!("payload={}", percent(&json)))
@@ -51,20 +54,29 @@ pub(crate) const CARRIERS: &[Carrier] = &[
     }),
     row("graphql variable", 1, true, |value| {
         let query = "query($q: String) { search(q: $q) { id } }";
-        post("application/json", &serde_json::json!({ "query": query, "variables": { "q": value } }).to_string())
+        post(
+            "application/json",
+            &serde_json::json!({ "query": query, "variables": { "q": value } }).to_string(),
+        )
     }),
     row("cookie", 1, false, |value| get("/", &format!("Cookie: theme=dark; pref={}\r\n", percent(value)))),
     row("path", 1, false, |value| get(&format!("/items/{}", percent(value)), "")),
-    row("referer", 1, false, |value| get("/", &format!("Referer: https://shop.example/?from={}\r\n", percent(value)))),
+    row("referer", 1, false, |value| {
+        get("/", &format!("Referer: https://shop.example/?from={}\r\n", percent(value)))
+    }),
     row("user-agent", 1, false, |value| head(&format!("User-Agent: {}\r\n", line(value)))),
-    row("user-agent behind", 1, false, |value| head(&format!("User-Agent: Mozilla/5.0 (X11; Linux x86_64) {}\r\n", line(value)))),
+    row("user-agent behind", 1, false, |value| {
+        head(&format!("User-Agent: Mozilla/5.0 (X11; Linux x86_64) {}\r\n", line(value)))
+    }),
     row("x-forwarded-for", 1, false, |value| get("/", &format!("X-Forwarded-For: {}\r\n", line(value)))),
     row("x-header", 1, false, |value| get("/", &format!("X-Api-Version: {}\r\n", line(value)))),
     row("base64 query", 12, false, |value| get(&format!("/x?data={}", percent(&STANDARD.encode(value))), "")),
     row("base64 json", 12, true, |value| {
         post("application/json", &format!("{{\"blob\":\"{}\"}}", STANDARD.encode(value)))
     }),
-    row("base64 cookie", 12, false, |value| get("/", &format!("Cookie: prefs={}\r\n", STANDARD.encode(value)))),
+    row("base64 cookie", 12, false, |value| {
+        get("/", &format!("Cookie: prefs={}\r\n", STANDARD.encode(value)))
+    }),
 ];
 
 fn get(target: &str, more: &str) -> Vec<u8> {

@@ -17,6 +17,7 @@ pub(crate) fn attacks() -> Grammar {
         include_str!("attacks/shell.txt"),
         include_str!("attacks/code.txt"),
         include_str!("attacks/files.txt"),
+        include_str!("attacks/tricks.txt"),
     ))
 }
 
@@ -80,7 +81,12 @@ impl Tally {
     /// The odd values of a family or carrier.
     #[allow(dead_code, reason = "for the tests")]
     pub(crate) fn odd_of(&self, what: &str) -> String {
-        self.odd.iter().filter(|line| line.contains(&format!("[{what}]"))).cloned().collect::<Vec<_>>().join("\n")
+        self.odd
+            .iter()
+            .filter(|line| line.contains(&format!("[{what}]")))
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -96,7 +102,8 @@ pub(crate) fn run(
     for family in &grammar.families {
         let title = format!("{} {}", family.kind, family.name);
         for number in 0..family.len() * rounds {
-            for carrier in CARRIERS.iter().filter(|carrier| wanted(family, carrier) && fits(family, carrier)) {
+            for carrier in CARRIERS.iter().filter(|carrier| wanted(family, carrier) && fits(family, carrier))
+            {
                 let value = grammar.value(family, number, &mut chance);
                 if value.len() < carrier.least {
                     continue;
@@ -120,6 +127,8 @@ pub(crate) fn run(
 fn fits(family: &Family, carrier: &Carrier) -> bool {
     let of_headers = carrier.name.starts_with("user-agent") || carrier.name.starts_with("x-");
     match family.kind.as_str() {
+        "access" => carrier.name == "target",
+        _ if carrier.name == "target" => false,
         // A header holds no line end.
         "crlf" => !of_headers,
         "agent" => carrier.name == "user-agent",

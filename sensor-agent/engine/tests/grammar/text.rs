@@ -54,9 +54,10 @@ pub(crate) struct Grammar {
 }
 
 const WORDS: &[&str] = &[
-    "river", "garden", "kettle", "orange", "window", "planet", "copper", "silver", "morning", "harbour", "ticket",
-    "invoice", "profile", "laptop", "blanket", "mountain", "report", "summer", "teapot", "violin", "station", "market",
-    "bicycle", "lantern", "pepper", "customer", "account", "member", "product", "sandbox", "abc", "foo", "test", "data",
+    "river", "garden", "kettle", "orange", "window", "planet", "copper", "silver", "morning", "harbour",
+    "ticket", "invoice", "profile", "laptop", "blanket", "mountain", "report", "summer", "teapot", "violin",
+    "station", "market", "bicycle", "lantern", "pepper", "customer", "account", "member", "product",
+    "sandbox", "abc", "foo", "test", "data",
 ];
 
 impl Grammar {
@@ -114,7 +115,8 @@ fn pieces(line: &str) -> Vec<Piece> {
     let mut found = Vec::new();
     let mut rest = line;
     while let Some((before, from)) = rest.split_once('‹') {
-        let (name, behind) = from.split_once('›').unwrap_or_else(|| panic!("`{line}` opens a part and does not close it"));
+        let (name, behind) =
+            from.split_once('›').unwrap_or_else(|| panic!("`{line}` opens a part and does not close it"));
         found.push(Piece::Text(before.to_owned()));
         found.push(Piece::Part(name.to_owned()));
         rest = behind;

@@ -87,14 +87,17 @@ fn ends_reference(value: &[u8], at: usize) -> bool {
 /// Whether the bar at `at` stands between the words of a pattern: `(red|test)`.
 fn is_alternative(value: &[u8], at: usize, end: usize) -> bool {
     let before = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
-    let opened = before.iter().rev().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'|') == Some(&b'(');
+    let opened =
+        before.iter().rev().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'|') == Some(&b'(');
     value.get(at) == Some(&b'|') && opened && matches!(value.get(end), Some(b')' | b'|'))
 }
 
 /// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
 fn is_in_span(value: &[u8], at: usize) -> bool {
     let ends = memchr::memchr(b'`', value).zip(memchr::memrchr(b'`', value));
-    let Some((first, last)) = ends.filter(|(first, last)| (*first..*last).contains(&at)) else { return false };
+    let Some((first, last)) = ends.filter(|(first, last)| (*first..*last).contains(&at)) else {
+        return false;
+    };
     let word = |word: &&[u8]| {
         word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-".contains(byte))
     };

@@ -387,8 +387,8 @@ pub(super) const TELLING: &[&str] = &[
     "zgrep",
     "zless",
     "zsh",
-    "zstdcat",
     "zsoelim",
+    "zstdcat",
     "zypper",
 ];
 

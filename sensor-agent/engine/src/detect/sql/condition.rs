@@ -58,7 +58,9 @@ impl Shapes<'_> {
     /// Whether two numbers stand in front of the token at `at`, and which is the larger.
     fn is_inequality(&self, at: usize) -> bool {
         at.checked_sub(3).is_some_and(|start| {
-            self.kind(start) == Kind::Number && self.is_ordered(start + 1) && self.kind(start + 2) == Kind::Number
+            self.kind(start) == Kind::Number
+                && self.is_ordered(start + 1)
+                && self.kind(start + 2) == Kind::Number
         })
     }
 

@@ -131,7 +131,7 @@ impl Shapes<'_> {
     }
 
     /// Whether the quote that opened in front of a statement closes behind its FROM: `why does "select * from" fail`.
-    fn is_quoted(&self, at: usize) -> bool {
+    pub(super) fn is_quoted(&self, at: usize) -> bool {
         let from = (at..at + LOOK_AHEAD).find(|&at| self.is(at, Key::From));
         let closes = |from: usize| self.gap(from + 1).is_empty() && self.text(from + 1).starts_with(b"\"");
         self.context == Context::Quoted(b'"') && from.is_some_and(closes)
