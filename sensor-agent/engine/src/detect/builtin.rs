@@ -82,6 +82,7 @@ builtins! {
     ExposedTrace: "exposed-stack-trace", "trace of an error in a response", DataExposure, Low, ["leak-error", "CWE-209", "OWASP-A05"];
     ExposedSource: "exposed-source-code", "source code in a response that the server should have run", DataExposure, Medium, ["leak-source", "CWE-540", "OWASP-A05"];
     ExposedListing: "exposed-listing", "listing of a folder", DataExposure, Low, ["leak-source", "CWE-548", "OWASP-A05"];
+    ExposedOutput: "exposed-command-output", "output of a command in a response", DataExposure, High, ["leak-source", "CWE-78", "OWASP-A03"];
     ExposedShell: "exposed-web-shell", "page of a web shell", DataExposure, Critical, ["webshell", "CWE-553", "OWASP-A08"];
     LoginBruteForce: "login-brute-force", "many passwords tried for one user", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
     LoginStuffing: "login-credential-stuffing", "credentials of many users tried", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];

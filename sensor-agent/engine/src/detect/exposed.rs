@@ -79,14 +79,59 @@ fn is_secret(kind: Kind) -> bool {
 
 /// What an exposure counts where it stands.
 fn weight(one: &Exposure, text: &[u8], fields: &Fields) -> f32 {
-    if is_secret(one.kind) || matches!(one.kind, Kind::Listing | Kind::WebShell) {
+    if is_secret(one.kind) || matches!(one.kind, Kind::Listing | Kind::WebShell | Kind::CommandOutput) {
         return 1.0;
     }
     let value = |place, name: &[u8]| fields.get(place, name).map(|field| field.value).unwrap_or_default();
     let content_type = value(Place::ResponseHeader, b"content-type");
     let script = content_type.windows(10).any(|part| part.eq_ignore_ascii_case(b"javascript"));
     let failed = value(Place::ResponseStatus, b"").starts_with(b"5");
-    if script || !failed && is_in_code(text, one.start) { QUOTED } else { 1.0 }
+    let told = is_in_code(text, one.start) || is_in_quotes(text, one) || is_in_prose(text, one.start);
+    if script || !failed && told { QUOTED } else { 1.0 }
+}
+
+/// Fewest words in a row in front of an error that make it part of a sentence.
+const SENTENCE: usize = 6;
+
+/// Whether quotation marks stand around what is exposed, as in a sentence about it, and not as around a value in JSON.
+fn is_in_quotes(text: &[u8], one: &Exposure) -> bool {
+    let before = text.get(one.start.saturating_sub(ELEMENT)..one.start).unwrap_or_default();
+    // The beginning of the error may stand in front of its sign.
+    let line = before.rsplit(|byte| matches!(byte, b'\n' | b'>' | b'<')).next().unwrap_or_default();
+    let marks =
+        [&b"\xe2\x80\x9c"[..], b"\\\"", b"&quot;", b"&ldquo;", b"&#34;", b" \"", b" '", b"(\"", b" `"];
+    let opened = marks.into_iter().filter_map(|mark| memchr::memmem::rfind(line, mark)).max();
+    let Some(opened) = opened else { return false };
+    let words = line.get(..opened).unwrap_or_default();
+    words.split(|byte| *byte == b' ').filter(|word| is_word(word)).count() > 1
+}
+
+/// Whether a sentence leads to what stands at `at`, in the same paragraph.
+fn is_in_prose(text: &[u8], at: usize) -> bool {
+    let before = text.get(at.saturating_sub(ELEMENT)..at).unwrap_or_default();
+    let paragraph =
+        before.rsplit(|byte| matches!(byte, b'\n' | b'>' | b'{' | b'[')).next().unwrap_or_default();
+    let tail = paragraph.rsplit(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let mut run = 0;
+    for word in tail.take(4 * SENTENCE) {
+        run = if is_word(word) { run + 1 } else { 0 };
+        if run >= SENTENCE {
+            return true;
+        }
+    }
+    false
+}
+
+/// A word of a sentence, with the marks that follow one.
+fn is_word(word: &[u8]) -> bool {
+    let core = word.trim_ascii_end();
+    let core = core.strip_prefix(b"\"").unwrap_or(core);
+    let core = core
+        .strip_suffix(b",")
+        .or_else(|| core.strip_suffix(b":"))
+        .or_else(|| core.strip_suffix(b"."))
+        .unwrap_or(core);
+    !core.is_empty() && core.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'\'' || *byte >= 0x80)
 }
 
 /// Whether a page shows what stands at `at` as code.
@@ -110,6 +155,7 @@ fn code(kind: Kind) -> Code {
         Kind::SourceCode => Code::ExposedSource,
         Kind::Listing => Code::ExposedListing,
         Kind::WebShell => Code::ExposedShell,
+        Kind::CommandOutput => Code::ExposedOutput,
     }
 }
 
@@ -153,6 +199,13 @@ mod tests {
         check("200", &format!("<p>It says <code>{error}</code> then.</p>"), &[]);
         check("500", &format!("<pre>{error}</pre>"), &["exposed-sql-error"]);
         check("200", &format!("<code>x</code> {error}"), &["exposed-sql-error"]);
+        check("200", &format!("<p>If the query is built by hand, MySQL answers: {error}.</p>"), &[]);
+        check("200", &format!("<p>The message \u{201c}{error}\u{201d} means that</p>"), &[]);
+        check("200", &format!("{{\"title\": \"What does \\\"{error}\\\" mean?\"}}"), &[]);
+        check("200", &format!("{{\"error\": \"{error}\"}}"), &["exposed-sql-error"]);
+        check("200", &format!("<b>Query failed:</b> {error}"), &["exposed-sql-error"]);
+        check("200", "uid=33(www-data) gid=33(www-data) groups=33(www-data)", &["exposed-command-output"]);
+        check("500", "java.lang.NullPointerException\n", &["exposed-stack-trace"]);
         check("200", "{\"card\": \"4111 1111 1111 1111\"}", &["exposed-card-number"]);
         check("200", "{\"card\": 4111111111111111}", &["exposed-card-number"]);
         check("200", "{\"id\": 4111111111111111, \"price\": 12.5}", &[]);

@@ -115,6 +115,24 @@ struct CodeHit {
     breaks: bool,
 }
 
+/// What a look at a value came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It needs none, or had one.
+    Plain,
+    /// Nothing is in it, whatever the rest of the request is.
+    Clean,
+    /// Something is in it, or may be in another request.
+    Open,
+}
+
+impl Look {
+    /// What the looks at a value and at one within it came to.
+    fn and(self, inner: Self) -> Self {
+        if inner == Self::Open { Self::Open } else { self }
+    }
+}
+
 /// What a finding says beside where it stands.
 struct Claim<'a> {
     info: &'a Arc<RuleInfo>,
@@ -205,15 +223,22 @@ impl Detector {
         let first = findings.len();
         for (index, field) in part.fields.iter().enumerate() {
             self.stats.fields += 1;
-            self.field(part, index, &field, findings);
+            // What was found clean before was so with all that is within it.
+            if matches!(field.place, Place::Header | Place::Path) && self.is_known(&field) {
+                continue;
+            }
+            let mut look = self.field(part, index, &field, findings);
+            for inner in within::values(&field) {
+                look = look.and(self.value(part, index, &inner, findings));
+            }
+            if look == Look::Clean {
+                self.clean.learn(&field);
+            }
             if let Some(name) = name::as_value(&field) {
-                self.field(part, index, &name, findings);
+                self.value(part, index, &name, findings);
             }
             if let Some(pair) = name::as_pair(&field) {
-                self.field(part, index, &pair, findings);
-            }
-            for inner in within::values(&field) {
-                self.field(part, index, &inner, findings);
+                self.value(part, index, &pair, findings);
             }
         }
         if part.phase == Phase::Response {
@@ -254,25 +279,55 @@ impl Detector {
         }
     }
 
-    fn field(&mut self, part: Part<'_>, index: usize, field: &Field<'_>, findings: &mut Vec<Finding>) {
+    /// Whether nothing was in this very field a short time ago.
+    fn is_known(&mut self, field: &Field<'_>) -> bool {
+        let known = self.clean.knows(field);
+        self.stats.known_fields += u64::from(known);
+        known
+    }
+
+    /// Looks at a value with nothing in it but itself.
+    fn value(
+        &mut self,
+        part: Part<'_>,
+        index: usize,
+        field: &Field<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Look {
+        let look = self.field(part, index, field, findings);
+        if look == Look::Clean {
+            self.clean.learn(field);
+        }
+        look
+    }
+
+    fn field(
+        &mut self,
+        part: Part<'_>,
+        index: usize,
+        field: &Field<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Look {
+        let response = field.place.is_response();
+        if response && !self.rules.looks_into(field.place) {
+            return Look::Plain;
+        }
         // Tokens have dots between letters, and only headers authenticate.
         let plain = self.rules.needs_no_look(field);
         if plain && field.place != Place::Header && !field.value.starts_with(b"ey") {
             self.stats.plain_fields += 1;
-            return;
+            return Look::Plain;
         }
-        if !plain && self.clean.knows(field) {
-            self.stats.known_fields += 1;
-            return;
+        if !plain && self.is_known(field) {
+            return Look::Plain;
         }
         self.scanner.clear();
-        let response = field.place.is_response();
         if !response {
             self.scanner.raw(field, part.request.method());
         }
         if plain && self.scanner.hits().is_empty() {
             self.stats.plain_fields += 1;
-            return;
+            return Look::Plain;
         }
         self.views.fill(field);
         self.hits.clear();
@@ -289,12 +344,11 @@ impl Detector {
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {
             // What a header that replaces the method means depends on the method.
-            if !undecided && !auth::depends_on_method(field) {
-                self.clean.learn(field);
-            }
-            return;
+            let settled = !undecided && !auth::depends_on_method(field);
+            return if settled { Look::Clean } else { Look::Open };
         }
         self.report(part, field, findings);
+        Look::Open
     }
 
     /// Turns the hits in a field into findings.

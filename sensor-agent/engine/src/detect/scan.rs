@@ -16,6 +16,8 @@ const HEADER_FROM: f32 = 0.72;
 const SHORT_HEADER: usize = 60;
 /// Commands in the middle of a header count from this confidence.
 const COMMAND_IN_HEADER: f32 = 0.85;
+/// Commands at the beginning of a User-Agent count from this confidence.
+const NAMED_PROGRAM: f32 = 0.75;
 /// Weaker detections are noise.
 const KEEP_FROM: f32 = 0.3;
 
@@ -93,8 +95,8 @@ impl Scanner {
         }
         let mut left_out = 0;
         // Behind a percent sign everything looks like an operand: where the encoding is usual, its text says nothing.
-        let decoded = views.get(1).is_some_and(|view| view.chain.has(Decoder::Percent));
-        let skip = usize::from(decoded && field.place.is_url_encoded());
+        let encoded = field.place.is_url_encoded() || matches!(field.place, Place::Cookie | Place::Header);
+        let skip = if encoded { views.decoded_number() } else { 0 };
         for (number, view) in views.iter().enumerate().skip(skip) {
             left_out += view.bytes.len().saturating_sub(MAX_VIEW_BYTES) as u64;
             self.view(field, number, view);
@@ -104,7 +106,7 @@ impl Scanner {
 
     fn view(&mut self, field: &Field<'_>, number: usize, view: View<'_>) {
         let bytes = view.bytes.get(..MAX_VIEW_BYTES).unwrap_or(view.bytes);
-        let trust = view.chain.trust();
+        let trust = view.trust();
         if let Some(found) = auth::in_parameter(field, bytes) {
             self.keep(found.code, number, (found.start, found.end), found.confidence * trust);
         }
@@ -138,9 +140,13 @@ impl Scanner {
         // A command alone has no product and version in front of it.
         let alone = text && bytes.len() < SHORT_HEADER && !bytes.contains(&b'/');
         let from = if field.place == Place::Header && !begins && !alone { COMMAND_IN_HEADER } else { from };
-        if let Some(found) =
-            shell::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
-        {
+        // A User-Agent names a program: without a sign in front, its name is no command.
+        let named = field.place == Place::Query && field.name == b"user-agent" && !begins;
+        let counts = |found: &shell::Found| {
+            found.confidence * trust >= from
+                && !(named && found.start == 0 && found.confidence < NAMED_PROGRAM)
+        };
+        if let Some(found) = shell::find(bytes, &mut self.steps).filter(counts) {
             self.keep(Code::ShellCommand, number, (found.start, found.end), found.confidence * trust);
         }
     }

@@ -240,6 +240,7 @@ impl<'a> Compiler<'a> {
             }
         }
         let set = RuleSet {
+            places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
             named,
             words: self.words,
             rules: self.rules,

@@ -146,7 +146,7 @@ impl Matcher {
                 figures.hits += u64::from(holds);
             }
             if holds {
-                let trust = views.get(view).map_or(1.0, |view| view.chain.trust());
+                let trust = views.get(view).map_or(1.0, |view| view.trust());
                 let confidence = rule.confidence.get() * trust;
                 hits.push(Hit { rule: number as usize, field: index, view, start, end, confidence });
             }
@@ -227,7 +227,7 @@ impl Matcher {
             figures.time_ns += (timer.clock)().saturating_sub(begun);
         }
         let (start, end) = found?;
-        Some((start, end, rule.confidence.get() * view.chain.trust()))
+        Some((start, end, rule.confidence.get() * view.trust()))
     }
 
     fn find(

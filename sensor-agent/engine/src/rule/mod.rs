@@ -72,6 +72,8 @@ pub struct RuleSet {
     /// Rules about what code detects.
     coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
+    /// A bit for each place that some rule looks into.
+    places: u32,
     /// Fields that rules name.
     named: named::Named,
     /// Beginnings of plain words that rules look at.
@@ -139,7 +141,7 @@ impl RuleSet {
     /// Whether some rule looks at fields of `place`.
     #[must_use]
     pub fn looks_into(&self, place: Place) -> bool {
-        self.rules.iter().any(|rule| rule.fields.iter().any(|fields| fields.has(place)))
+        self.places & fields::bit(place) != 0
     }
 
     /// Whether some rule asks who the client is.

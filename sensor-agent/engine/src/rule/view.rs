@@ -37,13 +37,6 @@ impl Chain {
     pub fn has(&self, decoder: Decoder) -> bool {
         self.iter().any(|step| step == decoder)
     }
-
-    /// Share of a rule's confidence that is left behind these decoders: text that is only text after base64 may
-    /// never be decoded by the application.
-    #[must_use]
-    pub fn trust(&self) -> f32 {
-        if self.has(Decoder::Base64) || self.has(Decoder::Hex) { 0.8 } else { 1.0 }
-    }
 }
 
 /// One view, borrowed from [`Views`].
@@ -54,6 +47,23 @@ pub struct View<'a> {
     /// How they came to be.
     pub chain: Chain,
 }
+
+impl View<'_> {
+    /// Share of a rule's confidence that is left behind the decoders: a file that is only text after base64 may never be
+    /// read by the application, while a short line hardly comes to be encoded by accident.
+    #[must_use]
+    pub fn trust(&self) -> f32 {
+        let encoded = self.chain.has(Decoder::Base64) || self.chain.has(Decoder::Hex);
+        let file =
+            || self.bytes.len() > MAX_ENCODED_LINE || memchr::memchr_iter(b'\n', self.bytes).nth(1).is_some();
+        if encoded && file() { ENCODED_FILE } else { 1.0 }
+    }
+}
+
+/// Longest text behind base64 that counts fully.
+const MAX_ENCODED_LINE: usize = 400;
+/// What a match in a longer one counts.
+const ENCODED_FILE: f32 = 0.8;
 
 /// `start <= end`, within `Views::bytes`.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +149,12 @@ impl Views {
     #[must_use]
     pub fn decoded(&self) -> View<'_> {
         self.get(self.decoded).unwrap_or(View { bytes: &[], chain: Chain::default() })
+    }
+
+    /// The number of that view.
+    #[must_use]
+    pub fn decoded_number(&self) -> usize {
+        self.decoded
     }
 
     /// The view of this number.

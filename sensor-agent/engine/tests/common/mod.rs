@@ -170,6 +170,8 @@ pub struct Wire {
     flows: u32,
 }
 
+/// Ports of the client that are used in turn, for each address of the server.
+const PORTS: u32 = 60_000;
 /// Most payload of one record.
 const SEGMENT: usize = 16 * 1024;
 /// Where the client's stream begins.
@@ -197,8 +199,8 @@ impl Wire {
         let header = RecordHeader {
             time_ns: u64::from(self.flows) * 1_000_000,
             source: mapped([203, 0, 113, 9]),
-            source_port: 1024 + (self.flows % 60_000) as u16,
-            destination: mapped([10, (self.flows >> 24) as u8, 9, 9]),
+            source_port: 1024 + (self.flows % PORTS) as u16,
+            destination: mapped((0x0a09_0000 + self.flows / PORTS).to_be_bytes()),
             destination_port: 80,
             sequence: INITIAL_SEQUENCE + 1 + position as u32,
             acknowledgement: 1,

@@ -17,6 +17,13 @@ pub(crate) struct Found {
 /// Most confidence of a command at the beginning of a line of text.
 const IN_TEXT: f32 = 0.4;
 
+/// Most confidence of a command in a piece of code within a text, or in a pattern.
+const IN_SPAN: f32 = 0.6;
+/// Fewest words around a piece of code within a text.
+const SPAN_WORDS: usize = 3;
+/// Longest name of a character reference.
+const MAX_REFERENCE: usize = 10;
+
 /// Bytes that a separator begins with.
 const SIGNS: [bool; 256] = {
     let mut signs = [false; 256];
@@ -39,6 +46,7 @@ const MAX_NAME: usize = 64;
 pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
     let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
+    let spans = memchr::memchr_iter(b'`', value).take(2).count();
     if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
     }
@@ -46,6 +54,9 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let signs = value.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
     for (at, _) in signs {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
+        if value.get(at) == Some(&b';') && ends_reference(value, at) {
+            continue;
+        }
         *steps += MAX_WALK as u64;
         // A value that begins with a separator goes on from something.
         let Some((end, confidence)) = command(value, at + skip, sure || at == 0) else { continue };
@@ -54,11 +65,47 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
             if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
+        let confidence = if is_alternative(value, at, end) || spans > 1 && is_in_span(value, at) {
+            confidence.min(IN_SPAN)
+        } else {
+            confidence
+        };
         if best.is_none_or(|best| confidence > best.confidence) {
             best = Some(Found { start: at, end, confidence });
         }
     }
     best
+}
+
+/// Whether the semicolon at `at` ends a character reference: `&lt;id&gt;`.
+fn ends_reference(value: &[u8], at: usize) -> bool {
+    let before = value.get(at.saturating_sub(MAX_REFERENCE)..at).unwrap_or_default();
+    let name = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'#').count();
+    name > 1 && before.len().checked_sub(name + 1).and_then(|sign| before.get(sign)) == Some(&b'&')
+}
+
+/// Whether the bar at `at` stands between the words of a pattern: `(red|test)`.
+fn is_alternative(value: &[u8], at: usize, end: usize) -> bool {
+    let before = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
+    let opened =
+        before.iter().rev().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'|') == Some(&b'(');
+    value.get(at) == Some(&b'|') && opened && matches!(value.get(end), Some(b')' | b'|'))
+}
+
+/// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
+fn is_in_span(value: &[u8], at: usize) -> bool {
+    let ends = memchr::memchr(b'`', value).zip(memchr::memrchr(b'`', value));
+    let Some((first, last)) = ends.filter(|(first, last)| (*first..*last).contains(&at)) else {
+        return false;
+    };
+    let word = |word: &&[u8]| {
+        word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-".contains(byte))
+    };
+    let before = value.get(first.saturating_sub(MAX_WALK)..first).unwrap_or_default();
+    let behind = value.get(last + 1..).unwrap_or_default();
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
+    let words = [before, behind].into_iter().flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
+    before.ends_with(b" ") && words.take(SPAN_WORDS).count() == SPAN_WORDS
 }
 
 /// Whether a separator stands between words as in a sentence, with a word behind it that is no option's or path's command:

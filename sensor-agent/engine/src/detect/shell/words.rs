@@ -388,6 +388,7 @@ pub(super) const TELLING: &[&str] = &[
     "zless",
     "zsh",
     "zsoelim",
+    "zstdcat",
     "zypper",
 ];
 

@@ -117,11 +117,13 @@ impl Shapes<'_> {
                 };
                 Some((Code::SqlProbe, 3, confidence))
             }
-            Kind::Key(Key::Having) if self.broken >= Broken::Number => Some((Code::SqlProbe, 3, 0.75)),
+            Kind::Key(Key::Having) if self.broken >= Broken::Number && self.is_condition(at + 1) => {
+                Some((Code::SqlProbe, 3, 0.75))
+            }
             Kind::Key(Key::Having)
                 if at == 1
                     && matches!(self.kind(2), Kind::Open | Kind::Number | Kind::Text)
-                    && self.kind(3) != Kind::Word =>
+                    && self.is_condition(2) =>
             {
                 Some((Code::SqlProbe, 3, 0.72))
             }
@@ -137,6 +139,17 @@ impl Shapes<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether what stands at `at` is a value that is compared, or ends there: `having 1 or 2 children` is none.
+    fn is_condition(&self, at: usize) -> bool {
+        let compared = |kind| {
+            matches!(
+                kind,
+                Kind::Compare | Kind::Arithmetic | Kind::End | Kind::Comment | Kind::Semicolon | Kind::Not
+            )
+        };
+        self.kind(at) == Kind::Open || self.operand(at).is_none_or(|(_, next)| compared(self.kind(next)))
     }
 
     pub(super) fn subquery(&self, at: usize) -> Shape {
@@ -156,7 +169,7 @@ impl Shapes<'_> {
         let from = sure && self.has_from(at);
         match self.broken {
             Broken::Quote | Broken::Number if sure && inside => found(3, 0.88),
-            Broken::Quote | Broken::Number if sure => found(3, 0.8),
+            Broken::Quote | Broken::Number if sure && !self.is_quoted(at + 1) => found(3, 0.8),
             _ if inside && from && at <= 2 => found(3, 0.8),
             _ if inside && from => found(3, 0.65),
             _ if inside && sure && at == 1 => found(3, 0.75),

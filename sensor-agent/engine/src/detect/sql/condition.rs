@@ -30,6 +30,12 @@ impl Shapes<'_> {
         let (right, end) = self.operand(operator + 1 + again)?;
         let same = self.text(at + 1).eq_ignore_ascii_case(self.text(operator + 1));
         let confidence = match (left, right, self.broken) {
+            // `2 > 3 or 4 < 5` is arithmetic, and no way out of a query.
+            (Operand::Literal, Operand::Literal, Broken::Number | Broken::No)
+                if self.is_ordered(operator) && self.is_inequality(at) =>
+            {
+                0.6
+            }
             (Operand::Literal, Operand::Literal, Broken::No) => 0.8,
             (Operand::Literal, Operand::Literal, Broken::Word) => 0.88,
             (Operand::Literal, Operand::Literal, _) => 0.95,
@@ -47,6 +53,20 @@ impl Shapes<'_> {
             _ => return None,
         };
         Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    /// Whether two numbers stand in front of the token at `at`, and which is the larger.
+    fn is_inequality(&self, at: usize) -> bool {
+        at.checked_sub(3).is_some_and(|start| {
+            self.kind(start) == Kind::Number
+                && self.is_ordered(start + 1)
+                && self.kind(start + 2) == Kind::Number
+        })
+    }
+
+    /// Whether the token at `at` says which of two numbers is the larger.
+    fn is_ordered(&self, at: usize) -> bool {
+        matches!(self.text(at), b"<" | b">" | b"<=" | b">=")
     }
 
     /// Whether a function that SQL knows is called at `at`.

@@ -1,7 +1,7 @@
 //! Whole statements: what UNION joins, and what stands behind a semicolon.
 
 use super::pattern::{Broken, LOOK_AHEAD, Shape, Shapes};
-use super::token::{Key, Kind};
+use super::token::{Context, Key, Kind};
 use crate::detect::builtin::Code;
 
 impl Shapes<'_> {
@@ -84,7 +84,7 @@ impl Shapes<'_> {
         let next = self.kind(at + 1);
         let name = matches!(self.kind(at + 2), Kind::Word | Kind::Key(_));
         let fits = match verb {
-            Key::Select => self.select_list(at + 1) == Some(true),
+            Key::Select => self.select_list(at + 1) == Some(true) && !self.is_quoted(at + 1),
             Key::Drop | Key::Create | Key::Alter | Key::Truncate | Key::Rename => self.is_object(at + 1),
             Key::Delete => {
                 let at = at + usize::from(self.text_is(at + 1, &["low_priority", "quick", "ignore"]));
@@ -128,6 +128,13 @@ impl Shapes<'_> {
             _ => false,
         };
         fits.then_some(3)
+    }
+
+    /// Whether the quote that opened in front of a statement closes behind its FROM: `why does "select * from" fail`.
+    pub(super) fn is_quoted(&self, at: usize) -> bool {
+        let from = (at..at + LOOK_AHEAD).find(|&at| self.is(at, Key::From));
+        let closes = |from: usize| self.gap(from + 1).is_empty() && self.text(from + 1).starts_with(b"\"");
+        self.context == Context::Quoted(b'"') && from.is_some_and(closes)
     }
 
     /// TABLE x, DATABASE x, … and nothing behind it that makes it a sentence.
