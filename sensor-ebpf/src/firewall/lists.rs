@@ -346,7 +346,12 @@ pub(crate) fn entry_v4(address: u32, length: u32) -> Option<*mut BlockEntry> {
 #[inline(always)]
 pub(crate) fn entry_v6(high: u64, low: u64, length: u32) -> Option<*mut BlockEntry> {
     let (high, low) = masked(high, low, length);
-    BLOCK6.get_ptr_mut(BlockKey6 { address: packet::joined(high, low), port: 0, length: length as u8, reserved: 0 })
+    BLOCK6.get_ptr_mut(BlockKey6 {
+        address: packet::joined(high, low),
+        port: 0,
+        length: length as u8,
+        reserved: 0,
+    })
 }
 
 #[inline(always)]

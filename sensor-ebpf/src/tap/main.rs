@@ -50,7 +50,9 @@ pub fn sensor_tap_out(ctx: TcContext) -> i32 {
 fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
     let packet = match packet::parse(ctx, direction) {
         Ok(packet) => packet,
-        Err(reason @ (TapCounter::Fragment | TapCounter::Unparsed)) => return refused(ctx, direction, reason),
+        Err(reason @ (TapCounter::Fragment | TapCounter::Unparsed)) => {
+            return refused(ctx, direction, reason);
+        }
         Err(reason) => return reason,
     };
     let flags = packet.flags();

@@ -17,6 +17,12 @@ pub enum Kind {
     Flag,
     /// An array of tables with [`CONDITION_KEYS`].
     Conditions,
+    /// A table with [`BEHAVIOUR_KEYS`].
+    Behaviour,
+    /// An array of tables with [`STEP_KEYS`].
+    Steps,
+    /// A table with `match` and `no_match`, each an array of arrays of lines.
+    Dialogs,
     /// `"observe"` or `{ block_secs = … }`.
     Response,
     /// A table with `match` and `no_match`.
@@ -104,6 +110,43 @@ pub const CONDITION_KEYS: &[Key] = &[
     key("at_least", Kind::Whole(0), "least fields that must fulfil it"),
     key("at_most", Kind::Whole(0), "most fields that may fulfil it"),
     key("not", Kind::Flag, "it must not hold"),
+];
+
+/// Keys of a `[[rule]]` about behaviour.
+pub const BEHAVIOUR_RULE_KEYS: &[Key] = &[
+    needed("id", Kind::Text, "stable identifier, kebab-case, used once in all files"),
+    key("number", Kind::Whole(1), "number for systems that want one; by default derived from the id"),
+    key("revision", Kind::Whole(1), "raised with every change"),
+    needed("title", Kind::Text, "one line for people"),
+    needed("class", Kind::OneOf(CLASSES), "attack class"),
+    needed("severity", Kind::OneOf(SEVERITIES), "how bad it is if it is true"),
+    needed("confidence", Kind::Share, "how sure it is; 0.5 is reported and 0.7 blocks by default"),
+    key("tags", Kind::Texts, "CWE-…, OWASP-A01 …; attack-… names the kind of attack within the class"),
+    key("response", Kind::Response, "what a match does, where it is not what the policy says"),
+    needed("behaviour", Kind::Behaviour, "what clients do across transactions"),
+    needed("examples", Kind::Dialogs, "rows of requests in miniature that must and must not match"),
+];
+
+/// Keys of a rule's `behaviour`.
+pub const BEHAVIOUR_KEYS: &[Key] = &[
+    needed("key", Kind::Texts, "whose transactions are counted together: client, session, user, route, …"),
+    needed("window_secs", Kind::Whole(1), "seconds within which it happens"),
+    needed("steps", Kind::Steps, "what happens, one after another"),
+];
+
+/// Keys of a step.
+pub const STEP_KEYS: &[Key] = &[
+    key("method", Kind::Texts, "one of these methods, in upper case"),
+    key("path", Kind::Text, "regular expression on the path"),
+    key("host", Kind::Text, "regular expression on the host"),
+    key("status", Kind::Texts, "one of these: 404, 4xx, none"),
+    key("login", Kind::OneOf(&["failed", "succeeded"]), "what became of a login"),
+    key("is", Kind::Texts, "all of these words"),
+    key("is_not", Kind::Texts, "none of these words"),
+    key("min_bytes", Kind::Whole(1), "least bytes of the response's body"),
+    key("max_bytes", Kind::Whole(1), "most bytes of the response's body"),
+    key("count", Kind::Whole(1), "how often; 1 by default"),
+    key("distinct", Kind::Text, "what must differ among those counted"),
 ];
 
 /// Keys of `[[exception]]`.

@@ -50,7 +50,9 @@ pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
 pub use figures::{RuleFigures, RuleTimer};
-pub use keys::{CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS};
+pub use keys::{
+    BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS, STEP_KEYS,
+};
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use sample::sample;
 pub use source::RuleSource;

@@ -1,7 +1,9 @@
 //! `sensor-agent rules schema`: a JSON schema of rule files, for editors. It is made of the table of keys by which the reader
 //! itself goes, and is shipped beside the rules.
 
-use sensor_engine::rule::{CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS};
+use sensor_engine::rule::{
+    BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS, STEP_KEYS,
+};
 use serde_json::{Map, Value, json};
 
 /// Keys of which a rule, and of which a condition, has one.
@@ -31,7 +33,7 @@ fn schema() -> Value {
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "rule": { "type": "array", "items": asking(RULE_KEYS) },
+            "rule": { "type": "array", "items": { "anyOf": [asking(RULE_KEYS), table(BEHAVIOUR_RULE_KEYS)] } },
             "exception": { "type": "array", "items": exception() },
         },
         "$defs": { "condition": asking(CONDITION_KEYS) },
@@ -74,22 +76,27 @@ fn property(key: &Key) -> Value {
         Kind::Whole(least) => json!({ "type": "integer", "minimum": least }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Conditions => json!({ "type": "array", "items": { "$ref": "#/$defs/condition" } }),
+        Kind::Behaviour => table(BEHAVIOUR_KEYS).into(),
+        Kind::Steps => json!({ "type": "array", "minItems": 1, "items": table(STEP_KEYS) }),
         Kind::Response => json!({ "oneOf": [
             { "const": "observe" },
             { "type": "object", "additionalProperties": false, "required": ["block_secs"],
               "properties": { "block_secs": { "type": "integer", "minimum": 1 } } },
         ] }),
-        Kind::Examples => {
-            let example = json!({ "oneOf": [{ "type": "string" }, texts] });
-            let examples = json!({ "type": "array", "minItems": 1, "items": example });
-            json!({ "type": "object", "additionalProperties": false, "required": ["match", "no_match"],
-                    "properties": { "match": examples, "no_match": examples } })
-        }
+        Kind::Examples => examples(&json!({ "oneOf": [{ "type": "string" }, texts] })),
+        Kind::Dialogs => examples(&texts),
     };
     if let Value::Object(schema) = &mut schema {
         schema.insert("description".to_owned(), key.help.into());
     }
     schema
+}
+
+/// Both lists of examples, each of `example`.
+fn examples(example: &Value) -> Value {
+    let list = json!({ "type": "array", "minItems": 1, "items": example });
+    json!({ "type": "object", "additionalProperties": false, "required": ["match", "no_match"],
+            "properties": { "match": list, "no_match": list } })
 }
 
 #[cfg(test)]

@@ -10,35 +10,9 @@ use super::{Identity, Text};
 use crate::facts::{Facts, Key, Login, Method, Text as Short, Why, flag};
 use crate::rule::behaviour::{Condition, Trait};
 use crate::rule::error::suggestion;
+use crate::rule::keys::{BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, STEP_KEYS, names};
 use crate::time::Timestamp;
 
-const KEYS: &[&str] = &[
-    "id",
-    "number",
-    "revision",
-    "title",
-    "class",
-    "severity",
-    "confidence",
-    "tags",
-    "response",
-    "behaviour",
-    "examples",
-];
-const BEHAVIOUR_KEYS: &[&str] = &["key", "window_secs", "steps"];
-const STEP_KEYS: &[&str] = &[
-    "method",
-    "path",
-    "host",
-    "status",
-    "login",
-    "is",
-    "is_not",
-    "min_bytes",
-    "max_bytes",
-    "count",
-    "distinct",
-];
 /// Most steps of a rule.
 const MAX_STEPS: usize = 8;
 /// Most transactions that a step counts, and most different values.
@@ -100,14 +74,14 @@ impl Reader<'_> {
         let table = value.get_ref().as_table()?;
         let span = value.span();
         let before = self.errors.len();
-        self.known_keys(table, KEYS);
+        self.known_keys(table, &names(BEHAVIOUR_RULE_KEYS));
         let identity = self.identity(table, &span);
         let behaviour = table.get("behaviour")?;
         let Some(inner) = behaviour.get_ref().as_table() else {
             self.wrong_type("behaviour", "a table with `key`, `window_secs` and `steps`", behaviour);
             return None;
         };
-        self.known_keys(inner, BEHAVIOUR_KEYS);
+        self.known_keys(inner, &names(BEHAVIOUR_KEYS));
         let inner_span = behaviour.span();
         let keys = self.traits(inner, &inner_span);
         let window_secs = self.whole(inner, "window_secs", &inner_span, MAX_WINDOW_SECS);
@@ -169,7 +143,7 @@ impl Reader<'_> {
             self.wrong_type("steps", "an array of tables", value);
             return None;
         };
-        self.known_keys(table, STEP_KEYS);
+        self.known_keys(table, &names(STEP_KEYS));
         let optional = |reader: &mut Self, key: &str| reader.as_text(key, table.get(key)?);
         let (path, host) = (optional(self, "path"), optional(self, "host"));
         let distinct = optional(self, "distinct").and_then(|text| self.known(&text, Trait::NAMED));
