@@ -158,7 +158,7 @@ fn attackers_among_ordinary_clients_are_found_and_nobody_else() {
     let town = hour(|town, minute| match minute {
         20 => (0..14).for_each(|number| town.login("198.18.0.1", "user7", &format!("g{number}"), WRONG)),
         30 => {
-            (0..60).for_each(|number| town.ask("198.18.0.2", &format!("GET /{number}-admin-x"), "", MISSING))
+            (0..60).for_each(|number| town.ask("198.18.0.2", &format!("GET /{number}-admin-x"), "", MISSING));
         }
         40 => (0..60).for_each(|number| {
             town.ask("198.18.0.3", &format!("GET /orders/{}", 4000 + number), "Cookie: session=aa", DENIED);
