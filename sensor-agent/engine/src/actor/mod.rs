@@ -26,6 +26,7 @@ use std::sync::Arc;
 use crate::detect::builtin::Code;
 use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
+use crate::http::client::ClientSource;
 use crate::rule::{Progress, RuleSet};
 
 use access::Walks;
@@ -118,7 +119,7 @@ impl Actors {
             facts,
             settings: &settings,
             now: self.now,
-            client: self.key.number(&prefix(facts.client.address, 32, 64)),
+            client: client_of(&self.key, facts),
             network: self.key.number(&prefix(facts.client.address, 24, 48)),
             address: self.key.number(&prefix(facts.client.address, 32, 128)),
         };
@@ -346,6 +347,13 @@ fn is_excepted(rules: &RuleSet, id: &str, facts: &Facts) -> bool {
     let path = facts.request.path_text.bytes();
     let field = Field { place: Place::Path, name: b"", value: path, offset: 0 };
     rules.exceptions().iter().any(|exception| exception.covers(id, path, &field))
+}
+
+/// The client's number. A trusted proxy that does not tell for whom it speaks stands for everybody: then each of its connections
+/// is a client of its own, which is too little, but nobody is accused of what others do.
+fn client_of(key: &Key, facts: &Facts) -> u64 {
+    let number = key.number(&prefix(facts.client.address, 32, 64));
+    if facts.client.source == ClientSource::Untold { number ^ facts.flow_id.rotate_left(32) } else { number }
 }
 
 /// The bytes of an address within its network of so many bits, for IPv4 and IPv6.

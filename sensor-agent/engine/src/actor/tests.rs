@@ -38,9 +38,14 @@ impl Town {
         self.millis += millis;
     }
 
-    fn observe(&mut self, client: &str, mut facts: Facts) {
+    fn observe(&mut self, client: &str, facts: &Facts) {
+        self.observe_from(ClientSource::Peer, client, facts);
+    }
+
+    fn observe_from(&mut self, source: ClientSource, client: &str, facts: &Facts) {
+        let mut facts = *facts;
         facts.time = Timestamp::from_nanos(0) + Duration::from_millis(self.millis);
-        facts.client = Client::peer(client.parse().unwrap());
+        facts.client = Client { address: client.parse().unwrap(), source };
         let mut notices = Vec::new();
         self.actors.observe(&facts, &mut notices);
         self.told.extend(notices.into_iter().map(|notice| (client.to_owned(), notice)));
@@ -51,7 +56,7 @@ impl Town {
         let headers = if headers.is_empty() { String::new() } else { format!("\n{headers}") };
         let (headers, body) = headers.split_once("\n\n").map_or((&*headers, ""), |(head, body)| (head, body));
         let request = format!("{line} HTTP/1.1\nHost: shop.example{headers}\n\n{body}");
-        self.observe(client, facts(&request, response));
+        self.observe(client, &facts(&request, response));
     }
 
     pub(super) fn login(&mut self, client: &str, user: &str, password: &str, response: &str) {
@@ -501,12 +506,12 @@ fn many_weak_findings_of_one_client_add_up() {
         facts
     };
     let mut town = Town::new();
-    (0..15).for_each(|number| town.observe(A, attack(number + 1, number as usize)));
+    (0..15).for_each(|number| town.observe(A, &attack(number + 1, number as usize)));
     town.check(&["203.0.113.9 many-attacks"]);
     assert!(town.surest("many-attacks") > 0.8);
     // An author trips over the same rules in the same form.
     let mut town = Town::new();
-    (0..50).for_each(|number| town.observe(A, attack(1 + number % 4, 0)));
+    (0..50).for_each(|number| town.observe(A, &attack(1 + number % 4, 0)));
     town.check(&[]);
 }
 
@@ -541,6 +546,23 @@ fn addresses_of_one_ipv6_network_are_one_client() {
     // Each address is told of, so that each is blocked; but it takes no ten passwords of each.
     let expected = [9, 10, 11].map(|number| format!("2001:db8:1:2::{number:x} login-brute-force"));
     town.check(&expected.each_ref().map(|rule| &**rule));
+}
+
+#[test]
+fn a_proxy_that_does_not_tell_its_clients_is_not_one_client() {
+    let failed = |user: usize, flow_id: u64| {
+        let request = format!("POST /login HTTP/1.1\nHost: h\n{FORM}\n\nuser=u{user}&password=p{user}");
+        let mut facts = facts(&request, WRONG);
+        facts.flow_id = flow_id;
+        facts
+    };
+    let mut town = Town::new();
+    for user in 0..30 {
+        town.observe_from(ClientSource::Untold, "10.0.0.1", &failed(user, user as u64));
+    }
+    town.check(&[]);
+    (0..30).for_each(|user| town.observe_from(ClientSource::Untold, "10.0.0.1", &failed(user, 7)));
+    town.check(&["10.0.0.1 login-credential-stuffing"]);
 }
 
 #[test]
@@ -720,7 +742,7 @@ proptest::proptest! {
             facts.response.issued[0].name = u64::from(bytes[11] % 3);
             facts.response.issued[0].counter = Some(u64::MAX - u64::from(bytes[11]));
             facts.found.rules[0] = u32::from(bytes[11]);
-            town.observe(&address(usize::from(bytes[0])), facts);
+            town.observe(&address(usize::from(bytes[0])), &facts);
             proptest::prop_assert!(town.actors.bytes() <= 1 << 20);
         }
     }
