@@ -63,6 +63,7 @@ mod seclang {
         assert_eq!(fates.len(), 1, "{fates:?}");
         assert!(text.contains("fields = [\"method\"]") && text.contains("pattern = \"^POST$\""), "{text}");
         assert!(text.contains("{ fields = [\"header.content-type\"], at_least = 0, at_most = 0 }"), "{text}");
+        assert!(text.contains("{ fields = [\"header.x-kind\"], at_least = 1 }"), "{text}");
         assert!(text.contains("fields = [\"header.x-kind\"]") && text.contains("not = true"), "{text}");
     }
 

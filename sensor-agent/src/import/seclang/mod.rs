@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use sensor_engine::finding::Decoder;
 
 use super::draft::{Ask, At, Draft, Test, kebab, line};
+use super::fit::is_single;
 use super::{Beside, Entry, Fate, Foreign, Read};
 use actions::Actions;
 use lex::Directive;
@@ -204,6 +205,7 @@ impl Reader<'_> {
             Test { not: operator.not, ..Test::new(target.fields.clone(), asked.ask) }
         };
         coded_fields(&mut test, draft)?;
+        negated(&test, draft)?;
         test.except.clone_from(&target.except);
         test.decoders = decoders(&test, passed.decoders);
         target.losses.iter().for_each(|loss| draft.lose(*loss));
@@ -308,12 +310,31 @@ fn coded_fields(test: &mut Test, draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
+/// There, a negation holds if some value does not match, and none holds where there is no value; ours holds if no value matches.
+/// The two are the same for a field that has one value.
+fn negated(test: &Test, draft: &mut Draft) -> Result<(), String> {
+    if !test.not || test.counts() {
+        return Ok(());
+    }
+    let one_value =
+        |field: &String| is_single(field) || matches!(field.as_str(), "target" | "path" | "response.body");
+    if !test.fields.iter().all(one_value) || test.fields.len() > 1 {
+        return Err("negated over many fields: each value that does not match would count".into());
+    }
+    if !draft.tests.is_empty() {
+        draft.tests.push(Test { at_least: Some(1), ..Test::new(test.fields.clone(), Ask::Any) });
+    }
+    Ok(())
+}
+
 /// Decoders between the wire and what the rule sees. Parameters are percent-decoded before rules see them there.
 fn decoders(test: &Test, mut passed: Vec<Decoder>) -> Option<Vec<Decoder>> {
     if matches!(test.ask, Ask::Coded(_)) || test.fields.iter().any(|field| field.starts_with("response")) {
         return None;
     }
-    if !passed.contains(&Decoder::Percent) {
+    let decoded = ["query", "body", "name", "cookie", "path"];
+    let is_decoded = test.fields.iter().any(|field| decoded.iter().any(|place| field.starts_with(place)));
+    if is_decoded && !passed.contains(&Decoder::Percent) {
         passed.insert(0, Decoder::Percent);
     }
     Some(passed)
