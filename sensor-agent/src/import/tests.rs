@@ -80,6 +80,10 @@ mod seclang {
             ),
             ("SecAction \"id:9,phase:1,nolog,pass,setvar:tx.a=1\"", "control: it sets variables"),
             ("SecMarker END", "control: a place to skip to"),
+            (
+                "SecRule ARGS \"@rx abcd\" \"id:1,block,msg:'m',chain\"",
+                "left: a chain without its end, or of more than 16 rules",
+            ),
             ("SecRuleEngine On", "control: directive `SecRuleEngine` is a setting"),
             ("Include x.conf", "left: directive `Include`"),
             ("SecRule ARGS \"@rx evil(?!x)\" \"id:1,block,msg:'m'\"", "left: look-ahead"),

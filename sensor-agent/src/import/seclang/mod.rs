@@ -133,6 +133,9 @@ impl Reader<'_> {
 
     fn draft(&self, head: &Directive, chain: &[Directive], targets: &[Target]) -> Result<Draft, Fate> {
         let actions = actions_of(head);
+        if chain.last().is_some_and(|last| actions_of(last).has("chain")) {
+            return Err(Fate::Left(format!("a chain without its end, or of more than {MAX_CHAIN} rules")));
+        }
         let (class, tags) = actions::class(&actions.tags());
         let (severity, confidence) = actions.severity();
         let id = actions.get("id").unwrap_or_default();
@@ -271,7 +274,7 @@ fn chain_length(first: &Directive, behind: &[Directive]) -> usize {
     if !chains(first) {
         return 0;
     }
-    let rules = behind.iter().take_while(|one| one.name.eq_ignore_ascii_case("SecRule"));
+    let rules = behind.iter().take(MAX_CHAIN).take_while(|one| one.name.eq_ignore_ascii_case("SecRule"));
     let end = rules.clone().position(|one| !chains(one));
     end.map_or_else(|| rules.count(), |end| end + 1)
 }
