@@ -73,6 +73,7 @@ fn anchor(draft: &mut Draft) -> Result<(), String> {
     let fields = match negated {
         Some(test) if test.fields.iter().all(|field| is_single(field)) => test.fields.clone(),
         Some(_) => return Err("negated over many fields: each value that does not match would count".into()),
+        // Nothing is asked of fields: the request itself.
         None => vec!["method".to_owned()],
     };
     let ask = Ask::Pattern { text: ".".into(), case_sensitive: false };
@@ -173,7 +174,8 @@ fn example(draft: &Draft, main: usize, joint: Joint) -> Option<Vec<String>> {
     for test in others.chain(draft.any.first()).filter(|test| !test.not && test.at_most != Some(0)) {
         add(&mut fields, test, false, joint)?;
     }
-    fields.into_iter().map(|(field, value)| assignment(&field, &value)).collect()
+    let client = draft.client.iter().map(|client| Some(format!("client={client}")));
+    fields.into_iter().map(|(field, value)| assignment(&field, &value)).chain(client).collect()
 }
 
 fn add(fields: &mut Vec<(String, Vec<u8>)>, test: &Test, main: bool, joint: Joint) -> Option<()> {
@@ -313,6 +315,8 @@ mod tests {
             tags: Vec::new(),
             tests,
             any: Vec::new(),
+            when: Vec::new(),
+            client: None,
             losses: Vec::new(),
         }
     }

@@ -119,6 +119,11 @@ mod seclang {
                 "SecRule REQUEST_HEADERS:X-Real-IP \"@ipMatch 10.0.0.0/8\" \"id:1,block,msg:'m'\"",
                 "addresses = [\"10.0.0.0/8\"]",
             ),
+            (
+                "SecRule REMOTE_ADDR \"!@ipMatch 10.0.0.0/8,::1\" \"id:1,block,msg:'m',chain\"\nSecRule ARGS \"@rx evil-thing\"",
+                "when = \"!(in_network(client.address, '10.0.0.0/8') || in_network(client.address, '::1'))\"",
+            ),
+            ("SecRule REMOTE_ADDR \"@ipMatch 192.0.2.0/24\" \"id:1,block,msg:'m'\"", "client=192.0.2.0"),
             ("SecRule &ARGS \"@gt 20\" \"id:1,block,msg:'m'\"", "at_least = 21"),
             ("SecRule ARGS \"@gt 400\" \"id:1,block,msg:'m',t:length\"", "min_length = 401"),
             (

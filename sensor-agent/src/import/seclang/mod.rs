@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use sensor_engine::finding::Decoder;
 
-use super::draft::{Ask, At, Draft, Test, kebab, line};
+use super::draft::{Ask, At, Draft, Test, client_in, kebab, line};
 use super::fit::is_single;
 use super::{Beside, Entry, Fate, Foreign, Read};
 use actions::Actions;
@@ -153,6 +153,8 @@ impl Reader<'_> {
             tags,
             tests: Vec::new(),
             any: Vec::new(),
+            when: Vec::new(),
+            client: None,
             losses: Vec::new(),
         };
         for (one, target) in chain.iter().zip(targets) {
@@ -170,6 +172,13 @@ impl Reader<'_> {
         if let Some(tests) = self.flag(target, directive) {
             draft.tests.extend(tests);
             return Ok(());
+        }
+        if let [name] = &target.unknown[..]
+            && name == "REMOTE_ADDR"
+            && target.fields.is_empty()
+            && target.own.is_empty()
+        {
+            return client(directive, draft);
         }
         let own = target.own.first().map(|name| format!("variable `{}` of the rule set", line(name, 60)));
         let unknown = target.unknown.first().map(|name| format!("variable `{}`", line(name, 60)));
@@ -257,6 +266,22 @@ impl Reader<'_> {
         Ok(Test { not: operator.not, min_length: bound(from), max_length: bound(to), ..test })
     }
 }
+
+/// Who sends a request is no field but a condition.
+fn client(directive: &Directive, draft: &mut Draft) -> Result<(), String> {
+    let operator = Operator::parse(directive.arguments.get(1).map_or("", String::as_str));
+    if !matches!(operator.name.as_str(), "ipmatch" | "streq") || operator.argument.contains("%{") {
+        return Err(format!("operator `@{}` on `REMOTE_ADDR`", line(&operator.name, 40)));
+    }
+    let networks: Vec<String> = operator.argument.split(',').map(|one| one.trim().to_owned()).collect();
+    let inside = networks.first().and_then(|network| network.split('/').next()).unwrap_or_default();
+    draft.client = Some(if operator.not { OUTSIDE.to_owned() } else { inside.to_owned() });
+    draft.when.push(client_in(&networks, operator.not));
+    Ok(())
+}
+
+/// An address that hardly any list has: it is reserved for documentation.
+const OUTSIDE: &str = "198.51.100.77";
 
 fn nothing() -> Directive {
     Directive { line: 0, name: String::new(), arguments: Vec::new() }
