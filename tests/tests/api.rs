@@ -141,3 +141,34 @@ fn health_and_metrics_account_for_what_was_seen() {
     }
     assert!(!text.contains("10.66."), "no address is a label");
 }
+
+/// A rule that asks for a phrase, and by its `when` for who sends it.
+const RULE: &str = "[[rule]]\nid = 'site-planet'\ntitle = 'sells a planet'\nclass = 'ACCESS_CONTROL'\nseverity = 'medium'\nconfidence = 0.6\n\
+                    fields = ['query']\nphrases = ['sell planet', 'buy planet']\n\
+                    when = \"request.path == '/' && in_network(client.address, 'NETWORK')\"\n\
+                    [rule.examples]\nmatch = [['sell planet', 'path=/', 'client=ADDRESS']]\nno_match = [['sell planet', 'path=/']]\n";
+
+#[test]
+fn rules_ask_who_sends_and_are_counted_one_by_one() {
+    let Some(mut site) = Site::start(1, &Setup { enforce: false, ..Setup::default() }) else { return };
+    let (inside, outside) = (address(1, 40), address(1, 41));
+    let rule = RULE.replace("NETWORK", &inside.to_string()).replace("ADDRESS", &inside.to_string());
+    std::fs::write(site.agent.rules().join("site.toml"), rule).unwrap();
+    site.agent.stop().unwrap();
+    site.agent.start().unwrap();
+    let request = get("/?q=sell%20planet");
+    let _ = site.request_as(1, 41, &request);
+    let _ = site.request_as(1, 40, &request);
+    let alert = site.agent.wait_for_alert(inside).unwrap();
+    assert!(alert.to_string().contains("site-planet"), "{alert}");
+    assert!(site.agent.alerts_of(outside).unwrap().is_empty());
+    let row = || {
+        let rules = json(&site.agent.api("GET", "/api/security/rules", None).unwrap(), 200).unwrap();
+        rules["rules"].as_array().unwrap().iter().find(|rule| rule["id"] == "site-planet").cloned()
+    };
+    wait_until("the hit is counted", Duration::from_secs(15), || row().is_some_and(|row| row["hits"] == 1))
+        .unwrap();
+    let row = row().unwrap();
+    assert_eq!((&row["candidates"], &row["errors"]), (&json!(2), &json!(0)), "{row}");
+    assert_eq!(site.agent.metric("sensor_rule_hits_total{rule=\"site-planet\"}").unwrap(), 1.0);
+}

@@ -78,6 +78,18 @@ impl Test {
     }
 }
 
+/// Whether the client is in one of these networks, in CEL.
+pub(super) fn client_in(networks: &[String], not: bool) -> String {
+    let one = |network: &String| format!("in_network(client.address, {})", cel_text(network));
+    let any = networks.iter().map(one).collect::<Vec<_>>().join(" || ");
+    if not { format!("!({any})") } else { format!("({any})") }
+}
+
+/// A text of CEL; what could end it is left out.
+fn cel_text(text: &str) -> String {
+    format!("'{}'", text.replace(['\'', '\\', '\n', '\r'], ""))
+}
+
 /// A foreign rule in our nouns.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
@@ -96,6 +108,10 @@ pub(super) struct Draft {
     pub(super) tests: Vec<Test>,
     /// One of them must hold, if there are any.
     pub(super) any: Vec<Test>,
+    /// Conditions in CEL, of which all must hold.
+    pub(super) when: Vec<String>,
+    /// A client for whom they hold.
+    pub(super) client: Option<String>,
     pub(super) losses: Vec<String>,
 }
 
@@ -148,6 +164,9 @@ pub(super) fn toml(draft: &Draft, fitted: &Fitted) -> String {
         draft.tests.iter().enumerate().filter(|(number, _)| *number != fitted.main).map(|(_, test)| test);
     conditions(&mut text, "also", also);
     conditions(&mut text, "any", draft.any.iter());
+    if !draft.when.is_empty() {
+        let _ = writeln!(text, "when = {}", quoted(&draft.when.join(" && ")));
+    }
     let examples = fitted.examples.each_ref().map(|example| match &example[..] {
         [one] => quoted(one),
         several => list(several),

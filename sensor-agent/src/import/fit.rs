@@ -13,9 +13,32 @@ const MAX_VALUE: usize = 64 * 1024;
 const MAX_PLAIN_PHRASES: usize = 50;
 /// Values in which a rule may have a mark of punctuation as its literal are no longer than this.
 const MAX_SHORT_VALUE: u32 = 400;
-/// Ways in which two values that must stand in one field are joined.
-const JOINTS: [(bool, &str); 6] =
-    [(false, ""), (false, " "), (true, ""), (true, " "), (false, "&"), (false, "/")];
+/// How an example is put together.
+#[derive(Clone, Copy)]
+struct Joint {
+    /// Of two values that must stand in one field, the later stands first.
+    before: bool,
+    /// What stands between them.
+    between: &'static str,
+    /// A value where any will do.
+    any: &'static str,
+}
+
+const fn joint(before: bool, between: &'static str, any: &'static str) -> Joint {
+    Joint { before, between, any }
+}
+
+/// Ways that are tried.
+const JOINTS: [Joint; 8] = [
+    joint(false, "", "a"),
+    joint(false, " ", "a"),
+    joint(true, "", "a"),
+    joint(true, " ", "a"),
+    joint(false, "&", "a"),
+    joint(false, "/", "a"),
+    joint(false, "", "?#1"),
+    joint(false, "", "-9 B"),
+];
 
 /// The rule as TOML, or why it cannot be one.
 pub(super) fn fit(draft: &mut Draft) -> Result<String, String> {
@@ -50,6 +73,7 @@ fn anchor(draft: &mut Draft) -> Result<(), String> {
     let fields = match negated {
         Some(test) if test.fields.iter().all(|field| is_single(field)) => test.fields.clone(),
         Some(_) => return Err("negated over many fields: each value that does not match would count".into()),
+        // Nothing is asked of fields: the request itself.
         None => vec!["method".to_owned()],
     };
     let ask = Ask::Pattern { text: ".".into(), case_sensitive: false };
@@ -69,7 +93,8 @@ pub(super) fn is_single(field: &str) -> bool {
 fn with_main(draft: &Draft, main: usize) -> Result<(String, Fitted), String> {
     let test = draft.tests.get(main).ok_or("no test")?;
     let single = test.fields.iter().all(|field| is_single(field));
-    let plain = value_of(test, true).is_some_and(|value| is_plain(&value)) && !single && few_phrases(test);
+    let plain =
+        value_of(test, true, "a").is_some_and(|value| is_plain(&value)) && !single && few_phrases(test);
     let whole = Fitted { main, plain, ..Fitted::default() };
     let first = match examples(draft, &mut whole.clone()) {
         Ok(done) => return Ok(done),
@@ -141,7 +166,7 @@ fn refusals(text: &str) -> Option<String> {
 }
 
 /// A request in miniature in which all tests hold.
-fn example(draft: &Draft, main: usize, joint: (bool, &str)) -> Option<Vec<String>> {
+fn example(draft: &Draft, main: usize, joint: Joint) -> Option<Vec<String>> {
     let mut fields: Vec<(String, Vec<u8>)> = Vec::new();
     let leading = draft.tests.get(main)?;
     add(&mut fields, leading, true, joint)?;
@@ -149,24 +174,20 @@ fn example(draft: &Draft, main: usize, joint: (bool, &str)) -> Option<Vec<String
     for test in others.chain(draft.any.first()).filter(|test| !test.not && test.at_most != Some(0)) {
         add(&mut fields, test, false, joint)?;
     }
-    fields.into_iter().map(|(field, value)| assignment(&field, &value)).collect()
+    let client = draft.client.iter().map(|client| Some(format!("client={client}")));
+    fields.into_iter().map(|(field, value)| assignment(&field, &value)).chain(client).collect()
 }
 
-fn add(
-    fields: &mut Vec<(String, Vec<u8>)>,
-    test: &Test,
-    main: bool,
-    (before, between): (bool, &str),
-) -> Option<()> {
-    let value = value_of(test, main)?;
+fn add(fields: &mut Vec<(String, Vec<u8>)>, test: &Test, main: bool, joint: Joint) -> Option<()> {
+    let value = value_of(test, main, joint.any)?;
     let times = test.at_least.unwrap_or(1).clamp(1, MAX_EXAMPLE_FIELDS);
     for time in 0..times {
         let field =
             test.fields.iter().map(|field| example_field(field, fields.len() + time as usize)).next()?;
         match fields.iter_mut().find(|(known, _)| *known == field) {
             Some((_, known)) if *known == value || test.ask == Ask::Any && test.min_length.is_none() => {}
-            Some((_, known)) if before => *known = [&value, between.as_bytes(), known].concat(),
-            Some((_, known)) => known.extend([between.as_bytes(), &value].concat()),
+            Some((_, known)) if joint.before => *known = [&value, joint.between.as_bytes(), known].concat(),
+            Some((_, known)) => known.extend([joint.between.as_bytes(), &value].concat()),
             None => fields.push((field, value.clone())),
         }
     }
@@ -185,7 +206,7 @@ fn counter_examples(draft: &Draft, main: usize) -> Vec<Vec<String>> {
 }
 
 /// A value in which the test holds.
-fn value_of(test: &Test, main: bool) -> Option<Vec<u8>> {
+fn value_of(test: &Test, main: bool, any: &str) -> Option<Vec<u8>> {
     let mut value = match &test.ask {
         Ask::Pattern { text, case_sensitive: true } if !main => sample(&format!("(?-i:{text})"), false)?,
         Ask::Pattern { text, case_sensitive } => sample(text, *case_sensitive)?,
@@ -193,7 +214,7 @@ fn value_of(test: &Test, main: bool) -> Option<Vec<u8>> {
         Ask::Number { from, to } => from.or(*to)?.to_string().into_bytes(),
         Ask::Addresses(networks) => networks.first()?.split('/').next()?.as_bytes().to_vec(),
         Ask::Coded(ids) => coded_example(ids.first()?).as_bytes().to_vec(),
-        Ask::Any => b"a".to_vec(),
+        Ask::Any => any.as_bytes().to_vec(),
     };
     let least = test.min_length.unwrap_or(0) as usize;
     if value.len() < least {
@@ -248,7 +269,7 @@ fn note_plain(draft: &mut Draft, fitted: &Fitted) {
     let Some(main) = draft.tests.get(fitted.main) else { return };
     let looked_at = ["method", "target", "path", "header", "response"];
     let passed_over = main.fields.iter().any(|field| !looked_at.iter().any(|place| field.starts_with(place)));
-    let plain = value_of(main, true).is_some_and(|value| is_plain(&value));
+    let plain = value_of(main, true, "a").is_some_and(|value| is_plain(&value));
     let names = main.fields.iter().any(|field| field == "name");
     if passed_over && plain && !fitted.plain && !main.fields.iter().all(|field| is_single(field)) {
         draft.lose("values that are one plain word are not looked at");
@@ -294,6 +315,8 @@ mod tests {
             tags: Vec::new(),
             tests,
             any: Vec::new(),
+            when: Vec::new(),
+            client: None,
             losses: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ mod suricata;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 pub(crate) use draft::At;
@@ -91,7 +91,7 @@ pub(crate) fn import(format: Format, files: &[Foreign], beside: Beside<'_>) -> I
         Format::Sigma => sigma::read(files),
     };
     let mut imported = Imported::default();
-    let mut ids = HashSet::new();
+    let mut ids = HashMap::new();
     let mut bodies: BTreeMap<String, String> = BTreeMap::new();
     for (number, one) in read.into_iter().enumerate() {
         let entry = match one {
@@ -112,17 +112,18 @@ fn entry(draft: &Draft, fate: Fate) -> Entry {
 }
 
 /// Makes a rule of a draft, under an id that no other has.
-fn take(mut draft: Draft, ids: &mut HashSet<String>, bodies: &mut BTreeMap<String, String>) -> Entry {
+fn take(mut draft: Draft, ids: &mut HashMap<String, u32>, bodies: &mut BTreeMap<String, String>) -> Entry {
     let base = draft.id.clone();
-    let mut copy = 1;
-    while ids.contains(&draft.id) {
+    let mut copy = ids.get(&base).copied().unwrap_or(0);
+    while ids.contains_key(&draft.id) {
         copy += 1;
         draft.id = format!("{base}-{copy}");
     }
     match fit::fit(&mut draft) {
         Err(reason) => entry(&draft, Fate::Left(reason)),
         Ok(text) => {
-            ids.insert(draft.id.clone());
+            ids.insert(base, copy.max(1));
+            ids.insert(draft.id.clone(), 1);
             let body = bodies.entry(file_name(&draft.at.file)).or_default();
             let _ = writeln!(body, "# {}", line(&draft.at.to_string(), 200));
             for loss in &draft.losses {

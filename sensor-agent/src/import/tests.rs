@@ -63,6 +63,7 @@ mod seclang {
         assert_eq!(fates.len(), 1, "{fates:?}");
         assert!(text.contains("fields = [\"method\"]") && text.contains("pattern = \"^POST$\""), "{text}");
         assert!(text.contains("{ fields = [\"header.content-type\"], at_least = 0, at_most = 0 }"), "{text}");
+        assert!(text.contains("{ fields = [\"header.x-kind\"], at_least = 1 }"), "{text}");
         assert!(text.contains("fields = [\"header.x-kind\"]") && text.contains("not = true"), "{text}");
     }
 
@@ -79,6 +80,10 @@ mod seclang {
             ),
             ("SecAction \"id:9,phase:1,nolog,pass,setvar:tx.a=1\"", "control: it sets variables"),
             ("SecMarker END", "control: a place to skip to"),
+            (
+                "SecRule ARGS \"@rx abcd\" \"id:1,block,msg:'m',chain\"",
+                "left: a chain without its end, or of more than 16 rules",
+            ),
             ("SecRuleEngine On", "control: directive `SecRuleEngine` is a setting"),
             ("Include x.conf", "left: directive `Include`"),
             ("SecRule ARGS \"@rx evil(?!x)\" \"id:1,block,msg:'m'\"", "left: look-ahead"),
@@ -114,6 +119,11 @@ mod seclang {
                 "SecRule REQUEST_HEADERS:X-Real-IP \"@ipMatch 10.0.0.0/8\" \"id:1,block,msg:'m'\"",
                 "addresses = [\"10.0.0.0/8\"]",
             ),
+            (
+                "SecRule REMOTE_ADDR \"!@ipMatch 10.0.0.0/8,::1\" \"id:1,block,msg:'m',chain\"\nSecRule ARGS \"@rx evil-thing\"",
+                "when = \"!(in_network(client.address, '10.0.0.0/8') || in_network(client.address, '::1'))\"",
+            ),
+            ("SecRule REMOTE_ADDR \"@ipMatch 192.0.2.0/24\" \"id:1,block,msg:'m'\"", "client=192.0.2.0"),
             ("SecRule &ARGS \"@gt 20\" \"id:1,block,msg:'m'\"", "at_least = 21"),
             ("SecRule ARGS \"@gt 400\" \"id:1,block,msg:'m',t:length\"", "min_length = 401"),
             (

@@ -35,15 +35,15 @@ const PACKAGES: [Needed; 3] = [
     Needed { file: "/usr/bin/cc", package: "gcc", why: "the shim that drives the library" },
 ];
 
-/// The library's switches, and the readers of bodies that its recommended configuration has.
+/// The library's switches, and which bodies it reads as XML and JSON: without that it would not look into them.
 const CONFIGURATION: &str = r#"SecRuleEngine On
 SecRequestBodyAccess On
 SecResponseBodyAccess Off
 SecAuditEngine Off
 SecRequestBodyLimit 13107200
 SecRequestBodyNoFilesLimit 131072
-SecRule REQUEST_HEADERS:Content-Type "(?:application(?:/soap\+|/)|text/)xml" "id:200000,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=XML"
-SecRule REQUEST_HEADERS:Content-Type "application/json" "id:200001,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
+SecRule REQUEST_HEADERS:Content-Type "@contains xml" "id:1,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=XML"
+SecRule REQUEST_HEADERS:Content-Type "@contains json" "id:2,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
 Include /etc/modsecurity/crs/crs-setup.conf
 Include /usr/share/modsecurity-crs/rules/*.conf
 "#;

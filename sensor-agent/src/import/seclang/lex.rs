@@ -2,6 +2,8 @@
 
 /// Longest directive.
 const MAX_DIRECTIVE: usize = 1 << 20;
+/// Stands in place of a directive that is longer.
+const TOO_LONG: &str = "(too-long)";
 /// Most arguments of a directive that are kept.
 const MAX_ARGUMENTS: usize = 8;
 
@@ -33,6 +35,8 @@ pub(super) fn directives(text: &str) -> Vec<Directive> {
         };
         if whole.len() + part.len() <= MAX_DIRECTIVE {
             whole.push_str(part);
+        } else {
+            TOO_LONG.clone_into(&mut whole);
         }
         if !goes_on {
             found.extend(directive(&whole, begin));
@@ -121,6 +125,8 @@ mod tests {
         assert_eq!(shown("SecRule ARGS \"open"), [r#"1 SecRule ["ARGS", "open"]"#]);
         assert_eq!(shown("SecRule \\"), [r"1 SecRule []"]);
         assert!(shown("\\\n\\\n  \n# x").is_empty());
+        let long = format!("SecRule {}\nSecMarker X", "ARGS|".repeat(MAX_DIRECTIVE / 4));
+        assert_eq!(shown(&long), ["1 (too-long) []", "2 SecMarker [\"X\"]"]);
     }
 
     #[test]

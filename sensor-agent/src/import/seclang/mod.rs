@@ -11,7 +11,8 @@ use std::collections::HashMap;
 
 use sensor_engine::finding::Decoder;
 
-use super::draft::{Ask, At, Draft, Test, kebab, line};
+use super::draft::{Ask, At, Draft, Test, client_in, kebab, line};
+use super::fit::is_single;
 use super::{Beside, Entry, Fate, Foreign, Read};
 use actions::Actions;
 use lex::Directive;
@@ -132,6 +133,9 @@ impl Reader<'_> {
 
     fn draft(&self, head: &Directive, chain: &[Directive], targets: &[Target]) -> Result<Draft, Fate> {
         let actions = actions_of(head);
+        if chain.last().is_some_and(|last| actions_of(last).has("chain")) {
+            return Err(Fate::Left(format!("a chain without its end, or of more than {MAX_CHAIN} rules")));
+        }
         let (class, tags) = actions::class(&actions.tags());
         let (severity, confidence) = actions.severity();
         let id = actions.get("id").unwrap_or_default();
@@ -149,6 +153,8 @@ impl Reader<'_> {
             tags,
             tests: Vec::new(),
             any: Vec::new(),
+            when: Vec::new(),
+            client: None,
             losses: Vec::new(),
         };
         for (one, target) in chain.iter().zip(targets) {
@@ -166,6 +172,13 @@ impl Reader<'_> {
         if let Some(tests) = self.flag(target, directive) {
             draft.tests.extend(tests);
             return Ok(());
+        }
+        if let [name] = &target.unknown[..]
+            && name == "REMOTE_ADDR"
+            && target.fields.is_empty()
+            && target.own.is_empty()
+        {
+            return client(directive, draft);
         }
         let own = target.own.first().map(|name| format!("variable `{}` of the rule set", line(name, 60)));
         let unknown = target.unknown.first().map(|name| format!("variable `{}`", line(name, 60)));
@@ -204,6 +217,7 @@ impl Reader<'_> {
             Test { not: operator.not, ..Test::new(target.fields.clone(), asked.ask) }
         };
         coded_fields(&mut test, draft)?;
+        negated(&test, draft)?;
         test.except.clone_from(&target.except);
         test.decoders = decoders(&test, passed.decoders);
         target.losses.iter().for_each(|loss| draft.lose(*loss));
@@ -253,6 +267,22 @@ impl Reader<'_> {
     }
 }
 
+/// Who sends a request is no field but a condition.
+fn client(directive: &Directive, draft: &mut Draft) -> Result<(), String> {
+    let operator = Operator::parse(directive.arguments.get(1).map_or("", String::as_str));
+    if !matches!(operator.name.as_str(), "ipmatch" | "streq") || operator.argument.contains("%{") {
+        return Err(format!("operator `@{}` on `REMOTE_ADDR`", line(&operator.name, 40)));
+    }
+    let networks: Vec<String> = operator.argument.split(',').map(|one| one.trim().to_owned()).collect();
+    let inside = networks.first().and_then(|network| network.split('/').next()).unwrap_or_default();
+    draft.client = Some(if operator.not { OUTSIDE.to_owned() } else { inside.to_owned() });
+    draft.when.push(client_in(&networks, operator.not));
+    Ok(())
+}
+
+/// An address that hardly any list has: it is reserved for documentation.
+const OUTSIDE: &str = "198.51.100.77";
+
 fn nothing() -> Directive {
     Directive { line: 0, name: String::new(), arguments: Vec::new() }
 }
@@ -269,7 +299,7 @@ fn chain_length(first: &Directive, behind: &[Directive]) -> usize {
     if !chains(first) {
         return 0;
     }
-    let rules = behind.iter().take_while(|one| one.name.eq_ignore_ascii_case("SecRule"));
+    let rules = behind.iter().take(MAX_CHAIN).take_while(|one| one.name.eq_ignore_ascii_case("SecRule"));
     let end = rules.clone().position(|one| !chains(one));
     end.map_or_else(|| rules.count(), |end| end + 1)
 }
@@ -308,12 +338,31 @@ fn coded_fields(test: &mut Test, draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
+/// There, a negation holds if some value does not match, and none holds where there is no value; ours holds if no value matches.
+/// The two are the same for a field that has one value.
+fn negated(test: &Test, draft: &mut Draft) -> Result<(), String> {
+    if !test.not || test.counts() {
+        return Ok(());
+    }
+    let one_value =
+        |field: &String| is_single(field) || matches!(field.as_str(), "target" | "path" | "response.body");
+    if !test.fields.iter().all(one_value) || test.fields.len() > 1 {
+        return Err("negated over many fields: each value that does not match would count".into());
+    }
+    if !draft.tests.is_empty() {
+        draft.tests.push(Test { at_least: Some(1), ..Test::new(test.fields.clone(), Ask::Any) });
+    }
+    Ok(())
+}
+
 /// Decoders between the wire and what the rule sees. Parameters are percent-decoded before rules see them there.
 fn decoders(test: &Test, mut passed: Vec<Decoder>) -> Option<Vec<Decoder>> {
     if matches!(test.ask, Ask::Coded(_)) || test.fields.iter().any(|field| field.starts_with("response")) {
         return None;
     }
-    if !passed.contains(&Decoder::Percent) {
+    let decoded = ["query", "body", "name", "cookie", "path"];
+    let is_decoded = test.fields.iter().any(|field| decoded.iter().any(|place| field.starts_with(place)));
+    if is_decoded && !passed.contains(&Decoder::Percent) {
         passed.insert(0, Decoder::Percent);
     }
     Some(passed)

@@ -92,6 +92,8 @@ fn drafts(at: &At, rule: &Value, title: &str) -> Result<Vec<Draft>, String> {
         tags: tags(rule),
         tests,
         any: Vec::new(),
+        when: Vec::new(),
+        client: None,
         losses: losses.clone(),
     };
     Ok(alternatives.into_iter().enumerate().map(draft).collect())

@@ -81,6 +81,8 @@ fn draft(file: &str, rule: &Rule) -> Result<Draft, String> {
         tags: tags(rule),
         tests: Vec::new(),
         any: Vec::new(),
+        when: Vec::new(),
+        client: None,
         losses: Vec::new(),
     };
     if value(rule, "noalert").is_some() {
