@@ -61,11 +61,13 @@ pub(super) struct Wanted {
     pub(super) heads: bool,
     pub(super) bodies: bool,
     pub(super) list: bool,
+    /// What bodies expose, even if no rule looks at them.
+    pub(super) exposures: bool,
 }
 
 impl Wanted {
     pub(super) fn any(self) -> bool {
-        self.heads || self.bodies || self.list
+        self.heads || self.bodies || self.list || self.exposures
     }
 }
 
@@ -104,7 +106,9 @@ impl Inspector<'_> {
     pub(super) fn answer_head(&mut self, response: &mut Response) {
         let Some(answer) = &mut self.exchange.answer else { return };
         let asks = self.worker.wanted.bodies || !answer.open.probes.is_empty();
-        answer.inspected = !(asks && is_inspected(response.header("content-type")));
+        let asks = is_inspected(response.header("content-type"))
+            && (asks || self.worker.wanted.exposures && self.worker.searches(&answer.open, response.status));
+        answer.inspected = !asks;
         std::mem::swap(&mut answer.response, response);
         if answer.inspected {
             self.look_at_answer(Look::Head);
@@ -165,6 +169,9 @@ impl Inspector<'_> {
     }
 }
 
+/// Status codes from this one on say that something failed.
+const FAILED: u16 = 400;
+
 /// What of a response is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -180,7 +187,15 @@ impl Worker {
     /// Tells which responses the rules of the detector look at.
     pub(super) fn note_wanted(&mut self, list: bool) {
         let (heads, bodies) = self.detector.wants_responses();
-        self.wanted = Wanted { heads, bodies, list };
+        self.wanted = Wanted { heads, bodies, list, exposures: self.detector.looks_for_exposures() };
+    }
+
+    /// Whether a response is searched for what it exposes.
+    fn searches(&mut self, open: &OpenRequest, status: u16) -> bool {
+        let searched =
+            status >= FAILED || !open.findings.is_empty() || self.pages.is_due(open.request.path(), status);
+        self.counters.responses_unsearched += u64::from(!searched);
+        searched
     }
 
     /// Keeps what would prove the findings from `new` on, which were just made of `self.fields`.
@@ -198,7 +213,8 @@ impl Worker {
         settings: &Settings,
         time: Timestamp,
     ) {
-        if !(self.wanted.heads || self.wanted.bodies) && answer.open.probes.is_empty() {
+        let looks = self.wanted.heads || self.wanted.bodies || self.wanted.exposures && look == Look::Whole;
+        if !looks && answer.open.probes.is_empty() {
             return;
         }
         self.counters.responses_inspected += u64::from(look != Look::Trailer);
@@ -212,7 +228,7 @@ impl Worker {
         }
         body::push_lines(Place::ResponseHeader, &answer.trailer, &mut self.fields);
         self.confirm(answer, exchange, time);
-        if self.wanted.heads || self.wanted.bodies {
+        if looks {
             let mut findings = Vec::new();
             self.detect(Phase::Response, &answer.open.request, &mut findings);
             findings.iter_mut().for_each(mask);

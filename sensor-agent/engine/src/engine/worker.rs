@@ -8,6 +8,7 @@ use super::answers::{Answer, Wanted};
 use super::blocks::RecentBlocks;
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
+use super::sampling::Pages;
 use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
 use crate::detect::{Detector, Part, Phase};
@@ -53,6 +54,7 @@ pub(super) struct Worker {
     spare_bytes: Vec<Vec<u8>>,
     /// What somebody wants to see of responses.
     pub(super) wanted: Wanted,
+    pub(super) pages: Pages,
     /// Views of a value whose return would prove a finding.
     pub(super) views: Views,
     proxies: Proxies,
@@ -75,6 +77,7 @@ impl Worker {
             spare_answers: Vec::new(),
             spare_bytes: Vec::new(),
             wanted: Wanted::default(),
+            pages: Pages::default(),
             views: Views::default(),
             proxies: settings.proxies.clone(),
             recent: RecentBlocks::default(),

@@ -47,7 +47,9 @@ pub struct RuleSet {
     /// Per literal of the prefilter, the rule.
     literal_rules: Vec<u32>,
     /// Rules without literals, bound to short fields.
-    short_rules: Vec<u32>,
+    short_rules: Vec<Short>,
+    /// A bit for each place whose plain values such rules look at, whatever the field's name.
+    short_places: u32,
     exceptions: Vec<Exception>,
     /// A bit for each place that some rule looks into.
     places: u32,
@@ -56,6 +58,13 @@ pub struct RuleSet {
     /// Beginnings of plain words that rules look at.
     words: named::Words,
     warnings: Vec<RuleError>,
+}
+
+/// A rule without literals, with a bit for each place of its fields.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    rule: u32,
+    places: u32,
 }
 
 /// One compiled rule.
