@@ -17,10 +17,14 @@ mod common;
 mod actors;
 #[path = "engine/allocations.rs"]
 mod allocations;
+#[path = "engine/bodies.rs"]
+mod bodies;
 #[path = "engine/complexity.rs"]
 mod complexity;
 #[path = "engine/flows.rs"]
 mod flows;
+#[path = "engine/processor.rs"]
+mod processor;
 #[path = "engine/traffic.rs"]
 mod traffic;
 
@@ -29,7 +33,7 @@ use std::sync::Arc;
 use sensor_engine::engine::Settings;
 use sensor_engine::facts::Key;
 use sensor_engine::rule::RuleSet;
-use traffic::{MIXED, Measured, SMALL};
+use traffic::{LISTS, MIXED, Measured, PAGES, SMALL};
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 7;
@@ -39,20 +43,31 @@ fn main() {
     let wanted = |what: &str| all || std::env::args().nth(1).is_some_and(|one| one == what);
     if wanted("throughput") {
         let content = common::content();
-        let plain = Settings::default();
+        let plain = || Settings { response_exposure: false, ..Settings::default() };
         throughput("small requests and answers, no rules", SMALL, &Arc::default(), &plain);
         throughput("mixed traffic, no rules", MIXED, &Arc::default(), &plain);
         throughput("small requests and answers, all rules", SMALL, &content, &plain);
         throughput("mixed traffic, all rules", MIXED, &content, &plain);
+        let search = || Settings { response_exposure: true, ..Settings::default() };
+        throughput("mixed traffic, all rules, responses searched", MIXED, &content, &search);
     }
     if wanted("throughput") || wanted("facts") {
-        let (content, facts) =
-            (common::content(), Settings { facts: Some(Key::default()), ..Settings::default() });
+        let (content, facts) = (common::content(), || Settings {
+            facts: Some(Key::default()),
+            response_exposure: false,
+            ..Settings::default()
+        });
         throughput("small requests and answers, no rules, facts given out", SMALL, &Arc::default(), &facts);
         throughput("mixed traffic, all rules, facts given out", MIXED, &content, &facts);
     }
     if wanted("actors") {
         actors::report(&common::content());
+    }
+    if wanted("exposure") {
+        exposure(&common::content());
+    }
+    if wanted("bodies") {
+        bodies::report(&common::content());
     }
     if wanted("complexity") {
         complexity::report(&common::content());
@@ -62,11 +77,34 @@ fn main() {
     }
 }
 
-fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &Settings) {
+/// What the search for exposures in responses costs: rounds with and without it in turn.
+fn exposure(rules: &Arc<RuleSet>) {
+    let settings = |wanted| Settings { response_exposure: wanted, ..Settings::default() };
+    for (title, mix) in
+        [("mixed traffic", MIXED), ("pages of 10 KB", PAGES), ("lists in JSON of 10 KB", LISTS)]
+    {
+        let mut costs = [Vec::new(), Vec::new()];
+        for round in 0..2 * ROUNDS {
+            let wanted = round % 2 == 1;
+            let measured = traffic::run(mix, rules, 1000, settings(wanted));
+            costs[usize::from(wanted)].push(1e6 / measured.transactions_per_sec());
+        }
+        let [without, with] = costs.map(|mut costs| {
+            costs.sort_by(f64::total_cmp);
+            costs[ROUNDS / 2]
+        });
+        println!(
+            "\nresponses searched, {title}: {without:.2} us a transaction without, {with:.2} us with, {:.1} % less throughput",
+            100.0 * (1.0 - without / with)
+        );
+    }
+}
+
+fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &dyn Fn() -> Settings) {
     println!("\n{title}");
     for connections in [1, 1000, 50_000] {
         let rounds: Vec<Measured> =
-            (0..ROUNDS).map(|_| traffic::run(mix, rules, settings, connections)).collect();
+            (0..ROUNDS).map(|_| traffic::run(mix, rules, connections, settings())).collect();
         let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates[rates.len() / 2];

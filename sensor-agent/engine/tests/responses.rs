@@ -171,3 +171,41 @@ fn a5_a_stranger_gets_itself_blocked_and_not_its_victim() {
         assert!(matches!(action, Action::Block(_)), "{action:?}");
     }
 }
+
+/// What a response to an ordinary request exposes, with blocking on: the rules that report it, and the sources that are blocked.
+#[track_caller]
+fn exposed(responses: &[String]) -> (Vec<String>, Vec<String>) {
+    let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
+    let settings = Settings { response_exposure: true, ..Settings::default() };
+    let engine = Engine::new(settings, content(), Arc::new(policy));
+    let mut talk = Talk { engine, next: [1000, 5000], peer: CLIENT };
+    let (mut rules, mut blocks) = (Vec::new(), Vec::new());
+    for response in responses {
+        for (side, text) in [GOOD, response].into_iter().enumerate() {
+            let (reports, blocked) = talk.say(side, text.as_bytes());
+            rules.extend(reports.iter().flat_map(|report| &report.findings).map(|one| one.rule.id.clone()));
+            blocks.extend(blocked);
+        }
+    }
+    (rules, blocks)
+}
+
+#[test]
+fn what_responses_expose_is_reported_and_blocks_nobody() {
+    for (body, rule) in [
+        ("card 4111 1111 1111 1111, card 5555 5555 5555 4444", "exposed-card-number"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "exposed-private-key"),
+        ("uid=33(www-data) gid=33(www-data)", "exposed-command-output"),
+        ("<title>x - WSO 4.2.6</title>", "exposed-web-shell"),
+    ] {
+        assert_eq!(exposed(&[page(body)]), (vec![rule.to_owned()], vec![]), "{body}");
+    }
+}
+
+#[test]
+fn a_page_is_searched_now_and_then_and_one_that_failed_always() {
+    let leak = page("card 4111 1111 1111 1111");
+    assert_eq!(exposed(&vec![leak.clone(); 36]).0.len(), 6);
+    let failed = leak.replace("200 OK", "500 Oh");
+    assert_eq!(exposed(&vec![failed; 36]).0.len(), 36);
+}

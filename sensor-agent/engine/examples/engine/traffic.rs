@@ -1,7 +1,7 @@
 //! Traffic as sites have it, as records in memory: what is measured is the engine and nothing else.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mapped, mark, tcp};
 use sensor_engine::engine::{Command, Engine, Settings};
@@ -10,6 +10,7 @@ use sensor_engine::rule::RuleSet;
 use zerocopy::IntoBytes;
 
 use crate::allocations;
+use crate::processor;
 
 /// Transactions of one measurement.
 const TRANSACTIONS: u64 = 300_000;
@@ -87,6 +88,22 @@ pub(crate) const MIXED: &[Exchange] = &[
     },
 ];
 
+const PAGE: Exchange =
+    Exchange { share: 100, request: get!("/shop/"), answer_head: HTML_ANSWER, answer_bytes: 10 * 1024 };
+
+/// Pages.
+pub(crate) const PAGES: &[Exchange] = &[PAGE];
+
+/// Lists with numbers and dates.
+pub(crate) const LISTS: &[Exchange] =
+    &[Exchange { request: get!("/api/items?page=2"), answer_head: JSON_ANSWER, ..PAGE }];
+
+/// A line of a page, and an item of a list.
+const LINES: [&str; 2] = [
+    "<li class=\"item\"><a href=\"/shop/items/4711?ref=list\">A kettle for the table, in copper</a> <span>$ 29.90</span></li>\n",
+    "{\"id\": 1048576, \"name\": \"kettle\", \"made\": \"2026-03-14T09:26:53Z\", \"price\": 29.9, \"stock\": [3, 0, 12]},\n",
+];
+
 /// What a round took.
 pub(crate) struct Measured {
     pub(crate) transactions: u64,
@@ -148,9 +165,9 @@ impl Ends {
 }
 
 /// Sends the mix over so many connections in turn. Records are made in batches beside the clock.
-pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, settings: &Settings, connections: u32) -> Measured {
+pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, connections: u32, settings: Settings) -> Measured {
     const BATCH: usize = 256;
-    let mut engine = engine(rules, settings.clone());
+    let mut engine = engine(rules, settings);
     let wires: Vec<[Vec<u8>; 2]> = mix.iter().map(Exchange::wires).collect();
     let order = order(mix);
     let mut ends: Vec<Ends> = (0..connections).map(Ends::new).collect();
@@ -175,11 +192,11 @@ pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, settings: &Settings, c
             number += 1;
         }
         let before = allocations::calls();
-        let started = Instant::now();
+        let started = processor::time();
         for record in &batch[..used] {
             engine.handle_record(record);
         }
-        let spent = started.elapsed();
+        let spent = processor::time() - started;
         let allocated = allocations::calls() - before;
         while let Some(command) = engine.next_command() {
             drop::<Command>(command);
@@ -199,7 +216,8 @@ pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, settings: &Settings, c
 
 impl Exchange {
     fn wires(&self) -> [Vec<u8>; 2] {
-        let body = "<p>It is a page of a shop, with words.</p>\n".bytes().cycle().take(self.answer_bytes);
+        let line = LINES[usize::from(self.answer_head == JSON_ANSWER)];
+        let body = line.bytes().cycle().take(self.answer_bytes);
         let head = format!("{}{}\r\n\r\n", self.answer_head, self.answer_bytes);
         [self.request.as_bytes().to_vec(), head.into_bytes().into_iter().chain(body).collect()]
     }

@@ -177,10 +177,10 @@ mod tests {
         let part = Part { phase: Phase::Response, request: &Request::default(), fields: &fields };
         let mut findings = Vec::new();
         detector.inspect(part, &mut findings);
-        assert_eq!((findings.len(), detector.wants_responses().1), (0, false), "nobody asked for it");
+        assert_eq!((findings.len(), detector.looks_for_exposures()), (0, false), "nobody asked for it");
         detector.look_for_exposures(true);
         detector.inspect(part, &mut findings);
-        assert!(detector.wants_responses().1 && detector.stats().coded_steps >= body.len() as u64);
+        assert!(detector.looks_for_exposures() && detector.stats().coded_steps >= body.len() as u64);
         findings.retain(|finding| finding.confidence.get() > 0.5);
         findings
     }

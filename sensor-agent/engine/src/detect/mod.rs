@@ -4,6 +4,7 @@
 //! the views in which a detection shows, the surest one is reported, so that one field gives one finding a detection.
 
 mod auth;
+mod binary;
 pub(crate) mod builtin;
 mod clean;
 mod compile;
@@ -227,6 +228,12 @@ impl Detector {
             if matches!(field.place, Place::Header | Place::Path) && self.is_known(&field) {
                 continue;
             }
+            if binary::is_file(&field) {
+                for value in binary::pieces(field.value) {
+                    self.value(part, index, &Field { value, ..field }, findings);
+                }
+                continue;
+            }
             let mut look = self.field(part, index, &field, findings);
             for inner in within::values(&field) {
                 look = look.and(self.value(part, index, &inner, findings));
@@ -260,14 +267,17 @@ impl Detector {
         self.limit(first, findings);
     }
 
-    /// Whether somebody looks at the heads of responses, and whether somebody looks at their bodies.
+    /// Whether bodies of responses are searched for what they should not hold.
+    #[must_use]
+    pub fn looks_for_exposures(&self) -> bool {
+        self.exposures
+    }
+
+    /// Whether rules look at the heads of responses, and whether rules look at their bodies.
     #[must_use]
     pub fn wants_responses(&self) -> (bool, bool) {
         let wants = |place| self.rules.looks_into(place);
-        (
-            wants(Place::ResponseStatus) || wants(Place::ResponseHeader),
-            self.exposures || wants(Place::ResponseBody),
-        )
+        (wants(Place::ResponseStatus) || wants(Place::ResponseHeader), wants(Place::ResponseBody))
     }
 
     /// Keeps at most [`MAX_FINDINGS`] of those from `first` on.

@@ -70,11 +70,13 @@ pub(super) struct Wanted {
     pub(super) bodies: bool,
     pub(super) list: bool,
     pub(super) facts: bool,
+    /// What bodies expose, even if no rule looks at them.
+    pub(super) exposures: bool,
 }
 
 impl Wanted {
     pub(super) fn any(self) -> bool {
-        self.heads || self.bodies || self.list || self.facts
+        self.heads || self.bodies || self.list || self.facts || self.exposures
     }
 }
 
@@ -117,7 +119,9 @@ impl Inspector<'_> {
             answer.facts = ResponseFacts::of_head(key, &answer.open.facts, Some(response));
         }
         let asks = self.worker.wanted.bodies || !answer.open.probes.is_empty() || answer.tells_of_login();
-        answer.inspected = !(asks && is_inspected(response.header("content-type")));
+        let asks = is_inspected(response.header("content-type"))
+            && (asks || self.worker.wanted.exposures && self.worker.searches(&answer.open, response.status));
+        answer.inspected = !asks;
         std::mem::swap(&mut answer.response, response);
         if answer.inspected {
             self.look_at_answer(Look::Head);
@@ -183,6 +187,9 @@ impl Inspector<'_> {
     }
 }
 
+/// Status codes from this one on say that something failed.
+const FAILED: u16 = 400;
+
 /// What of a response is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
@@ -198,7 +205,21 @@ impl Worker {
     /// Tells which responses the rules of the detector look at.
     pub(super) fn note_wanted(&mut self, list: bool) {
         let (heads, bodies) = self.detector.wants_responses();
-        self.wanted = Wanted { heads, bodies, list, facts: self.facts_key.is_some() };
+        self.wanted = Wanted {
+            heads,
+            bodies,
+            list,
+            facts: self.facts_key.is_some(),
+            exposures: self.detector.looks_for_exposures(),
+        };
+    }
+
+    /// Whether a response is searched for what it exposes.
+    fn searches(&mut self, open: &OpenRequest, status: u16) -> bool {
+        let searched =
+            status >= FAILED || !open.findings.is_empty() || self.pages.is_due(open.request.path(), status);
+        self.counters.responses_unsearched += u64::from(!searched);
+        searched
     }
 
     /// Keeps what would prove the findings from `new` on, which were just made of `self.fields`.
@@ -222,7 +243,8 @@ impl Worker {
             facts.note_login(&answer.open.facts, &body);
             answer.facts = facts;
         }
-        if !(self.wanted.heads || self.wanted.bodies) && answer.open.probes.is_empty() {
+        let looks = self.wanted.heads || self.wanted.bodies || self.wanted.exposures && look == Look::Whole;
+        if !looks && answer.open.probes.is_empty() {
             return;
         }
         self.counters.responses_inspected += u64::from(look != Look::Trailer);
@@ -236,7 +258,7 @@ impl Worker {
         }
         body::push_lines(Place::ResponseHeader, &answer.trailer, &mut self.fields);
         self.confirm(answer, exchange, time);
-        if self.wanted.heads || self.wanted.bodies {
+        if looks {
             let mut findings = Vec::new();
             self.detect(Phase::Response, exchange, &answer.open.request, &mut findings);
             findings.iter_mut().for_each(mask);

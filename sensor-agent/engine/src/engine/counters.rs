@@ -116,6 +116,7 @@ counters! {
     heads_too_long: "heads longer than is kept",
     body_bytes: "bytes of request bodies kept for inspection",
     body_uninspected_bytes: "bytes of request bodies beyond what is inspected",
+    responses_unsearched: "successful responses that were not searched for what they expose, because the page had been just before",
     responses_inspected: "responses that were looked into, because a rule or a finding asks for it",
     response_body_bytes: "bytes of response bodies kept for inspection",
     response_uninspected_bytes: "bytes of response bodies beyond what is inspected",

@@ -22,6 +22,7 @@ mod readings;
 mod reflection;
 #[cfg(test)]
 mod response_tests;
+mod sampling;
 mod settings;
 #[cfg(test)]
 mod smuggling_tests;

@@ -8,6 +8,7 @@ use super::answers::{Answer, Wanted};
 use super::blocks::RecentBlocks;
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
+use super::sampling::Pages;
 use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
 use crate::detect::{Detector, Part, Phase};
@@ -58,6 +59,7 @@ pub(super) struct Worker {
     spare_bytes: Vec<Vec<u8>>,
     /// What somebody wants to see of responses.
     pub(super) wanted: Wanted,
+    pub(super) pages: Pages,
     /// Views of a value whose return would prove a finding.
     pub(super) views: Views,
     /// Facts of transactions that are over.
@@ -84,6 +86,7 @@ impl Worker {
             spare_answers: Vec::new(),
             spare_bytes: Vec::new(),
             wanted: Wanted::default(),
+            pages: Pages::default(),
             views: Views::default(),
             facts: VecDeque::new(),
             facts_key: settings.facts.clone(),

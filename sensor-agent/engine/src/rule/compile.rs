@@ -13,7 +13,9 @@ use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, BehaviourDraft, Draft, DraftCondition, DraftOperator, Identity, StepDraft, Text};
 use super::when::{self, When, WhenError};
-use super::{CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, doubt, example, literal};
+use super::{
+    CodedDetectors, Condition, Exception, Rule, RuleSet, RuleSource, Short, doubt, example, literal,
+};
 
 /// Most bytes of a pattern's automaton.
 pub const MAX_PATTERN_BYTES: usize = 512 * 1024;
@@ -239,14 +241,25 @@ impl<'a> Compiler<'a> {
                 named.add(&rule.fields);
             }
         }
+        let short = |&rule: &u32| {
+            let places = self.rules.get(rule as usize).map_or(0, |rule| rule.places);
+            Short { rule, places }
+        };
+        let short_rules: Vec<Short> = self.short_rules.iter().map(short).collect();
+        let nameless = |short: &Short| {
+            let fields = self.rules.get(short.rule as usize).map_or(&[][..], |rule| &rule.fields);
+            let nameless = fields.iter().filter(|fields| fields.shape().is_none());
+            nameless.fold(0, |bits, fields| bits | fields.places())
+        };
         let set = RuleSet {
+            short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short)),
+            short_rules,
             places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
             named,
             words: self.words,
             rules: self.rules,
             prefilter: prefilter.filter(|_| !self.literals.is_empty()),
             literal_rules: self.literal_rules,
-            short_rules: self.short_rules,
             behaviours: self.behaviours,
             coded_rules: self.coded_rules,
             exceptions: self.exceptions,

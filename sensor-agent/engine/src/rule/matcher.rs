@@ -186,9 +186,10 @@ impl Matcher {
     fn collect(&mut self, set: &RuleSet, field: &Field<'_>, bytes: &[u8]) {
         self.candidates.clear();
         self.scan += 1;
-        let short = bytes.len() <= SHORT_FIELD_BYTES;
-        let may = |rule: u32| set.looks_at(rule, field) && (short || set.is_cheap(rule));
-        self.candidates.extend(set.short_rules.iter().filter(|&&rule| may(rule)));
+        let (short, place) = (bytes.len() <= SHORT_FIELD_BYTES, super::fields::bit(field.place));
+        let of_place = set.short_rules.iter().filter(|rule| rule.places & place != 0).map(|short| short.rule);
+        let may = |rule: &u32| set.looks_at(*rule, field) && (short || set.is_cheap(*rule));
+        self.candidates.extend(of_place.filter(may));
         let Some(prefilter) = &set.prefilter else { return };
         self.stats.scanned_bytes += bytes.len() as u64;
         for found in prefilter.find_overlapping_iter(LiteralInput::new(bytes)) {
@@ -262,7 +263,7 @@ impl RuleSet {
         is_plain(field)
             && !self.named.has(field)
             && !self.words.has(field.value)
-            && !self.short_rules.iter().any(|&rule| self.looks_at(rule, field))
+            && self.short_places & super::fields::bit(field.place) == 0
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
@@ -359,17 +360,41 @@ fn may_be_base64(value: &[u8]) -> bool {
         && !value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
+/// What a byte is in a plain value: nothing, a letter, a digit, a mark that may stand once, or a dot.
+const PLAIN: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
+            b'0'..=b'9' => DIGIT,
+            b'_' | b'-' => MARK,
+            b'.' => DOT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
+const LETTER: u8 = 1;
+const DIGIT: u8 = 2;
+const MARK: u8 = 3;
+const DOT: u8 = 4;
+
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
-    let telling = |pair: &[u8]| pair == b".." || pair == b"--" || pair == b"__";
-    // A dot between letters makes a host, a class, a file: something to look at.
-    let names =
-        |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
-    let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    field.place != Place::Name
-        && field.value.iter().all(plain)
-        && !may_be_base64(field.value)
-        && !decode::is_hex_text(field.value)
-        && !field.value.windows(2).any(telling)
-        && !field.value.windows(3).any(names)
+    if field.place == Place::Name {
+        return false;
+    }
+    let (mut last, mut kinds) = (0, [0, 0]);
+    for &byte in field.value {
+        let kind = PLAIN[usize::from(byte)];
+        // `..`, `--` and `__` tell; a dot between letters makes a host, a class, a file: something to look at.
+        let pair = kind >= MARK && byte == last;
+        if kind == 0 || pair || kind == LETTER && kinds == [LETTER, DOT] {
+            return false;
+        }
+        (last, kinds) = (byte, [kinds[1], kind]);
+    }
+    field.value.len() < decode::MIN_BASE64 || !may_be_base64(field.value) && !decode::is_hex_text(field.value)
 }

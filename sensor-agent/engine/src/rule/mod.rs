@@ -69,7 +69,9 @@ pub struct RuleSet {
     /// Per literal of the prefilter, the rule.
     literal_rules: Vec<u32>,
     /// Rules without literals, bound to short fields or to what costs next to nothing.
-    short_rules: Vec<u32>,
+    short_rules: Vec<Short>,
+    /// A bit for each place whose plain values such rules look at, whatever the field's name.
+    short_places: u32,
     behaviours: Vec<Behaviour>,
     /// Rules about what code detects.
     coded_rules: Vec<u32>,
@@ -81,6 +83,13 @@ pub struct RuleSet {
     /// Beginnings of plain words that rules look at.
     words: named::Words,
     warnings: Vec<RuleError>,
+}
+
+/// A rule without literals, with a bit for each place of its fields.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    rule: u32,
+    places: u32,
 }
 
 /// One compiled rule.

@@ -113,10 +113,10 @@ impl Views {
             (BACKSLASH, Decoder::JsEscapes, decode::js),
             (SLASH, Decoder::SqlComments, decode::sql_comments),
         ];
-        let mut plain = decoded;
+        let (mut plain, mut plain_signs) = (decoded, signs);
         for (sign, decoder, decode) in steps {
             if decoder == Decoder::SqlComments {
-                plain = self.entries.len() - 1;
+                (plain, plain_signs) = (self.entries.len() - 1, signs);
             }
             if signs & sign != 0 && self.step(decoder, decode) {
                 signs = self.last_signs();
@@ -125,7 +125,9 @@ impl Views {
         if signs & BLANK != 0 {
             self.step(Decoder::Fold, decode::fold);
         }
-        self.step_from(plain, Decoder::Path, normalise_path);
+        if plain_signs & (SLASH | BACKSLASH | SEMICOLON) != 0 {
+            self.step_from(plain, Decoder::Path, normalise_path);
+        }
         if self.step_from(decoded, Decoder::Base64, decode::base64) {
             self.step(Decoder::Percent, |input, out| decode::percent(input, false, out));
         }
@@ -201,6 +203,7 @@ const AMPERSAND: u8 = 8;
 const BACKSLASH: u8 = 16;
 const SLASH: u8 = 32;
 const BLANK: u8 = 64;
+const SEMICOLON: u8 = 128;
 
 const SIGNS: [u8; 256] = {
     let mut signs = [0; 256];
@@ -212,6 +215,7 @@ const SIGNS: [u8; 256] = {
             b'&' => AMPERSAND,
             b'\\' => BACKSLASH,
             b'/' => SLASH,
+            b';' => SEMICOLON,
             0 => HIGH | BLANK,
             1..=b' ' => BLANK,
             0x80.. => HIGH,
@@ -228,8 +232,16 @@ fn signs(value: &[u8]) -> u8 {
 
 /// Path normalisation, for values in which it could reveal something.
 fn normalise_path(input: &[u8], out: &mut Vec<u8>) -> bool {
-    let telling = [&b"./"[..], b".\\", b"//", b".;", b"\\"];
-    telling.iter().any(|sign| memchr::memmem::find(input, sign).is_some()) && decode::path(input, out)
+    let telling = |at: usize| {
+        let near = |at: Option<usize>| at.and_then(|at| input.get(at)).copied();
+        let (before, behind) = (near(at.checked_sub(1)), near(Some(at + 1)));
+        match input.get(at) {
+            Some(b'\\') => true,
+            Some(b'/') => before == Some(b'.') || behind == Some(b'/'),
+            _ => before == Some(b'.'),
+        }
+    };
+    memchr::memchr3_iter(b'/', b'\\', b';', input).any(telling) && decode::path(input, out)
 }
 
 #[cfg(test)]

@@ -77,10 +77,8 @@ pub fn find(text: &[u8], found: &mut Vec<Exposure>) {
             }
         }
     }
-    if numbers::may_be_in(text) {
-        numbers::cards(text, first, found);
-        numbers::accounts(text, first, found);
-    }
+    numbers::cards(text, first, found);
+    numbers::accounts(text, first, found);
     if let Some(new) = found.get_mut(first..) {
         new.sort_by_key(|exposure| exposure.start);
     }
@@ -95,9 +93,12 @@ fn checked(text: &[u8], start: usize, end: usize, check: Check) -> Option<usize>
         .is_none_or(|byte| !byte.is_ascii_alphanumeric());
     match check {
         Check::None => Some(end),
+        Check::Value(least) => {
+            let count = behind.iter().take(MAX_TOKEN).take_while(is_of_token).count();
+            (count >= least).then_some(end + count)
+        }
         Check::Token(least) => {
-            let token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-./+=$,".contains(byte);
-            let count = behind.iter().take(MAX_TOKEN).take_while(token).count();
+            let count = behind.iter().take(MAX_TOKEN).take_while(is_of_token).count();
             let starts = alone || text.get(start) == Some(&b'.') || text.get(start) == Some(&b'$');
             (count >= least && starts).then_some(end + count)
         }
@@ -126,6 +127,10 @@ fn checked(text: &[u8], start: usize, end: usize, check: Check) -> Option<usize>
             words.iter().any(|word| memchr::memmem::find(near, word.as_bytes()).is_some()).then_some(end)
         }
     }
+}
+
+fn is_of_token(byte: &&u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-./+=$,".contains(byte)
 }
 
 /// Longest name of a class that is read, with its package.

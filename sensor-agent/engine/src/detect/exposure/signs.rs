@@ -14,6 +14,8 @@ pub(super) enum Check {
     None,
     /// At least so many characters of a token follow.
     Token(usize),
+    /// At least so many characters of a token follow what begins a value.
+    Value(usize),
     /// `PRIVATE KEY-----` follows on the same line.
     PrivateKey,
     /// A white space or `=` follows.
@@ -45,14 +47,18 @@ pub(super) const SIGNS: &[(&str, Kind, Check, f32)] = &[
     ("xoxp-", Kind::Token, Check::Token(20), 0.92),
     ("sk_live_", Kind::Token, Check::Token(16), 0.95),
     ("rk_live_", Kind::Token, Check::Token(16), 0.95),
-    ("SG.", Kind::Token, Check::Token(60), 0.85),
+    ("\"SG.", Kind::Token, Check::Value(60), 0.85),
+    ("=SG.", Kind::Token, Check::Value(60), 0.85),
+    (" SG.", Kind::Token, Check::Value(60), 0.85),
     ("npm_", Kind::Token, Check::Token(36), 0.9),
     ("hooks.slack.com/services/T", Kind::Token, Check::Token(20), 0.9),
     ("$2a$", Kind::PasswordHash, Check::Token(50), 0.92),
     ("$2b$", Kind::PasswordHash, Check::Token(50), 0.92),
     ("$2y$", Kind::PasswordHash, Check::Token(50), 0.92),
     ("$argon2", Kind::PasswordHash, Check::Token(30), 0.92),
-    ("$6$", Kind::PasswordHash, Check::Token(60), 0.9),
+    (":$6$", Kind::PasswordHash, Check::Value(60), 0.9),
+    ("\"$6$", Kind::PasswordHash, Check::Value(60), 0.9),
+    (">$6$", Kind::PasswordHash, Check::Value(60), 0.9),
     ("root:x:0:0:", Kind::PasswordHash, Check::None, 0.92),
     ("You have an error in your SQL syntax", Kind::SqlError, Check::None, 0.9),
     ("the used select statements have different number of columns", Kind::SqlError, Check::None, 0.9),
@@ -143,8 +149,12 @@ pub(super) const SIGNS: &[(&str, Kind, Check, f32)] = &[
     ("inetpub", Kind::StackTrace, Check::Drive, 0.75),
     ("<title>404.", Kind::StackTrace, Check::Digits, 0.7),
     ("<title>500.", Kind::StackTrace, Check::Digits, 0.7),
-    ("<?=", Kind::SourceCode, Check::None, 0.75),
-    ("<? ", Kind::SourceCode, Check::None, 0.7),
+    ("<?= ", Kind::SourceCode, Check::None, 0.75),
+    ("<?=$", Kind::SourceCode, Check::None, 0.75),
+    ("<? $", Kind::SourceCode, Check::None, 0.75),
+    ("<? if", Kind::SourceCode, Check::None, 0.75),
+    ("<? ec", Kind::SourceCode, Check::None, 0.75),
+    ("<? in", Kind::SourceCode, Check::None, 0.75),
     ("<%= ", Kind::SourceCode, Check::Near(&["%>"]), 0.75),
     ("<% end %>", Kind::SourceCode, Check::None, 0.75),
     ("WinX Shell", Kind::WebShell, Check::None, 0.9),
@@ -158,7 +168,8 @@ pub(super) const SIGNS: &[(&str, Kind, Check, f32)] = &[
     ("Volume Serial Number is ", Kind::CommandOutput, Check::None, 0.85),
 ];
 
-/// Pieces of the signs: each sign holds one, and ordinary pages hold hardly any.
+/// Pieces of the signs: each sign holds one, and ordinary pages hold hardly any. With four bytes and more the packed search
+/// has few false alarms.
 const PIECES: &[&str] = &[
     "BEGIN ",
     "AKIA",
@@ -173,7 +184,9 @@ const PIECES: &[&str] = &[
     "xoxb-",
     "xoxp-",
     "_live_",
-    "SG.",
+    "\"SG.",
+    "=SG.",
+    " SG.",
     "npm_",
     "lack.com/services",
     "ya29.",
@@ -185,9 +198,19 @@ const PIECES: &[&str] = &[
     "$2b$",
     "$2y$",
     "$argon2",
-    "$6$",
+    ":$6$",
+    "\"$6$",
+    ">$6$",
     "root:x:",
-    "SQL",
+    "r SQL s",
+    "SQL comm",
+    "SQLS",
+    ".sql.",
+    "SQL E",
+    "mic SQL",
+    "SQLite",
+    "SQL-",
+    "d MySQL",
     "ed select st",
     "ed SELECT st",
     "quotation mark a",
@@ -237,8 +260,15 @@ const PIECES: &[&str] = &[
     "Werkz",
     "Django V",
     "at System.",
-    "<?",
-    "<%",
+    "<?ph",
+    "<?= ",
+    "<?=$",
+    "<? $",
+    "<? if",
+    "<? ec",
+    "<? in",
+    "<%= ",
+    "<% e",
     "inetpub",
     "le>404.",
     "le>500.",
@@ -286,6 +316,7 @@ mod tests {
         for (sign, ..) in SIGNS {
             assert!(may_be_in(sign.as_bytes()), "{sign}");
         }
+        assert!(PIECES.iter().all(|piece| piece.len() >= 4));
         assert!(!may_be_in(b"<p>It is a page of a shop, with words.</p>") && pieces().is_some());
     }
 }
