@@ -8,7 +8,7 @@ use crate::paths;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// A part: `throughput`, `complexity` or `flows`
+    /// A part: `throughput`, `exposure`, `bodies`, `complexity` or `flows`
     #[arg(default_value = "all")]
     part: String,
 }
