@@ -10,6 +10,9 @@ use crate::capture::Segment;
 use crate::flow::{Key, Side};
 use crate::time::Timestamp;
 
+/// Most SYNs whose data is kept, however small: they are searched one by one.
+const MAX_KEPT: usize = 128;
+
 /// Data of SYNs whose connections have not gone on yet, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct EarlyData {
@@ -41,7 +44,7 @@ pub(super) struct Taken {
 }
 
 impl EarlyData {
-    /// Keeps a SYN's data; returns how many older ones made room to keep within `most` bytes.
+    /// Keeps a SYN's data; returns how many older ones made room to keep within `most` bytes and [`MAX_KEPT`].
     pub(super) fn keep(&mut self, segment: &Segment<'_>, most: usize) -> u64 {
         let (key, from) = Key::of(segment);
         let early = Early {
@@ -57,7 +60,7 @@ impl EarlyData {
         self.bytes += early.memory();
         self.kept.push_back(early);
         let mut evicted = 0;
-        while self.bytes > most
+        while (self.bytes > most || self.kept.len() > MAX_KEPT)
             && let Some(oldest) = self.kept.pop_front()
         {
             self.bytes -= oldest.memory();

@@ -93,6 +93,8 @@ fn e17_data_on_syns_is_bounded() {
     let (_, stats) = Dialog { settings, ..Dialog::default() }.run(&flood);
     assert_eq!(stats.named("early_kept"), 100);
     assert!(stats.named("early_evicted") >= 96, "{}", stats.named("early_evicted"));
+    let small: String = (1000..1300).map(|port| format!("port {port}\n>> syn 0 x\n")).collect();
+    assert_eq!(Dialog::default().run(&small).1.named("early_evicted"), 300 - 128);
 }
 
 /// Case E30: requests are inspected though no response is seen, and responses though no request is.

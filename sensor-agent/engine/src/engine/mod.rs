@@ -235,6 +235,7 @@ impl Engine {
         }
         let (key, from) = Key::of(segment);
         if !self.early.is_empty()
+            && self.begins_connection(&key, from, segment)
             && let Some(taken) = self.early.take(&key, from, segment)
         {
             self.take_early(key, &taken);
@@ -264,6 +265,12 @@ impl Engine {
             let evicted = self.early.keep(segment, most);
             self.counters().early_evicted += evicted;
         }
+    }
+
+    /// Whether a segment is the first that is seen of its connection.
+    fn begins_connection(&self, key: &Key, from: Side, segment: &Segment<'_>) -> bool {
+        let known = self.table.find(key).and_then(|slot| self.table.get(slot));
+        known.is_none_or(|connection| connection.is_replaced_by(from, segment))
     }
 
     /// Begins a connection with what its application got before the handshake was over.
