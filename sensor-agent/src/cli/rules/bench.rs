@@ -75,12 +75,16 @@ fn measure(config: &Config, rules: Arc<RuleSet>, time: Duration) -> anyhow::Resu
     let before = timed.rule_figures();
     let (mut with, mut without, mut requests) = (0, 0, 0);
     let end = boot_nanos() + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2);
-    while boot_nanos() < end {
+    // One round at least: a machine may stand still for longer than was asked for.
+    loop {
         round += 1;
         let (took, count) = run(&mut plain, round)?;
         (with, requests) = (with + took, requests + count);
         without += run(&mut none, round)?.0;
         run(&mut timed, round)?;
+        if boot_nanos() >= end {
+            break;
+        }
     }
     let per_request = |time: u64| time as f64 / requests.max(1) as f64;
     Ok(Measured {
