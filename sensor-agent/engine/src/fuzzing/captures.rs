@@ -1,11 +1,15 @@
-//! Records, frames, capture files and fragments.
+//! Records, frames, capture files, fragments and whole packets.
 
 use std::net::Ipv4Addr;
+
+use sensor_common::record::{RecordHeader, mark};
+use zerocopy::IntoBytes;
 
 use super::{choice, pieces};
 use crate::capture::file::{Reader, Step};
 use crate::capture::fragments::{Fragments, Limits};
 use crate::capture::packet::{self, Fragment, Link, Packet};
+use crate::capture::whole::{Known, Packets};
 use crate::capture::{MAX_WIRE_LEN, decode};
 use crate::time::Timestamp;
 
@@ -120,4 +124,31 @@ fn model(datagram: &mut Option<Model>, part: &Fragment<'_>) -> Option<Vec<u8>> {
         *datagram = None;
     }
     whole
+}
+
+/// Packets one after another, each behind a byte that is its length: each has one outcome, and a segment is no longer than what arrived.
+pub(super) fn whole(data: &[u8]) {
+    let (mut packets, mut rest, mut time_ns, mut arrived) = (Packets::new(Limits::default()), data, 0, 0);
+    while let Some((&length, behind)) = rest.split_first() {
+        let (packet, behind) = behind.split_at(usize::from(length).min(behind.len()));
+        rest = behind;
+        (time_ns, arrived) = (time_ns + u64::from(length) * 100_000_000, arrived + packet.len());
+        let header = RecordHeader {
+            time_ns,
+            payload_len: packet.len() as u32,
+            captured_len: packet.len() as u32 + u32::from(length == u8::MAX),
+            marks: mark::WHOLE_PACKET,
+            direction: length & 1,
+            ..RecordHeader::default()
+        };
+        let record = [header.as_bytes(), packet].concat();
+        let unwanted = |port: u16| Known { unwanted: port == 81, ..Known::default() };
+        if let Some(owned) = packets.take(&record, |_, to| unwanted(to.port())) {
+            let segment = owned.as_segment();
+            assert!(segment.payload.len() <= arrived && segment.payload.len() <= segment.wire_len as usize);
+        }
+    }
+    let counts = packets.counts();
+    let outcomes = [counts.segments, counts.waiting, counts.empty, counts.other, counts.unwanted, counts.malformed];
+    assert_eq!(outcomes.iter().sum::<u64>(), counts.packets, "{counts:?}");
 }

@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", captures::frame),
     ("capture_file", captures::file),
     ("fragments", captures::fragments),
+    ("whole", captures::whole),
     ("stream", streams::stream),
     ("request", messages::request),
     ("response", messages::response),
