@@ -210,6 +210,8 @@ pub(crate) struct Limits {
     pub(crate) max_response_body_bytes: u64,
     /// Bytes of a body that are inspected while bodies are trimmed.
     pub(crate) trimmed_body_bytes: u64,
+    pub(crate) slow_request_secs: u64,
+    pub(crate) slow_request_rate: u64,
     /// Bytes of data on SYNs that one engine keeps.
     pub(crate) max_early_bytes: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
@@ -297,6 +299,8 @@ impl Default for Limits {
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
             trimmed_body_bytes: engine.trimmed_body_bytes as u64,
+            slow_request_secs: engine.slow_request.as_secs(),
+            slow_request_rate: engine.slow_request_rate,
             max_early_bytes: engine.max_early_bytes as u64,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
@@ -358,6 +362,8 @@ impl Config {
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
             trimmed_body_bytes: size(limits.trimmed_body_bytes),
+            slow_request: Duration::from_secs(limits.slow_request_secs),
+            slow_request_rate: limits.slow_request_rate,
             max_early_bytes: size(limits.max_early_bytes),
             fragments: fragments::Limits {
                 max_datagrams: size(limits.max_fragmented),

@@ -208,6 +208,8 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             default.trimmed_body_bytes,
             integer(0, 64 * MIB),
         ),
+        slow_request_secs: section.read("slow_request_secs", default.slow_request_secs, integer(1, 3600)),
+        slow_request_rate: section.read("slow_request_rate", default.slow_request_rate, integer(0, MIB)),
         max_early_bytes: section.read("max_early_bytes", default.max_early_bytes, integer(0, 64 * MIB)),
         max_fragmented: section.read("max_fragmented", default.max_fragmented, integer(1, 65_536)),
         max_fragment_bytes: section.read(

@@ -15,6 +15,7 @@ macro_rules! counters {
 
 counters! {
     transactions: "transactions observed",
+    slow_requests: "connections with a request that did not get on",
     unanswered: "transactions without a response",
     logins: "logins seen",
     logins_failed: "logins that failed",

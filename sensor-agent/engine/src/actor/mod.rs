@@ -110,19 +110,15 @@ impl Actors {
     /// Takes a transaction and appends what it completes.
     pub fn observe(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
         self.now = self.now.max(u32::try_from(facts.time.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX));
+        if facts.request.has(flag::SLOW) {
+            return self.slow(facts, notices);
+        }
         self.counters.transactions += 1;
         self.counters.unanswered += u64::from(facts.response.status == 0);
         let mut claims = std::mem::take(&mut self.claims);
         claims.clear();
         let settings = self.settings.clone();
-        let scene = Scene {
-            facts,
-            settings: &settings,
-            now: self.now,
-            client: client_of(&self.key, facts),
-            network: self.key.number(&prefix(facts.client.address, 24, 48)),
-            address: self.key.number(&prefix(facts.client.address, 32, 128)),
-        };
+        let scene = self.scene(facts, &settings);
         self.routes(&scene, &mut claims);
         self.logins(&scene, &mut claims);
         self.sessions(&scene, &mut claims);
@@ -130,6 +126,26 @@ impl Actors {
         self.tell(&scene, &claims, notices);
         self.behaviours(&scene, notices);
         self.claims = claims;
+        self.enforce_memory();
+    }
+
+    fn scene<'a>(&self, facts: &'a Facts, settings: &'a Settings) -> Scene<'a> {
+        Scene {
+            facts,
+            settings,
+            now: self.now,
+            client: client_of(&self.key, facts),
+            network: self.key.number(&prefix(facts.client.address, 24, 48)),
+            address: self.key.number(&prefix(facts.client.address, 32, 128)),
+        }
+    }
+
+    /// A request that does not get on is no transaction: only rules that ask for such see it.
+    fn slow(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
+        self.counters.slow_requests += 1;
+        let settings = self.settings.clone();
+        let scene = self.scene(facts, &settings);
+        self.behaviours(&scene, notices);
         self.enforce_memory();
     }
 

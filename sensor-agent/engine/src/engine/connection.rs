@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::half::{Half, Tools};
 use super::settings::Settings;
 use super::worker::Worker;
-use super::{acceptance, answers};
+use super::{acceptance, answers, pace};
 use crate::capture::Segment;
 use crate::flow::table::Keyed;
 use crate::flow::{Key, Side};
@@ -106,7 +106,11 @@ impl Connection {
         if !piece.ignored {
             half.note_timestamp(&piece, segment.timestamp);
         }
+        if fin && exchange.client == Some(from) {
+            pace::tell(half, exchange, segment.time, (&shared.settings, &mut shared.worker));
+        }
         half.take(piece, &mut tools(exchange, shared, from, segment.time));
+        pace::note(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
         shared.worker.verify(exchange, segment.time);
         let ended = |half: &Option<Box<Half>>| half.as_ref().is_some_and(|half| half.stream.is_ended());
         if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
@@ -124,6 +128,9 @@ impl Connection {
     pub(super) fn end(&mut self, time: Timestamp, shared: &mut Shared) {
         for side in [Side::Low, Side::High] {
             if let Some(half) = &mut self.halves[side.index()] {
+                if self.exchange.client == Some(side) {
+                    pace::tell(half, &mut self.exchange, time, (&shared.settings, &mut shared.worker));
+                }
                 half.end(&mut tools(&mut self.exchange, shared, side, time));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use super::answers::{Answer, Awaited};
+use super::pace::Pace;
 use super::reflection::Probe;
 use super::upgraded::{Asking, Upgraded};
 use crate::facts::RequestFacts;
@@ -84,6 +85,8 @@ pub(super) struct Exchange {
     pub(super) requests: u64,
     /// Findings that would block the source if it were verified.
     pub(super) deferred: Vec<Finding>,
+    /// How the request in hand gets on.
+    pub(super) pace: Pace,
 }
 
 impl Exchange {
@@ -107,6 +110,7 @@ impl Exchange {
             responses: 0,
             requests: 0,
             deferred: Vec::new(),
+            pace: Pace::default(),
         }
     }
 

@@ -198,6 +198,11 @@ impl Half {
         self.reader.end(tools.scratch, &mut inspector);
     }
 
+    /// Whether the reader waits for the rest of a request: of its body (`true`) or of its head.
+    pub(super) fn rest_of_request(&self) -> Option<bool> {
+        self.reader.rest_of_request()
+    }
+
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| {

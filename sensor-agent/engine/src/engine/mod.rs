@@ -18,6 +18,9 @@ mod facts_tests;
 mod half;
 mod inspect;
 mod observer;
+mod pace;
+#[cfg(test)]
+mod pace_tests;
 mod readings;
 mod reflection;
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub struct Settings {
     /// Bytes of a request body that are inspected, before and after its coding is removed, while bodies are trimmed
     /// ([`Engine::trim_bodies`](super::Engine::trim_bodies)).
     pub trimmed_body_bytes: usize,
+    /// A head or a body of a request that takes longer than this is slow if it comes with less than
+    /// [`slow_request_rate`](Self::slow_request_rate) (`slow_requests`).
+    pub slow_request: Duration,
+    /// Bytes a second.
+    pub slow_request_rate: u64,
     /// Parts of IP datagrams that are kept; whoever feeds the engine puts them together ([`crate::capture::whole`]).
     pub fragments: fragments::Limits,
     /// Whether bodies of responses are searched for what they should not hold.
@@ -77,6 +82,8 @@ impl Default for Settings {
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
             trimmed_body_bytes: 4096,
+            slow_request: Duration::from_secs(20),
+            slow_request_rate: 50,
             fragments: fragments::Limits::default(),
             response_exposure: false,
             proxies: Proxies::default(),

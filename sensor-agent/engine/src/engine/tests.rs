@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::*;
 use crate::detect::Phase;
+use crate::facts::flag;
 use crate::field::{Fields, Place};
 use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::http::message::{Request, Response};
@@ -301,7 +302,13 @@ impl Script {
                 response.status,
                 response.bytes,
                 response.login,
-                if facts.found.rules[0] == 0 { "" } else { " found" },
+                if request.has(flag::SLOW) {
+                    " slow"
+                } else if facts.found.rules[0] == 0 {
+                    ""
+                } else {
+                    " found"
+                },
             ));
         }
         while let Some(command) = self.engine.next_command() {

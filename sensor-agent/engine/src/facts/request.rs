@@ -40,6 +40,8 @@ pub mod flag {
     pub const SETS_PASSWORD: u32 = 1 << 13;
     /// The path says that it is where people log in.
     pub const ENTRY: u32 = 1 << 14;
+    /// No transaction yet: a request that does not get on, of which nothing else is known.
+    pub const SLOW: u32 = 1 << 15;
 }
 
 /// A method, as far as behaviour is concerned.

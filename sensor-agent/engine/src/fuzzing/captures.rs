@@ -149,6 +149,7 @@ pub(super) fn whole(data: &[u8]) {
         }
     }
     let counts = packets.counts();
-    let outcomes = [counts.segments, counts.waiting, counts.empty, counts.other, counts.unwanted, counts.malformed];
+    let outcomes =
+        [counts.segments, counts.waiting, counts.empty, counts.other, counts.unwanted, counts.malformed];
     assert_eq!(outcomes.iter().sum::<u64>(), counts.packets, "{counts:?}");
 }

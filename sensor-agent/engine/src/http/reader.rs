@@ -230,6 +230,17 @@ impl Reader {
         matches!(self.state, State::Start) && self.buffer.is_empty()
     }
 
+    /// Whether the rest of a request is to come: of its body (`true`) or of its head. `None` between messages and within responses.
+    #[must_use]
+    pub fn rest_of_request(&self) -> Option<bool> {
+        match self.state {
+            State::Start if !self.buffer.is_empty() && !starts_response(&self.buffer) => Some(false),
+            State::LongHead(_, body) if body.kind == Kind::Request => Some(false),
+            State::Body(body) if body.kind == Kind::Request => Some(true),
+            _ => None,
+        }
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -13,7 +13,7 @@ use super::RuleSet;
 use super::compile::RuleDialogs;
 use super::error::RuleError;
 use crate::facts::window::{Sightings, Window};
-use crate::facts::{Facts, Login, Method};
+use crate::facts::{Facts, Login, Method, flag};
 use crate::finding::{Class, Confidence, RuleInfo, Severity};
 
 /// What of a transaction tells one from another.
@@ -133,7 +133,9 @@ impl Step {
             Some(true) => response.login == Login::Succeeded,
             Some(false) => matches!(response.login, Login::Failed(_)),
         };
+        // A request that does not get on concerns only who asks for such.
         request.has(condition.is)
+            && request.has(flag::SLOW) == (condition.is & flag::SLOW != 0)
             && request.flags & condition.is_not == 0
             && (condition.methods.is_empty() || condition.methods.contains(&request.method))
             && (condition.statuses.is_empty()

@@ -38,6 +38,7 @@ const WORDS: &[(&str, u32)] = &[
     ("same-site", flag::SAME_SITE),
     ("override", flag::OVERRIDE),
     ("static", flag::STATIC),
+    ("slow", flag::SLOW),
 ];
 
 /// A rule about behaviour as written.
