@@ -127,6 +127,31 @@ fn somebody_elses_orders_one_after_the_other() {
     wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
 }
 
+#[test]
+fn who_holds_many_connections_with_slow_requests_is_blocked() {
+    let extra = "[limits]\nslow_request_secs = 1\n".to_owned();
+    let Some(town) = Town::start(&Setup { extra, ..Setup::default() }) else { return };
+    let hold = |client: u8, count: usize| {
+        let server = SocketAddr::new(town.site.lab.server(client), PORT);
+        let trickle = || {
+            let mut held = (0..count).map(|_| Client::connect(server)).collect::<anyhow::Result<Vec<_>>>()?;
+            for piece in ["GET / HTTP/1.1\r\n", "Host: app.example\r\n", "X-a: b\r\n", "X-c: d\r\n"] {
+                // Whoever is blocked cannot send: that is what is wanted.
+                held.iter_mut().for_each(|client| drop(client.send(piece.as_bytes())));
+                std::thread::sleep(Duration::from_millis(700));
+            }
+            Ok(())
+        };
+        town.site.client(client).enter(trickle).unwrap();
+    };
+    hold(1, 5);
+    hold(2, 40);
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!(alert["sensor"]["findings"][0]["rule"], "slow-requests", "{alert}");
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
+    assert_eq!((town.rules(1), town.is_blocked(1)), (Vec::new(), false));
+}
+
 const VOUCHERS: &str = r#"
 [[rule]]
 id = "voucher-guessing"
