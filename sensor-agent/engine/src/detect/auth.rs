@@ -232,11 +232,20 @@ fn is_parameter(place: Place) -> bool {
     matches!(place, Place::Query | Place::Form | Place::Json | Place::Multipart | Place::Cookie)
 }
 
+/// Longest name in the lists.
+const LONGEST_NAME: usize = 16;
+
 /// Whether the last part of a name is in `list`, without case and separators.
 fn is_named(name: &[u8], list: &[&str]) -> bool {
     let last = name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
-    let letters = || last.iter().filter(|byte| !matches!(byte, b'_' | b'-')).map(u8::to_ascii_lowercase);
-    list.iter().any(|word| letters().eq(word.bytes()))
+    let mut folded = [0; LONGEST_NAME];
+    let mut length = 0;
+    for byte in last.iter().filter(|byte| !matches!(byte, b'_' | b'-')) {
+        let Some(place) = folded.get_mut(length) else { return false };
+        (*place, length) = (byte.to_ascii_lowercase(), length + 1);
+    }
+    let folded = folded.get(..length).unwrap_or_default();
+    list.iter().any(|word| word.as_bytes() == folded)
 }
 
 #[cfg(test)]

@@ -144,13 +144,17 @@ fn has_session(cookies: &[u8]) -> bool {
 
 /// Host and port of a URL.
 fn host_of(url: &[u8]) -> Option<&[u8]> {
-    let start = memchr::memmem::find(url, b"://")? + 3;
+    let colon = memchr::memchr_iter(b':', url).find(|at| url[*at..].starts_with(b"://"))?;
+    let start = colon + 3;
     let rest = url.get(start..)?;
     let authority = rest.split(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\')).next()?;
     authority.rsplit(|&byte| byte == b'@').next()
 }
 
 fn is_same_site(a: &[u8], b: &[u8]) -> bool {
+    if a.eq_ignore_ascii_case(b) {
+        return true;
+    }
     let (a, b) = (site(without_port(a)), site(without_port(b)));
     a.eq_ignore_ascii_case(b)
 }

@@ -222,11 +222,16 @@ impl Detector {
     /// Appends the findings of one part of a request.
     pub fn inspect(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         let first = findings.len();
+        let mut violation = None;
         for (index, field) in part.fields.iter().enumerate() {
             self.stats.fields += 1;
             // What was found clean before was so with all that is within it.
             if matches!(field.place, Place::Header | Place::Path) && self.is_known(&field) {
                 continue;
+            }
+            if part.phase == Phase::Head && field.place == Place::Header {
+                let found = protocol::in_header(&field, part.request);
+                violation = protocol::surest(violation.into_iter().chain(found));
             }
             if binary::is_file(&field) {
                 for value in binary::pieces(field.value) {
@@ -238,7 +243,7 @@ impl Detector {
             for inner in within::values(&field) {
                 look = look.and(self.value(part, index, &inner, findings));
             }
-            if look == Look::Clean {
+            if look == Look::Clean && (field.place != Place::Header || protocol::is_sound(&field)) {
                 self.clean.learn(&field);
             }
             if let Some(name) = name::as_value(&field) {
@@ -263,7 +268,7 @@ impl Detector {
             self.oddities(part, findings);
         }
         self.repeated(part.fields, findings);
-        self.violations(part, findings);
+        self.violations(part, violation, findings);
         self.limit(first, findings);
     }
 
@@ -442,9 +447,14 @@ impl Detector {
     }
 
     /// Rules of the protocol that the request breaks.
-    fn violations(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+    fn violations(
+        &mut self,
+        part: Part<'_>,
+        of_headers: Option<protocol::Violation<'_>>,
+        findings: &mut Vec<Finding>,
+    ) {
         let violation = match part.phase {
-            Phase::Head => protocol::in_head(part.request, part.fields),
+            Phase::Head => protocol::in_head(part.request, part.fields, of_headers),
             Phase::Body => protocol::in_body(part.request, part.fields),
             Phase::Response => None,
         };

@@ -61,9 +61,12 @@ fn is_telling(name: &[u8]) -> bool {
     if serialised {
         return true;
     }
+    if memchr::memchr3(b'_', b'[', b'.', name).is_none() {
+        return false;
+    }
     let in_name =
         |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-');
-    (memchr::memmem::find(name, b"__").is_some()
+    (name.windows(2).any(|pair| pair == b"__")
         || memchr::memchr(b'[', name).is_some()
         || memchr::memchr(b'.', name).is_some() && name.windows(3).any(path))
         && name.iter().all(in_name)

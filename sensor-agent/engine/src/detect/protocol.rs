@@ -28,11 +28,12 @@ const MANY_PARAMETERS: usize = 255;
 const LONG_NAME: usize = 100;
 
 /// The surest violation that the head shows.
-pub(super) fn in_head<'a>(request: &'a Request, fields: &'a Fields) -> Option<Violation<'a>> {
-    let of_headers = request.headers().filter_map(|(name, value)| {
-        let (what, confidence) = header(name, value, request)?;
-        Some(Violation { what, field: Field { place: Place::Header, name, value, offset: 0 }, confidence })
-    });
+/// `of_headers` is the surest that a header field shows.
+pub(super) fn in_head<'a>(
+    request: &'a Request,
+    fields: &'a Fields,
+    of_headers: Option<Violation<'a>>,
+) -> Option<Violation<'a>> {
     let parameters = fields.iter().filter(|field| field.place == Place::Query).count();
     let many = (parameters > MANY_PARAMETERS).then(|| of_target(request, "too many parameters", SURE));
     let version = request.anomalies.contains(Anomaly::VersionInvalid);
@@ -41,7 +42,9 @@ pub(super) fn in_head<'a>(request: &'a Request, fields: &'a Fields) -> Option<Vi
     let host = host.then(|| of_target(request, "no Host field", SURE));
     let name = fields.iter().find(|field| field.place == Place::Query && field.name.len() > LONG_NAME);
     let name = name.map(|field| Violation { what: "a very long name", field, confidence: ODD });
-    surest(of_headers.chain(many).chain(version).chain(host).chain(name).chain(body_of_get(request)))
+    surest(
+        of_headers.into_iter().chain(many).chain(version).chain(host).chain(name).chain(body_of_get(request)),
+    )
 }
 
 /// The surest violation that the body shows.
@@ -53,7 +56,19 @@ pub(super) fn in_body<'a>(request: &'a Request, fields: &'a Fields) -> Option<Vi
     surest(of_parts.chain(body_of_get(request)))
 }
 
-fn surest<'a>(violations: impl Iterator<Item = Violation<'a>>) -> Option<Violation<'a>> {
+/// The violation that a header field shows.
+pub(super) fn in_header<'a>(field: &Field<'a>, request: &Request) -> Option<Violation<'a>> {
+    let (what, confidence) = header(field.name, field.value, request.method())?;
+    Some(Violation { what, field: *field, confidence })
+}
+
+/// Whether a header field shows none, whatever the method is.
+pub(super) fn is_sound(field: &Field<'_>) -> bool {
+    header(field.name, field.value, b"GET").is_none()
+}
+
+/// The surest of violations, the first of those alike.
+pub(super) fn surest<'a>(violations: impl Iterator<Item = Violation<'a>>) -> Option<Violation<'a>> {
     violations.reduce(|a, b| if b.confidence > a.confidence { b } else { a })
 }
 
@@ -74,16 +89,16 @@ fn body_of_get(request: &Request) -> Option<Violation<'_>> {
 }
 
 /// What is wrong with a header field.
-fn header(name: &[u8], value: &[u8], request: &Request) -> Option<(&'static str, f32)> {
+fn header(name: &[u8], value: &[u8], method: &[u8]) -> Option<(&'static str, f32)> {
     let is = |known: &str| name.len() == known.len() && name.eq_ignore_ascii_case(known.as_bytes());
-    let safe = matches!(request.method(), b"GET" | b"HEAD" | b"POST");
+    let safe = matches!(method, b"GET" | b"HEAD" | b"POST");
     if is("content-type") {
         return media_type(value);
     }
     if is("content-range") || is("lock-token") || is("if") || is("translate") {
         return safe.then_some(("a field of other methods", SURE));
     }
-    if is("content-encoding") && matches!(request.method(), b"GET" | b"HEAD") {
+    if is("content-encoding") && matches!(method, b"GET" | b"HEAD") {
         return Some(("an encoding of no body", SURE));
     }
     if is("accept") && rare_charset(value) {

@@ -209,6 +209,9 @@ fn begins_framing_name(line: &[u8]) -> bool {
 
 /// Whether a value holds a framing header behind a line end of its own.
 fn hides_framing(value: &[u8]) -> bool {
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
+        return false;
+    }
     value.split(|&byte| matches!(byte, b'\r' | b'\n' | 0)).skip(1).any(|line| {
         let name = memchr::memchr(b':', line).map(|colon| line[..colon].trim_ascii());
         name.is_some_and(|name| near_name(name).is_some())
@@ -256,6 +259,7 @@ fn check_host(request: &Request, anomalies: &mut Anomalies) {
 
 /// The authority of a target in absolute form (RFC 9112 section 3.2.2).
 fn authority(target: &[u8]) -> Option<&[u8]> {
+    target.first().filter(|byte| byte.is_ascii_alphabetic() || **byte == b':')?;
     let scheme = memchr::memmem::find(target, b"://")
         .filter(|&at| target[..at].iter().all(u8::is_ascii_alphabetic))?;
     let rest = &target[scheme + 3..];

@@ -23,10 +23,15 @@ pub fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
 pub fn parse_request(head: &[u8], request: &mut Request) {
     request.clear();
     request.head.extend_from_slice(head);
-    if !parse_request_strictly(request) {
-        request.headers.clear();
-        let lines = skip_request_line(request);
-        parse_lines(&request.head, lines, &mut request.headers, &mut request.anomalies);
+    match parse_request_strictly(request) {
+        None => {
+            request.headers.clear();
+            let lines = skip_request_line(request);
+            parse_lines(&request.head, lines, &mut request.headers, &mut request.anomalies);
+        }
+        // The strict parser takes neither NUL nor CR without LF, so that every line ends as it should.
+        Some(length) if length == head.len() && count(b'\n', head) == count(b'\r', head) => return,
+        Some(_) => {}
     }
     note_line_ends(&request.head, &mut request.anomalies);
 }
@@ -49,18 +54,16 @@ fn status_code(word: &[u8]) -> u16 {
     digits.fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
 }
 
-fn parse_request_strictly(request: &mut Request) -> bool {
+/// Bytes parsed; `None` if the standard does not allow such a head.
+fn parse_request_strictly(request: &mut Request) -> Option<usize> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    if !matches!(
-        parsed.parse_with_uninit_headers(&request.head, &mut headers),
-        Ok(httparse::Status::Complete(_))
-    ) {
-        return false;
-    }
-    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-        return false;
+    let Ok(httparse::Status::Complete(length)) =
+        parsed.parse_with_uninit_headers(&request.head, &mut headers)
+    else {
+        return None;
     };
+    let (method, target, version) = (parsed.method?, parsed.path?, parsed.version?);
     request.method = span_in(&request.head, method.as_bytes());
     request.target = span_in(&request.head, target.as_bytes());
     request.version = version;
@@ -69,7 +72,7 @@ fn parse_request_strictly(request: &mut Request) -> bool {
         name: span_in(&request.head, header.name.as_bytes()),
         value: trimmed(&request.head, span_in(&request.head, header.value)),
     }));
-    true
+    Some(length)
 }
 
 /// The span of `part`, a slice of `whole`.
@@ -175,6 +178,10 @@ const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+fn count(byte: u8, bytes: &[u8]) -> usize {
+    memchr_iter(byte, bytes).count()
+}
+
 fn note_line_ends(head: &[u8], anomalies: &mut Anomalies) {
     let bare_lf = memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r');
     let bare_cr = memchr_iter(b'\r', head).any(|at| head.get(at + 1).is_some_and(|&next| next != b'\n'));
@@ -242,7 +249,7 @@ mod tests {
             let (mut strict, mut lenient) = (Request::default(), Request::default());
             strict.head.extend_from_slice(head.as_bytes());
             lenient.head.extend_from_slice(head.as_bytes());
-            if !parse_request_strictly(&mut strict) {
+            if parse_request_strictly(&mut strict).is_none() {
                 continue;
             }
             let lines = skip_request_line(&mut lenient);
