@@ -41,15 +41,11 @@ const ROUNDS: usize = 7;
 fn main() {
     let all = std::env::args().nth(1).is_none_or(|what| what == "all");
     let wanted = |what: &str| all || std::env::args().nth(1).is_some_and(|one| one == what);
-    if std::env::args().nth(1).is_some_and(|one| one == "bare") {
-        throughput("mixed traffic, no rules", MIXED, &Arc::default(), &|| Settings {
-            response_exposure: false,
-            ..Settings::default()
-        });
-    }
     if wanted("throughput") {
         let content = common::content();
         let plain = || Settings { response_exposure: false, ..Settings::default() };
+        let reading = || Settings { reads_only: true, ..plain() };
+        throughput("mixed traffic, read and not searched", MIXED, &Arc::default(), &reading);
         throughput("small requests and answers, no rules", SMALL, &Arc::default(), &plain);
         throughput("mixed traffic, no rules", MIXED, &Arc::default(), &plain);
         throughput("small requests and answers, all rules", SMALL, &content, &plain);

@@ -371,6 +371,7 @@ impl Config {
                 ..fragments::Limits::default()
             },
             response_exposure: self.detection.response_exposure,
+            reads_only: false,
             rule_timer: self
                 .detection
                 .rule_timing

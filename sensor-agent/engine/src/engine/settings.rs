@@ -60,6 +60,8 @@ pub struct Settings {
     /// The key of the facts that are given out for each transaction ([`Engine::next_facts`](super::Engine::next_facts)); `None` gives none
     /// out.
     pub facts: Option<Key>,
+    /// Messages are read, and nothing is looked for in them: it shows what reading alone costs.
+    pub reads_only: bool,
     /// A clock for the figures of rules, if their times are wanted.
     pub rule_timer: Option<RuleTimer>,
 }
@@ -89,6 +91,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             list_transactions: false,
             facts: None,
+            reads_only: false,
             rule_timer: None,
         }
     }

@@ -67,6 +67,7 @@ pub(super) struct Worker {
     /// The key of facts, if they are wanted.
     pub(super) facts_key: Option<Key>,
     proxies: Proxies,
+    reads_only: bool,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -91,6 +92,7 @@ impl Worker {
             facts: VecDeque::new(),
             facts_key: settings.facts.clone(),
             proxies: settings.proxies.clone(),
+            reads_only: settings.reads_only,
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -127,6 +129,9 @@ impl Worker {
         findings: &mut Vec<Finding>,
     ) -> usize {
         let before = findings.len();
+        if self.reads_only {
+            return before;
+        }
         if self.detector.asks_for_client() {
             let client = self.identity(exchange, request).address;
             self.detector.set_client(Some(client));
