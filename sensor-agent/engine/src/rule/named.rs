@@ -10,7 +10,8 @@ const LENGTHS: usize = 32;
 /// Fields with names of their own, found by the name's length and first letter before the names are compared.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    patterns: Vec<FieldPattern>,
+    /// By the first letter of the names.
+    patterns: [Vec<FieldPattern>; LETTERS],
     /// Per length a bit for each first letter.
     letters: [u32; LENGTHS],
 }
@@ -24,7 +25,7 @@ impl Named {
             for bits in self.letters.iter_mut().take(to + 1).skip(from) {
                 *bits |= bit(letter);
             }
-            self.patterns.push(pattern.clone());
+            self.patterns[slot(letter)].push(pattern.clone());
         }
     }
 
@@ -32,16 +33,17 @@ impl Named {
     pub(super) fn has(&self, field: &Field<'_>) -> bool {
         let Some(&letter) = field.name.first() else { return false };
         let bits = self.letters.get(field.name.len().min(LENGTHS - 1)).copied().unwrap_or(0);
-        bits & bit(letter.to_ascii_lowercase()) != 0 && self.patterns.iter().any(|one| one.matches(field))
+        bits & bit(letter) != 0 && self.patterns[slot(letter)].iter().any(|one| one.matches(field))
     }
 }
 
 /// Words that rules look at although they are plain, by how they begin.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    starts: Vec<Vec<u8>>,
-    /// A bit for each first letter.
-    letters: u32,
+    /// By their first letter.
+    starts: [Vec<Vec<u8>>; LETTERS],
+    /// A bit for each second letter, by the first.
+    seconds: [u32; LETTERS],
 }
 
 impl Words {
@@ -49,22 +51,30 @@ impl Words {
     pub(super) fn add(&mut self, starts: &[Vec<u8>]) {
         for start in starts {
             let Some(&letter) = start.first() else { continue };
-            self.letters |= bit(letter);
-            self.starts.push(start.clone());
+            self.seconds[slot(letter)] |= start.get(1).map_or(u32::MAX, |&second| bit(second));
+            self.starts[slot(letter)].push(start.clone());
         }
     }
 
     /// Whether the value begins with one of them.
     pub(super) fn has(&self, value: &[u8]) -> bool {
-        let Some(&letter) = value.first() else { return false };
+        let &[letter, ref rest @ ..] = value else { return false };
+        let second = rest.first().map_or(u32::MAX, |&second| bit(second));
         let begins =
             |start: &Vec<u8>| value.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
-        self.letters & bit(letter.to_ascii_lowercase()) != 0 && self.starts.iter().any(begins)
+        self.seconds[slot(letter)] & second != 0 && self.starts[slot(letter)].iter().any(begins)
     }
 }
 
+/// What letters are told apart by, whatever their case.
+const LETTERS: usize = 32;
+
+const fn slot(letter: u8) -> usize {
+    letter as usize % LETTERS
+}
+
 const fn bit(letter: u8) -> u32 {
-    1 << (letter & 31)
+    1 << slot(letter)
 }
 
 #[cfg(test)]
