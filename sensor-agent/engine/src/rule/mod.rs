@@ -38,13 +38,14 @@ use aho_corasick::AhoCorasick;
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+pub use operator::MAX_ENTROPY_BYTES;
 use operator::Operator;
 use when::When;
 
 pub(crate) use behaviour::Progress;
 pub use behaviour::{Behaviour, Seen};
 pub(crate) use coded::{CodedDetectors, CodedMatch};
-pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
+pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_ENTROPY_LENGTH, MIN_LITERAL};
 pub use doubt::LARGE_PATTERN_BYTES;
 pub use error::RuleError;
 pub use exception::Exception;

@@ -80,6 +80,8 @@ pub(crate) enum DraftOperator {
     /// Whole numbers, and where the key stands.
     Number(RangeInclusive<i64>, usize),
     Addresses(Vec<IpNet>, usize),
+    /// Bits that a byte tells, and where the key stands.
+    Entropy(RangeInclusive<f32>, usize),
     /// Nothing but its length.
     Any(usize),
     /// Coded detections, and how sure they must be.
@@ -92,7 +94,11 @@ impl DraftOperator {
         match self {
             Self::Pattern(text) => text.at,
             Self::Phrases(phrases) => phrases.first().map_or(0, |phrase| phrase.at),
-            Self::Number(_, at) | Self::Addresses(_, at) | Self::Any(at) | Self::Coded(_, _, at) => *at,
+            Self::Number(_, at)
+            | Self::Addresses(_, at)
+            | Self::Entropy(_, at)
+            | Self::Any(at)
+            | Self::Coded(_, _, at) => *at,
         }
     }
 }
