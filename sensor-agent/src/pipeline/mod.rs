@@ -23,6 +23,7 @@ use sensor_engine::engine::{Report, Settings};
 use sensor_engine::facts::{Facts, Key};
 use sensor_engine::policy::Policy;
 use sensor_engine::rule::RuleSet;
+use sensor_engine::served::Served;
 
 use crate::config::Actors;
 use crate::kernel::clock::boot_nanos;
@@ -42,12 +43,14 @@ pub(crate) use whole::WholeStats;
 use worker::{Shared, Worker};
 
 /// What the engines work by; replaced whole on reload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
     /// The rules.
     pub(crate) rules: Arc<RuleSet>,
     /// The policy.
     pub(crate) policy: Arc<Policy>,
+    /// Who serves where, if some rule asks.
+    pub(crate) served: Arc<Served>,
 }
 
 /// What became of the block that a report speaks of.

@@ -114,8 +114,10 @@ impl Observing {
     fn keep_up(&mut self) {
         let latest = self.inputs.load();
         if !Arc::ptr_eq(latest, &self.in_use) {
-            self.in_use = Arc::clone(latest);
-            self.observer.replace_rules(Arc::clone(&self.in_use.rules));
+            let before = std::mem::replace(&mut self.in_use, Arc::clone(latest));
+            if !Arc::ptr_eq(&before.rules, &self.in_use.rules) {
+                self.observer.replace_rules(Arc::clone(&self.in_use.rules));
+            }
             self.observer.replace_policy(Arc::clone(&self.in_use.policy));
         }
         if self.last_publish.elapsed() >= PUBLISH_EVERY {

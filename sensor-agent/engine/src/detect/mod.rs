@@ -32,6 +32,7 @@ use crate::http::message::Request;
 use crate::rule::{
     Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views,
 };
+use crate::served::ServingProcess;
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
@@ -101,6 +102,8 @@ pub struct Detector {
     timer: Option<RuleTimer>,
     client: Option<IpAddr>,
     asks_for_client: bool,
+    process: Option<Arc<ServingProcess>>,
+    asks_for_process: bool,
     stats: DetectStats,
 }
 
@@ -149,6 +152,7 @@ impl Detector {
         Self {
             matcher: Matcher::new(&rules),
             asks_for_client: rules.asks_for_client(),
+            asks_for_process: rules.asks_for_process(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
@@ -158,6 +162,7 @@ impl Detector {
             exposures: false,
             timer: None,
             client: None,
+            process: None,
             stats: DetectStats::default(),
         }
     }
@@ -167,6 +172,8 @@ impl Detector {
         self.matcher = Matcher::new(&rules);
         self.matcher.time_rules(self.timer);
         self.asks_for_client = rules.asks_for_client();
+        self.asks_for_process = rules.asks_for_process();
+        self.process = None;
         self.rules = rules;
         self.clean.clear();
     }
@@ -180,6 +187,17 @@ impl Detector {
     /// Says who sent what is inspected next.
     pub fn set_client(&mut self, client: Option<IpAddr>) {
         self.client = client;
+    }
+
+    /// Whether some rule asks which process serves.
+    #[must_use]
+    pub fn asks_for_process(&self) -> bool {
+        self.asks_for_process
+    }
+
+    /// Says which process gets what is inspected next, where that is known.
+    pub fn set_process(&mut self, process: Option<Arc<ServingProcess>>) {
+        self.process = process;
     }
 
     /// Times every so manieth look of a rule, with the shell's clock. A new detector times none.
@@ -341,7 +359,12 @@ impl Detector {
         }
         self.views.fill(field);
         self.hits.clear();
-        let scope = Scope { request: part.request, fields: part.fields, client: self.client };
+        let scope = Scope {
+            request: part.request,
+            fields: part.fields,
+            client: self.client,
+            process: self.process.as_deref(),
+        };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
             self.stats.uninspected_bytes += self.scanner.views(field, &self.views);

@@ -20,6 +20,7 @@ use crate::http::client::{Client, Proxies};
 use crate::http::message::Request;
 use crate::policy::{Action, Policy, Verdict};
 use crate::rule::{RuleSet, Views};
+use crate::served::Served;
 use crate::time::Timestamp;
 
 /// Most requests' memory kept for reuse.
@@ -67,6 +68,8 @@ pub(super) struct Worker {
     /// The key of facts, if they are wanted.
     pub(super) facts_key: Option<Key>,
     proxies: Proxies,
+    /// Who serves where, as far as the shell has said.
+    pub(super) served: Arc<Served>,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -91,6 +94,7 @@ impl Worker {
             facts: VecDeque::new(),
             facts_key: settings.facts.clone(),
             proxies: settings.proxies.clone(),
+            served: Arc::default(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -130,6 +134,10 @@ impl Worker {
         if self.detector.asks_for_client() {
             let client = self.identity(exchange, request).address;
             self.detector.set_client(Some(client));
+        }
+        if self.detector.asks_for_process() {
+            let process = self.served.at(exchange.server_address()).map(Arc::clone);
+            self.detector.set_process(process);
         }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);

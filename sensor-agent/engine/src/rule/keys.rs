@@ -91,7 +91,7 @@ pub const RULE_KEYS: &[Key] = &[
     key("case_sensitive", Kind::Flag, "letters' case counts"),
     key("also", Kind::Conditions, "further conditions, of which all must hold"),
     key("any", Kind::Conditions, "further conditions, of which one must hold"),
-    key("when", Kind::Text, "condition in CEL over request, response and client, asked last"),
+    key("when", Kind::Text, "condition in CEL over request, response, client and process, asked last"),
     key("min_length", Kind::Whole(1), "least bytes of a value that is looked at"),
     key("max_length", Kind::Whole(1), "most bytes of a value that is looked at"),
     key("documents", Kind::Flag, "a match counts fully in long texts too"),

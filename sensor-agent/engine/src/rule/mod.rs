@@ -162,6 +162,12 @@ impl RuleSet {
         self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_client)
     }
 
+    /// Whether some rule asks which process serves.
+    #[must_use]
+    pub fn asks_for_process(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_process)
+    }
+
     /// What is doubtful about the rules, but no reason to refuse them.
     #[must_use]
     pub fn warnings(&self) -> &[RuleError] {

@@ -16,6 +16,8 @@ use toml::de::{DeTable, DeValue};
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+use crate::served::ServingProcess;
+
 use super::RuleError;
 use super::exception::Exception;
 use super::fields::FieldPattern;
@@ -136,6 +138,8 @@ pub(crate) struct Example {
     pub(crate) fields: Vec<(Place, String, String)>,
     /// Who sends it.
     pub(crate) client: Option<IpAddr>,
+    /// Which process gets it.
+    pub(crate) process: Option<ServingProcess>,
     pub(crate) matches: bool,
     /// As written, for messages.
     pub(crate) text: String,
