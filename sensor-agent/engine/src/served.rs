@@ -69,7 +69,8 @@ impl Served {
 
 impl ServingProcess {
     fn in_common_with(&self, other: Self) -> Self {
-        let same = |own: &Option<String>, other: Option<String>| other.filter(|other| own.as_ref() == Some(other));
+        let same =
+            |own: &Option<String>, other: Option<String>| other.filter(|other| own.as_ref() == Some(other));
         Self {
             name: same(&self.name, other.name),
             unit: same(&self.unit, other.unit),

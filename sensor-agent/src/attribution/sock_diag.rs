@@ -333,12 +333,19 @@ mod tests {
         for socket in &sockets {
             let address = socket.local_addr().unwrap();
             let found = listed.iter().find(|(listed, _)| *listed == address).map(|(_, found)| *found);
-            assert_eq!(found.map(|found| (found.inode, found.listens)), Some((inode_of(socket), true)), "{address}");
+            assert_eq!(
+                found.map(|found| (found.inode, found.listens)),
+                Some((inode_of(socket), true)),
+                "{address}"
+            );
         }
         let connected = TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
         let local = connected.local_addr().unwrap();
         assert!(!tables.listening().unwrap().iter().any(|(address, _)| *address == local));
-        assert!(tables.find(sockets[0].local_addr().unwrap(), None).unwrap().is_some(), "no rest of a list is left");
+        assert!(
+            tables.find(sockets[0].local_addr().unwrap(), None).unwrap().is_some(),
+            "no rest of a list is left"
+        );
     }
 
     #[test]

@@ -280,7 +280,7 @@ impl Detector {
         if !part.request.anomalies.is_empty() {
             self.oddities(part, findings);
         }
-        self.repeated(part.fields, findings);
+        self.repeated(part, findings);
         self.violations(part, findings);
         self.limit(first, findings);
     }
@@ -433,15 +433,30 @@ impl Detector {
         }
     }
 
+    /// Whether an exception covers a finding of the request itself, which is counted.
+    fn is_excepted(&mut self, info: &RuleInfo, request: &Request, field: &Field<'_>) -> bool {
+        let excepted = self.rules.exceptions().iter().any(|one| one.covers(&info.id, request.path(), field));
+        self.stats.findings_excepted += u64::from(excepted);
+        excepted
+    }
+
     /// What the parser found odd about the request.
     fn oddities(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         for oddity in oddity::find(part.request, part.phase) {
-            let Some(info) = self.infos.get(oddity.code) else { continue };
+            let Some(info) = self.infos.get(oddity.code).map(Arc::clone) else { continue };
             let value = part.request.header(oddity.header).unwrap_or_default();
             let field = Field { place: Place::Header, name: oddity.header.as_bytes(), value, offset: 0 };
+            if self.is_excepted(&info, part.request, &field) {
+                continue;
+            }
             self.views.fill(&field);
-            let mut found =
-                finding(&claim(info, oddity.code, oddity.confidence), &field, &self.views, 0, 0..value.len());
+            let mut found = finding(
+                &claim(&info, oddity.code, oddity.confidence),
+                &field,
+                &self.views,
+                0,
+                0..value.len(),
+            );
             found.evidence = format!("{}: {}", oddity.anomaly, found.evidence);
             found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
             findings.push(found);
@@ -454,12 +469,16 @@ impl Detector {
             [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request, fields))];
         for (code, found) in signs {
             let Some(found) = found else { continue };
-            let (Some(info), Some(value)) = (self.infos.get(code), request.header(found.header)) else {
+            let info = self.infos.get(code).map(Arc::clone);
+            let (Some(info), Some(value)) = (info, request.header(found.header)) else {
                 continue;
             };
             let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+            if self.is_excepted(&info, request, &field) {
+                continue;
+            }
             self.views.fill(&field);
-            let claim = claim(info, code, found.confidence);
+            let claim = claim(&info, code, found.confidence);
             findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
         }
     }
@@ -471,8 +490,12 @@ impl Detector {
             Phase::Body => protocol::in_body(part.request, part.fields),
             Phase::Response => None,
         };
-        let (Some(violation), Some(info)) = (violation, self.infos.get(Code::Protocol)) else { return };
-        let claim = claim(info, Code::Protocol, violation.confidence);
+        let info = self.infos.get(Code::Protocol).map(Arc::clone);
+        let (Some(violation), Some(info)) = (violation, info) else { return };
+        if self.is_excepted(&info, part.request, &violation.field) {
+            return;
+        }
+        let claim = claim(&info, Code::Protocol, violation.confidence);
         self.views.fill(&violation.field);
         let mut found = finding(&claim, &violation.field, &self.views, 0, 0..violation.field.value.len());
         found.evidence = format!("{}: {}", violation.what, found.evidence);
@@ -483,24 +506,26 @@ impl Detector {
     /// A session id that another site's page puts into the body.
     fn fixed_session(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         let Some(found) = csrf::fixation(part.request, part.fields) else { return };
-        let (Some(info), Some(value)) =
-            (self.infos.get(Code::SessionFixed), part.request.header(found.header))
-        else {
-            return;
-        };
+        let info = self.infos.get(Code::SessionFixed).map(Arc::clone);
+        let (Some(info), Some(value)) = (info, part.request.header(found.header)) else { return };
         let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+        if self.is_excepted(&info, part.request, &field) {
+            return;
+        }
         self.views.fill(&field);
-        let claim = claim(info, Code::SessionFixed, found.confidence);
+        let claim = claim(&info, Code::SessionFixed, found.confidence);
         findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
     }
 
-    fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {
-        let Some((index, confidence)) = auth::repeated(fields) else { return };
-        let (Some(info), Some(field)) = (self.infos.get(Code::AuthRepeated), fields.iter().nth(index)) else {
+    fn repeated(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let Some((index, confidence)) = auth::repeated(part.fields) else { return };
+        let info = self.infos.get(Code::AuthRepeated).map(Arc::clone);
+        let (Some(info), Some(field)) = (info, part.fields.iter().nth(index)) else { return };
+        if self.is_excepted(&info, part.request, &field) {
             return;
-        };
+        }
         self.views.fill(&field);
-        let claim = claim(info, Code::AuthRepeated, confidence);
+        let claim = claim(&info, Code::AuthRepeated, confidence);
         findings.push(finding(&claim, &field, &self.views, 0, 0..field.value.len()));
     }
 }

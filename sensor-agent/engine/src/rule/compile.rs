@@ -478,7 +478,11 @@ fn lint_entropy(
     let reason = if *length.start() < MIN_ENTROPY_LENGTH {
         format!("entropy is asked of short values, expected `min_length` of at least {MIN_ENTROPY_LENGTH}")
     } else if *bits.start() > most {
-        format!("`entropy_from` is {}, but a value of {} bytes has at most {most:.2}", bits.start(), length.end())
+        format!(
+            "`entropy_from` is {}, but a value of {} bytes has at most {most:.2}",
+            bits.start(),
+            length.end()
+        )
     } else {
         return Some(());
     };
