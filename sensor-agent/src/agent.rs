@@ -57,7 +57,12 @@ impl Agent {
         shared.set_check("attribution", attributes, how);
         shared.set_mode(config.mode());
         let policy = Arc::new(config.policy());
-        let inputs = Arc::new(ArcSwap::from_pointee(Inputs { rules, policy, ..Inputs::default() }));
+        let inputs = Arc::new(ArcSwap::from_pointee(Inputs {
+            rules,
+            policy,
+            actors: Arc::new(config.actors.limits.clone()),
+            ..Inputs::default()
+        }));
         let serving = serving(&config, &inputs)?;
         let mut pipeline = Pipeline::start(
             &plan(&config),
@@ -101,9 +106,11 @@ impl Agent {
         self.pipeline.reconfigure(&plan(&taken_up))?;
         self.tend.set_sampling(taken_up.capture.sample, taken_up.capture.least_sample);
         let policy = Arc::new(taken_up.policy());
+        let actors = Arc::new(taken_up.actors.limits.clone());
         self.inputs.rcu(|inputs| Inputs {
             rules: Arc::clone(&rules),
             policy: Arc::clone(&policy),
+            actors: Arc::clone(&actors),
             ..Inputs::clone(inputs)
         });
         if taken_up != config {

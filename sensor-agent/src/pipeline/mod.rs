@@ -49,6 +49,8 @@ pub(crate) struct Inputs {
     pub(crate) rules: Arc<RuleSet>,
     /// The policy.
     pub(crate) policy: Arc<Policy>,
+    /// Limits and thresholds of the memory of clients.
+    pub(crate) actors: Arc<actor::Settings>,
     /// Who serves where, if some rule asks.
     pub(crate) served: Arc<Served>,
 }
@@ -137,8 +139,7 @@ impl Pipeline {
         let (facts, observer) = match key {
             Some(key) => {
                 let (sender, receiver) = sync_channel(usize::try_from(actors.queue)?);
-                let of = (actors.limits.clone(), key);
-                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, of, inputs)?))
+                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, key, inputs)?))
             }
             None => (None, None),
         };
@@ -216,11 +217,11 @@ impl RunningObserver {
     fn start(
         facts: Receiver<Facts>,
         carrier: Carrier,
-        of: (actor::Settings, Key),
+        key: Key,
         inputs: &Arc<ArcSwap<Inputs>>,
     ) -> Result<Self> {
         let stats = Arc::new(ArcSwap::from_pointee(ObserverStats::default()));
-        let observing = Observing::new(facts, carrier, of, Arc::clone(inputs), Arc::clone(&stats));
+        let observing = Observing::new(facts, carrier, key, Arc::clone(inputs), Arc::clone(&stats));
         let named = thread::Builder::new().name("observer".to_owned());
         let thread = named.spawn(move || observing.run()).context("cannot start the observer's thread")?;
         Ok(Self { thread, stats })

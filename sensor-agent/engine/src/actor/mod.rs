@@ -107,6 +107,18 @@ impl Actors {
         self.rules = rules;
     }
 
+    /// Uses other limits and thresholds from the next transaction on; what is remembered stays.
+    pub fn replace_settings(&mut self, settings: Settings) {
+        self.clients.set_capacity(settings.max_clients);
+        self.users.set_capacity(settings.max_users);
+        self.routes.set_capacity(settings.max_routes);
+        self.sessions.set_capacity(settings.max_sessions);
+        self.cookies.set_capacity(settings.max_cookies);
+        self.issuers.set_capacity(settings.max_issuers);
+        self.progress.set_capacity(settings.max_behaviours);
+        self.settings = settings;
+    }
+
     /// Takes a transaction and appends what it completes.
     pub fn observe(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
         self.now = self.now.max(u32::try_from(facts.time.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX));

@@ -117,6 +117,19 @@ fn many_passwords_for_one_user_are_a_brute_force() {
 }
 
 #[test]
+fn other_thresholds_count_at_once_and_nobody_is_forgotten_for_them() {
+    let mut town = Town::with(Settings { brute_force_passwords: 60, ..Settings::default() });
+    for number in 0..20 {
+        town.login(A, "alice", &format!("p{number}"), WRONG);
+    }
+    town.check(&[]);
+    town.actors.replace_settings(Settings::default());
+    town.login(A, "alice", "p20", WRONG);
+    town.check(&["203.0.113.9 login-brute-force"]);
+    assert_eq!(town.told[0].1.account.counts[0].1, 21);
+}
+
+#[test]
 fn people_who_mistype_are_no_attackers() {
     let mut town = Town::new();
     for password in ["hunter1", "hunter2 ", "Hunter2", "hunter22"] {
