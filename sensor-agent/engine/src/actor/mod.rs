@@ -9,6 +9,9 @@ mod behaviour;
 mod claim;
 mod client;
 mod counters;
+mod crowd;
+#[cfg(test)]
+mod crowd_tests;
 mod login;
 mod route;
 mod session;
@@ -230,6 +233,11 @@ impl Actors {
         }
         if failed {
             self.users.with(login::user_of(scene), |user| user.note(scene, claims));
+        }
+        if failed || facts.response.login == Login::Succeeded {
+            let familiar = self.clients.with(scene.client, |client| client.enter(!failed));
+            let broken = self.routes.with(facts.request.route, |route| route.login(scene, familiar, claims));
+            self.counters.logins_broken += u64::from(broken);
         }
         if login::brings_token(scene) {
             self.clients.with(scene.client, |client| match facts.response.status {

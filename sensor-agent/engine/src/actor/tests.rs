@@ -26,7 +26,7 @@ impl Town {
         Self::with(Settings::default())
     }
 
-    fn with(settings: Settings) -> Self {
+    pub(super) fn with(settings: Settings) -> Self {
         Self {
             actors: Actors::new(settings, Arc::default(), Key::default()),
             millis: 1_000_000,
@@ -75,7 +75,18 @@ impl Town {
         rules
     }
 
-    fn surest(&self, rule: &str) -> f32 {
+    /// How often a rule was told.
+    pub(super) fn told_of(&self, rule: &str) -> usize {
+        self.told.iter().filter(|(_, notice)| notice.finding.rule.id == rule).count()
+    }
+
+    /// What was told first of a rule.
+    pub(super) fn finding(&self, rule: &str) -> &crate::finding::Finding {
+        let of = |(_, notice): &&(String, Notice)| notice.finding.rule.id == rule;
+        &self.told.iter().find(of).unwrap().1.finding
+    }
+
+    pub(super) fn surest(&self, rule: &str) -> f32 {
         let of = |(_, notice): &&(String, Notice)| notice.finding.rule.id == rule;
         self.told.iter().filter(of).map(|(_, notice)| notice.finding.confidence.get()).fold(0.0, f32::max)
     }

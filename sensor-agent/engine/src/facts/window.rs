@@ -71,9 +71,19 @@ impl Sightings {
         self.seen.len()
     }
 
+    /// How many different things there are, those included whose time may be over.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Whether `what` is among them.
     pub(crate) fn has(&self, what: u64) -> bool {
         self.seen.iter().any(|(known, _)| *known == fold(what))
+    }
+
+    /// Forgets one thing.
+    pub(crate) fn forget(&mut self, what: u64) {
+        self.seen.retain(|(known, _)| *known != fold(what));
     }
 
     /// Forgets everything.
