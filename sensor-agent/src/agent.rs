@@ -12,11 +12,12 @@ use arc_swap::ArcSwap;
 use sensor_engine::rule::RuleSet;
 
 use crate::alert::{Output, Setup};
-use crate::attribution::Attribution;
+use crate::attribution::{Attribution, Serving};
 use crate::blocklist::Book;
 use crate::config::Config;
 use crate::detection;
 
+use crate::kernel::choice::AttributionChoice;
 use crate::kernel::gauges::Gauges;
 use crate::kernel::sensor::Plan;
 use crate::kernel::{cgroup, rings};
@@ -35,6 +36,7 @@ pub(crate) struct Agent {
     pipeline: Pipeline,
     inputs: Arc<ArcSwap<Inputs>>,
     tend: Tend,
+    serving: Option<Serving>,
     _lock: Lock,
 }
 
@@ -54,7 +56,14 @@ impl Agent {
         let shared = Arc::new(Shared::new(store, output.live(), output.figures()));
         shared.set_check("attribution", attributes, how);
         shared.set_mode(config.mode());
-        let inputs = Arc::new(ArcSwap::from_pointee(inputs(&config, rules)));
+        let policy = Arc::new(config.policy());
+        let inputs = Arc::new(ArcSwap::from_pointee(Inputs {
+            rules,
+            policy,
+            actors: Arc::new(config.actors.limits.clone()),
+            ..Inputs::default()
+        }));
+        let serving = serving(&config, &inputs)?;
         let mut pipeline = Pipeline::start(
             &plan(&config),
             &config.engine_settings(),
@@ -75,7 +84,7 @@ impl Agent {
         let mut tend = Tend::with_watch(watch);
         tend.set_gauges(Gauges::new(sensor.pins(), programs, owners));
         tend.set_sampling(config.capture.sample, config.capture.least_sample);
-        Ok(Self { file, config, shared, output, pipeline, inputs, tend, _lock: lock })
+        Ok(Self { file, config, shared, output, pipeline, inputs, tend, serving, _lock: lock })
     }
 
     /// The configuration in force.
@@ -96,7 +105,14 @@ impl Agent {
         let taken_up = self.config.with_reloadable(&config);
         self.pipeline.reconfigure(&plan(&taken_up))?;
         self.tend.set_sampling(taken_up.capture.sample, taken_up.capture.least_sample);
-        self.inputs.store(Arc::new(inputs(&taken_up, rules)));
+        let policy = Arc::new(taken_up.policy());
+        let actors = Arc::new(taken_up.actors.limits.clone());
+        self.inputs.rcu(|inputs| Inputs {
+            rules: Arc::clone(&rules),
+            policy: Arc::clone(&policy),
+            actors: Arc::clone(&actors),
+            ..Inputs::clone(inputs)
+        });
         if taken_up != config {
             tracing::warn!("some changes count after a restart only: see the head of the configuration file");
         }
@@ -121,13 +137,21 @@ impl Agent {
     /// Ends the threads and writes what is waiting. Blocks stay in force until they expire.
     pub(crate) fn stop(self) {
         self.shared.stop();
+        if let Some(serving) = self.serving {
+            serving.stop();
+        }
         self.pipeline.stop();
         self.output.stop();
     }
 }
 
-fn inputs(config: &Config, rules: Arc<RuleSet>) -> Inputs {
-    Inputs { rules, policy: Arc::new(config.policy()) }
+/// The thread that tells rules about processes; without attribution there is none.
+fn serving(config: &Config, inputs: &Arc<ArcSwap<Inputs>>) -> anyhow::Result<Option<Serving>> {
+    if config.capture.attribution == AttributionChoice::Off {
+        return Ok(None);
+    }
+    let attribution = Attribution::start(AttributionChoice::SockDiag, config.limits.max_owners);
+    Serving::start(attribution, Arc::clone(inputs)).map(Some)
 }
 
 fn plan(config: &Config) -> Plan {
@@ -169,6 +193,9 @@ fn load_rules(config: &Config) -> anyhow::Result<Arc<RuleSet>> {
     let loaded = detection::load(&config.detection.rules_dirs)?;
     for note in &loaded.notes {
         tracing::warn!("{}", crate::printable::line(note));
+    }
+    if loaded.rules.asks_for_process() && config.capture.attribution == AttributionChoice::Off {
+        tracing::warn!("rules ask for the process, but `capture.attribution` is off: for them it is unknown");
     }
     let (files, rules, doubtful) = (loaded.files, loaded.rules.rules().len(), loaded.doubts.len());
     tracing::info!(files, rules, doubtful, "rules loaded; `sensor-agent rules check` names what is doubtful");

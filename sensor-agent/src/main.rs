@@ -18,6 +18,7 @@ mod judge;
 mod kernel;
 mod pipeline;
 mod printable;
+mod proposal;
 mod replay;
 mod request;
 mod sampling;

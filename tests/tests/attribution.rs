@@ -249,3 +249,43 @@ fn switched_off_no_process_is_named() {
     assert!(alert["sensor"].get("process").is_none(), "{alert}");
     assert_eq!(site.agent.metric("sensor_alerts_unattributed_total").unwrap(), 0.0);
 }
+
+/// Reported where the application's user has this name, and nowhere else.
+const FOR_USER: &str = r#"
+[[rule]]
+id = "word-for-daemon"
+title = "a word that only the second application must not get"
+class = "INPUT_VALIDATION"
+severity = "medium"
+confidence = 0.6
+fields = ["query.word"]
+pattern = 'only-for-daemon'
+when = "process.user == 'daemon' && process.name.startsWith('python3')"
+[rule.examples]
+match = [["only-for-daemon", "process.user=daemon", "process.name=python3.11"]]
+no_match = ["only-for-daemon", ["only-for-daemon", "process.user=www-data", "process.name=nginx"]]
+"#;
+
+#[test]
+fn a_rule_can_ask_which_process_serves() {
+    let Some(mut site) = Site::prepare(1, &observing("")) else { return };
+    fs::write(site.agent.rules().join("process.toml"), FOR_USER).unwrap();
+    site.agent.start().unwrap();
+    let _python = python(&site, "");
+    let ask = |port: u16| {
+        let to = SocketAddr::new(site.lab.server(1), port);
+        let mut client = site.client(1).enter(|| Client::connect(to)).unwrap();
+        client.exchange(&http::get("/?word=only-for-daemon")).unwrap();
+    };
+    // The listener is known after some seconds; requests to the first application come in between.
+    let reported = || {
+        ask(80);
+        ask(PORT);
+        site.agent.alerts_of(address(1, 2)).is_ok_and(|alerts| !alerts.is_empty())
+    };
+    wait_until("the second application's request is reported", Duration::from_secs(30), reported).unwrap();
+    for alert in site.agent.alerts_of(address(1, 2)).unwrap() {
+        assert_eq!(alert["dest_port"], PORT, "{alert}");
+        assert!(alert.to_string().contains("word-for-daemon"), "{alert}");
+    }
+}

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use sensor_tests::agent::Setup;
 use sensor_tests::application::{Application, PORT, login};
 use sensor_tests::http::{Client, Response, get};
@@ -71,6 +72,29 @@ fn a_brute_force_is_blocked_and_told_with_its_counts() {
     assert!(!alert.to_string().contains("guess"), "no password is told: {alert}");
     assert!(town.talk(2, &[get("/")]).is_empty(), "the client is not served any more");
     assert_eq!(town.talk(1, &[get("/")])[0].status, 200, "its neighbour is");
+}
+
+#[test]
+fn other_thresholds_count_after_a_reload_and_nobody_is_forgotten_for_it() {
+    let lenient = Setup { extra: "[actors]\nbrute_force_passwords = 60".to_owned(), ..Setup::default() };
+    let Some(mut town) = Town::start(&lenient) else { return };
+    town.talk(2, &wrong(20));
+    // A second client shows that the first one's logins were looked at.
+    let logins =
+        || town.site.agent.metric("sensor_actors_logins_failed_total").is_ok_and(|logins| logins >= 20.0);
+    wait_until("the logins are seen", Duration::from_secs(5), logins).unwrap();
+    assert!(town.rules(2).is_empty(), "{:?}", town.rules(2));
+    town.site.agent.configure(&Setup::default()).unwrap();
+    town.site.agent.process().unwrap().signal(Signal::SIGHUP).unwrap();
+    let again = || {
+        town.talk(2, &[login("u7", "another")]);
+        !town.rules(2).is_empty()
+    };
+    wait_until("one more login is one too many", Duration::from_secs(10), again).unwrap();
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!(alert["alert"]["metadata"]["rule"][0], "login-brute-force", "{alert}");
+    let counted = &alert["sensor"]["behaviour"]["counts"]["passwords of one user"];
+    assert_eq!(counted, 21, "what was counted before the reload counts: {alert}");
 }
 
 #[test]

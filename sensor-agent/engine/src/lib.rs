@@ -20,6 +20,8 @@ pub mod finding;
 
 pub mod facts;
 
+pub mod served;
+
 pub mod rule;
 
 pub mod detect;

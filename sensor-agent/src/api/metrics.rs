@@ -30,10 +30,14 @@ type Named = Vec<(&'static str, &'static str, u64)>;
 /// `GET /metrics`.
 pub(super) async fn metrics(api: State) -> Response {
     let shared = &api.shared;
+    let store = std::sync::Arc::clone(&shared.store);
+    let marks = super::alerts::blocking(move || store.false_positives()).await;
     let snapshot = Snapshot {
         stats: shared.stats(),
         load: shared.load(),
         alerts: shared.figures.named(),
+        // Figures that cannot be read are missing, which is told from 0.
+        false_positives: marks.unwrap_or_default(),
         checks: shared.checks(),
         enforcing: shared.mode() == Mode::Enforce,
         uptime_secs: shared.started.elapsed().as_secs(),
@@ -52,6 +56,7 @@ struct Snapshot {
     stats: StatsSnapshot,
     load: KernelLoad,
     alerts: Named,
+    false_positives: Vec<(String, u64)>,
     checks: BTreeMap<String, Check>,
     enforcing: bool,
     uptime_secs: u64,
@@ -190,7 +195,9 @@ impl Snapshot {
             let values = self.stats.rules.iter().map(|(id, rule)| (id.as_str(), figure(rule)));
             labelled(encoder, (name, help, MetricType::Counter), "rule", values)?;
         }
-        Ok(())
+        let marks = self.false_positives.iter().map(|(id, count)| (id.as_str(), *count as f64));
+        let help = "Alerts of a rule that operators marked as false";
+        labelled(encoder, ("rule_false_positives", help, MetricType::Gauge), "rule", marks)
     }
 
     fn engines(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

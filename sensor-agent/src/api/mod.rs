@@ -7,6 +7,7 @@ mod alerts;
 mod blocklist;
 mod guard;
 mod health;
+mod marks;
 mod metrics;
 mod page;
 mod problem;
@@ -25,7 +26,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -80,6 +81,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/security/health", get(health::health))
         .route("/api/security/alerts", get(alerts::list))
         .route("/api/security/alerts/stream", get(stream::stream))
+        .route("/api/security/alerts/{id}/false-positive", post(marks::mark).delete(marks::unmark))
         .route("/api/security/blocklist", get(blocklist::list).post(blocklist::add).delete(blocklist::remove))
         .route("/api/security/rules", get(rules::rules))
         .route("/api/security/drops", get(traffic::drops))

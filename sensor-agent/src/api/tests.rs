@@ -336,9 +336,74 @@ async fn rules_show_what_they_cost_and_found() {
     let bench = Bench::new(0);
     bench.api.shared.publish_stats(figures());
     let (_, rules) = bench.get("/api/security/rules").await;
-    let row =
-        json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "errors": 2, "mean_ns": 150.0 });
+    let row = json!({ "id": "probe", "candidates": 9, "hits": 4, "excepted": 1, "errors": 2, "false_positives": 0, "mean_ns": 150.0 });
     assert_eq!(rules["rules"], json!([row]));
+}
+
+/// An alert with findings of two rules.
+fn found(bench: &Bench, id: u64) {
+    let event = json!({ "http": { "url": "/report?q=1" }, "sensor": { "id": id, "findings": [
+        { "rule": "sql-union", "field": "query.q" }, { "rule": "probe", "field": "query.q" }] } });
+    bench.api.shared.store.insert(&[Row { event: event.to_string(), ..row(id) }]).unwrap();
+}
+
+#[tokio::test]
+async fn an_alert_is_marked_once_and_counted_for_its_rules() {
+    let bench = Bench::new(0);
+    bench.api.shared.publish_stats(figures());
+    for id in [1, 2] {
+        found(&bench, id);
+    }
+    let marks = async |method: &str, id: u64| {
+        let (status, answer) =
+            bench.answer(method, &format!("/api/security/alerts/{id}/false-positive"), "").await;
+        assert_eq!(status, 200, "{answer}");
+        let changed = answer["changed"].as_bool().unwrap();
+        (changed, answer["rules"][1]["false_positives"].as_u64().unwrap())
+    };
+    assert_eq!(marks("DELETE", 1).await, (false, 0));
+    assert_eq!(marks("POST", 1).await, (true, 1));
+    assert_eq!(marks("POST", 1).await, (false, 1));
+    assert_eq!(marks("POST", 2).await, (true, 2));
+    assert_eq!(marks("DELETE", 1).await, (true, 1));
+    let (_, rules) = bench.get("/api/security/rules").await;
+    let counts: Vec<_> =
+        rules["rules"].as_array().unwrap().iter().map(|row| (&row["id"], &row["false_positives"])).collect();
+    assert_eq!(counts, [(&json!("probe"), &json!(1)), (&json!("sql-union"), &json!(1))]);
+    let response = bench.send(request("GET", "/metrics", "")).await;
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("sensor_rule_false_positives{rule=\"sql-union\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn marking_proposes_what_would_have_silenced_the_alert() {
+    let bench = Bench::new(0);
+    found(&bench, 1);
+    let (_, answer) = bench.answer("POST", "/api/security/alerts/1/false-positive", "").await;
+    let text = "[[exception]]\nrule = \"sql-union\"\npath = \"/report\"\nfield = \"query.q\"\nreason = \"marked as a false positive\"\n";
+    assert_eq!(answer["proposals"][0], json!({ "rule": "sql-union", "exception": text, "exact": true }));
+}
+
+#[tokio::test]
+async fn what_is_no_alert_is_not_marked_and_nobody_marks_without_the_token() {
+    let bench = Bench::new(1);
+    for (id, status, code) in [
+        ("9", 404, "no_alert"),
+        ("x", 422, "value"),
+        ("-1", 422, "value"),
+        ("18446744073709551615", 404, "no_alert"),
+    ] {
+        let (got, answer) =
+            bench.answer("POST", &format!("/api/security/alerts/{id}/false-positive"), "").await;
+        assert_eq!(got.as_u16(), status, "{id} {answer}");
+        assert!(answer.to_string().contains(code), "{id} {answer}");
+    }
+    let mut without = request("POST", "/api/security/alerts/1/false-positive", "");
+    without.headers_mut().remove("authorization");
+    assert_eq!(bench.send(without).await.status(), 401);
+    assert_eq!(bench.api.shared.store.false_positives().unwrap(), []);
+    assert_eq!(bench.get("/api/security/alerts/1/false-positive").await.0, 405);
 }
 
 #[tokio::test]

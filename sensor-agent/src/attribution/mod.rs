@@ -8,6 +8,7 @@ mod addresses;
 mod cgroup;
 mod control_groups;
 mod processes;
+mod serving;
 mod sock_diag;
 mod sockets;
 mod users;
@@ -27,6 +28,7 @@ use crate::store;
 use addresses::Addresses;
 use control_groups::ControlGroups;
 use processes::{Facts, Processes, TICK_NS};
+pub(crate) use serving::Serving;
 use sock_diag::{Found, SockDiag};
 use sockets::{Holder, Sockets};
 use users::Users;
@@ -224,6 +226,25 @@ impl Attribution {
             None => self.tally.unknown += 1,
         }
         found
+    }
+
+    /// The sockets that listen, in the order of their addresses; `None` where the kernel's tables do not tell.
+    fn listening(&mut self) -> Option<Vec<(SocketAddr, Found)>> {
+        match self.sock_diag.as_mut()?.listening() {
+            Ok(listening) => Some(listening),
+            Err(error) => {
+                tracing::debug!("the socket tables did not tell who listens: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// The process behind a socket that listens.
+    fn listener(&mut self, found: &Found) -> Process {
+        match self.sockets.holder(found.inode) {
+            Some(holder) => self.held(found, holder),
+            None => self.grouped(found),
+        }
     }
 
     fn acceptor(&self, client: SocketAddr, server: SocketAddr) -> Option<Owner> {

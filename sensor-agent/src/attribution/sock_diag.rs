@@ -1,5 +1,5 @@
 //! Asks the kernel's socket tables for one socket (sock_diag(7)): its user, its inode and its control group. One question is one message
-//! of 72 bytes each way, and the kernel looks the socket up as it does for a packet.
+//! of 72 bytes each way, and the kernel looks the socket up as it does for a packet. Who listens is asked for as a list.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +16,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Kind of a question (linux/sock_diag.h), of an error and flag of a request (linux/netlink.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
 /// Attribute with the control group's id (linux/inet_diag.h), kernel 5.9 and later.
 const INET_DIAG_CGROUP_ID: u16 = 21;
 /// States of a socket (net/tcp_states.h).
@@ -25,6 +27,9 @@ const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
 /// Longest wait for an answer; the kernel answers within the call.
 const TIME_OUT: Duration = Duration::from_millis(200);
+/// Most sockets of a list, and bytes of one message: the kernel fills up to 32 KiB.
+const MAX_LISTED: usize = 16_384;
+const LIST_BYTES: usize = 32 * 1024;
 /// Answers to earlier questions that are passed over.
 const MAX_STALE: u32 = 8;
 
@@ -70,7 +75,7 @@ struct Head {
 
 /// `struct inet_diag_msg`.
 #[repr(C)]
-#[derive(FromBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
 struct Answer {
     family: u8,
     state: u8,
@@ -144,6 +149,62 @@ impl SockDiag {
         }
         bail!("no answer among {MAX_STALE} messages")
     }
+
+    /// All sockets that listen, by address, those of IPv4 first.
+    ///
+    /// # Errors
+    /// If the kernel does not answer, or cannot (no `tcp_diag`).
+    pub(super) fn listening(&mut self) -> Result<Vec<(SocketAddr, Found)>> {
+        let mut listed = Vec::new();
+        for any in [IpAddr::from([0; 4]), IpAddr::from([0_u16; 8])] {
+            self.sequence = self.sequence.wrapping_add(1);
+            let question = Question {
+                flags: NLM_F_REQUEST | NLM_F_DUMP,
+                states: 1 << TCP_LISTEN,
+                ..question(self.sequence, SocketAddr::new(any, 0), None)
+            };
+            send(self.socket.as_raw_fd(), question.as_bytes(), MsgFlags::empty())
+                .context("it cannot be asked")?;
+            self.list(&mut listed)?;
+        }
+        listed.sort_unstable_by_key(|(address, found)| (*address, found.inode));
+        Ok(listed)
+    }
+
+    /// Reads a list to its end, whether it is kept or not: the next question shall not meet its rest.
+    fn list(&mut self, listed: &mut Vec<(SocketAddr, Found)>) -> Result<()> {
+        let mut bytes = vec![0; LIST_BYTES];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).context("no answer")?;
+            let mut rest = bytes.get(..length).unwrap_or_default();
+            while !rest.is_empty() {
+                let (head, _) = Head::read_from_prefix(rest).ok().context("the list is cut off")?;
+                let message = rest.get(..head.length as usize).context("the list is cut off")?;
+                if head.kind == NLMSG_DONE && head.sequence == self.sequence {
+                    return Ok(());
+                }
+                if let Some(found) = listener(message, self.sequence)?
+                    && listed.len() < MAX_LISTED
+                {
+                    listed.push(found);
+                }
+                rest = rest.get((head.length as usize).next_multiple_of(4).max(16)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// One entry of a list, with the address at which it listens; `None` if it belongs to another list.
+fn listener(message: &[u8], sequence: u32) -> Result<Option<(SocketAddr, Found)>> {
+    let Some(Some(found)) = answer(message, sequence)? else { return Ok(None) };
+    let body = message.get(size_of::<Head>()..).unwrap_or_default();
+    let (answer, _) = Answer::read_from_prefix(body).ok().context("the list is cut off")?;
+    let [a, b, c, d, ..] = answer.id.local;
+    let ip = match i32::from(answer.family) {
+        libc::AF_INET => IpAddr::from([a, b, c, d]),
+        _ => IpAddr::from(answer.id.local).to_canonical(),
+    };
+    Ok(Some((SocketAddr::new(ip, u16::from_be_bytes(answer.id.local_port)), found)))
 }
 
 fn question(sequence: u32, local: SocketAddr, remote: Option<SocketAddr>) -> Question {
@@ -262,6 +323,29 @@ mod tests {
             assert_eq!((found.inode, found.listens), (inode_of(&listener), true), "{listen}");
             assert_eq!(tables.find(remote, None).unwrap(), None, "nobody listens there");
         }
+    }
+
+    #[test]
+    fn whoever_listens_is_listed_under_its_address() {
+        let sockets = ["127.0.0.1:0", "[::1]:0", "[::]:0"].map(|address| TcpListener::bind(address).unwrap());
+        let mut tables = SockDiag::open().unwrap();
+        let listed = tables.listening().unwrap();
+        for socket in &sockets {
+            let address = socket.local_addr().unwrap();
+            let found = listed.iter().find(|(listed, _)| *listed == address).map(|(_, found)| *found);
+            assert_eq!(
+                found.map(|found| (found.inode, found.listens)),
+                Some((inode_of(socket), true)),
+                "{address}"
+            );
+        }
+        let connected = TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
+        let local = connected.local_addr().unwrap();
+        assert!(!tables.listening().unwrap().iter().any(|(address, _)| *address == local));
+        assert!(
+            tables.find(sockets[0].local_addr().unwrap(), None).unwrap().is_some(),
+            "no rest of a list is left"
+        );
     }
 
     #[test]

@@ -82,30 +82,39 @@ impl Client {
         }
     }
 
+    /// Asks for a change, without a body; the answer is a document.
+    pub(super) fn change(&self, path: &str, change: Change) -> anyhow::Result<Value> {
+        let (agent, url) = (agent(Some(TIMEOUT)), format!("{}{path}", self.base));
+        let token = format!("Bearer {}", self.token);
+        let answer = match change {
+            Change::Make => agent.post(url).header("authorization", token).send_empty(),
+            Change::TakeBack => agent.delete(url).header("authorization", token).call(),
+        };
+        let mut response = self.sound(answer)?;
+        let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string()?;
+        serde_json::from_str(&text).context("the agent's answer is no JSON")
+    }
+
     fn call(
         &self,
         path: &str,
         query: &Query,
         timeout: Option<Duration>,
     ) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(TIMEOUT))
-            .timeout_recv_body(timeout)
-            .timeout_recv_response(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .build()
-            .into();
-        let mut request = agent.get(format!("{}{path}", self.base));
+        let mut request = agent(timeout).get(format!("{}{path}", self.base));
         for (key, value) in query {
             request = request.query(key, value);
         }
-        let request = request.header("authorization", format!("Bearer {}", self.token));
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error) => return Err(Down { base: self.base.clone(), reason: error.to_string() }.into()),
-        };
+        self.sound(request.header("authorization", format!("Bearer {}", self.token)).call())
+    }
+
+    /// The answer, unless there is none or it is a problem.
+    fn sound(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<ureq::http::Response<ureq::Body>> {
+        let mut response =
+            answer.map_err(|error| Down { base: self.base.clone(), reason: error.to_string() })?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -117,6 +126,27 @@ impl Client {
         });
         anyhow::bail!("the agent answered {status}: {}", detail.unwrap_or_default())
     }
+}
+
+/// What is asked of the agent beside documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Make it so.
+    Make,
+    /// Take that back.
+    TakeBack,
+}
+
+fn agent(timeout: Option<Duration>) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_body(timeout)
+        .timeout_recv_response(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .build()
+        .into()
 }
 
 /// Whether the agent could not be reached at all.

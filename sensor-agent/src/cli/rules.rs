@@ -1,10 +1,12 @@
 //! `sensor-agent rules`: check rule files as the agent would load them, and try them on a request, without a running agent.
 
 mod bench;
+mod false_positive;
 mod import;
 mod new;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::detection::{self, Loaded};
 use crate::judge::Judge;
 use crate::pipeline::Delivered;
 use crate::request;
+use crate::store::Store;
 
 /// Largest request tried.
 const MAX_REQUEST_BYTES: u64 = 8 << 20;
@@ -43,6 +46,7 @@ pub(super) enum Rules {
         request: PathBuf,
     },
     Bench(bench::Bench),
+    FalsePositive(false_positive::FalsePositive),
     Import(import::Import),
     New(new::New),
     /// Print the JSON schema of rule files, for editors
@@ -59,6 +63,7 @@ impl Rules {
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
         match self {
             Self::Bench(bench) => bench.run(common),
+            Self::FalsePositive(mark) => mark.run(common),
             Self::Import(import) => import.run(common),
             Self::New(new) => new.run(),
             Self::Schema => output::say(schema::text().trim_end()).map(|()| ExitCode::SUCCESS),
@@ -133,6 +138,7 @@ fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<Exit
     let mut judge = Judge::new(config.engine_settings(), rules, &policy);
     let judged = judge.judge(&request::with_line_ends(&bytes), b"")?;
     let steps = policy.steps(&judged.findings);
+    let marks = marks(config);
     let added = |number: usize| steps.iter().find(|(_, step, _)| *step == number).map(|(.., sum)| *sum);
     if common.json {
         let shown = judged.findings.iter().enumerate().map(|(number, finding)| {
@@ -146,6 +152,7 @@ fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<Exit
                 "offset": finding.offset,
                 "length": finding.length,
                 "evidence": finding.evidence,
+                "false_positives": marks.get(&finding.rule.id).copied().unwrap_or(0),
             })
         });
         let findings: Vec<_> = shown.collect();
@@ -164,6 +171,7 @@ fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<Exit
             finding.field.clone(),
             decoders.join(" "),
             format!("{}..{}", finding.offset, finding.offset.saturating_add(finding.length)),
+            marks.get(&finding.rule.id).map_or_else(|| "-".to_owned(), u64::to_string),
             finding.evidence.clone(),
         ]
     };
@@ -171,7 +179,10 @@ fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<Exit
     if rows.is_empty() {
         return output::say("nothing is found").map(|()| ExitCode::SUCCESS);
     }
-    output::table(&["class", "adds up to", "rule", "field", "decoders", "bytes", "evidence"], &rows)?;
+    output::table(
+        &["class", "adds up to", "rule", "field", "decoders", "bytes", "marked false", "evidence"],
+        &rows,
+    )?;
     let kind = judged.category.as_deref().unwrap_or_default();
     output::say(&format!(
         "confidence {:.2}, {kind}: {}",
@@ -179,6 +190,12 @@ fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<Exit
         if judged.blocked { "blocks" } else { "does not block" }
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How often alerts of each rule were marked as false on this host; nothing where there is no database.
+fn marks(config: &Config) -> BTreeMap<String, u64> {
+    let counts = Store::open_for_reading(&config.store.path).and_then(|store| store.false_positives());
+    counts.unwrap_or_default().into_iter().collect()
 }
 
 fn reports(mut engine: Engine, request: &[u8]) -> Vec<Delivered> {

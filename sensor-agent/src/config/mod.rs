@@ -343,6 +343,7 @@ impl Config {
         config.capture.tunnels = new.capture.tunnels;
         config.detection.rules_dirs.clone_from(&new.detection.rules_dirs);
         config.response = new.response.clone();
+        config.actors.limits = new.actors.limits.clone();
         config
     }
 

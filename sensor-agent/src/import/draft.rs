@@ -257,7 +257,7 @@ fn condition(test: &Test) -> String {
 }
 
 /// A string of TOML, a literal one where it can be.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 pub(crate) use draft::At;
+pub(crate) use draft::quoted;
 use draft::{Draft, line};
 
 /// Largest file that is read.

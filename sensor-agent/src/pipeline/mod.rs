@@ -23,6 +23,7 @@ use sensor_engine::engine::{Report, Settings};
 use sensor_engine::facts::{Facts, Key};
 use sensor_engine::policy::Policy;
 use sensor_engine::rule::RuleSet;
+use sensor_engine::served::Served;
 
 use crate::config::Actors;
 use crate::kernel::clock::boot_nanos;
@@ -42,12 +43,16 @@ pub(crate) use whole::WholeStats;
 use worker::{Shared, Worker};
 
 /// What the engines work by; replaced whole on reload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
     /// The rules.
     pub(crate) rules: Arc<RuleSet>,
     /// The policy.
     pub(crate) policy: Arc<Policy>,
+    /// Limits and thresholds of the memory of clients.
+    pub(crate) actors: Arc<actor::Settings>,
+    /// Who serves where, if some rule asks.
+    pub(crate) served: Arc<Served>,
 }
 
 /// What became of the block that a report speaks of.
@@ -134,8 +139,7 @@ impl Pipeline {
         let (facts, observer) = match key {
             Some(key) => {
                 let (sender, receiver) = sync_channel(usize::try_from(actors.queue)?);
-                let of = (actors.limits.clone(), key);
-                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, of, inputs)?))
+                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, key, inputs)?))
             }
             None => (None, None),
         };
@@ -213,11 +217,11 @@ impl RunningObserver {
     fn start(
         facts: Receiver<Facts>,
         carrier: Carrier,
-        of: (actor::Settings, Key),
+        key: Key,
         inputs: &Arc<ArcSwap<Inputs>>,
     ) -> Result<Self> {
         let stats = Arc::new(ArcSwap::from_pointee(ObserverStats::default()));
-        let observing = Observing::new(facts, carrier, of, Arc::clone(inputs), Arc::clone(&stats));
+        let observing = Observing::new(facts, carrier, key, Arc::clone(inputs), Arc::clone(&stats));
         let named = thread::Builder::new().name("observer".to_owned());
         let thread = named.spawn(move || observing.run()).context("cannot start the observer's thread")?;
         Ok(Self { thread, stats })

@@ -40,7 +40,6 @@ pub(super) struct Observing {
     facts: Receiver<Facts>,
     carrier: Carrier,
     observer: Observer,
-    settings: actor::Settings,
     key: Key,
     inputs: Cache<Arc<ArcSwap<Inputs>>, Arc<Inputs>>,
     in_use: Arc<Inputs>,
@@ -52,15 +51,15 @@ impl Observing {
     pub(super) fn new(
         facts: Receiver<Facts>,
         carrier: Carrier,
-        (settings, key): (actor::Settings, Key),
+        key: Key,
         inputs: Arc<ArcSwap<Inputs>>,
         published: Arc<ArcSwap<ObserverStats>>,
     ) -> Self {
         let mut inputs = Cache::new(inputs);
         let in_use = Arc::clone(inputs.load());
-        let observer = observer_of(&settings, &key, &in_use);
+        let observer = observer_of(&key, &in_use);
         let last_publish = Instant::now();
-        Self { facts, carrier, observer, settings, key, inputs, in_use, published, last_publish }
+        Self { facts, carrier, observer, key, inputs, in_use, published, last_publish }
     }
 
     /// Runs until every engine thread has ended and all that they left is taken.
@@ -106,7 +105,7 @@ impl Observing {
         if handled.is_err() {
             self.carrier.stats.panics += 1;
             tracing::error!("the observer panicked; it begins again with an empty memory");
-            self.observer = observer_of(&self.settings, &self.key, &self.in_use);
+            self.observer = observer_of(&self.key, &self.in_use);
         }
     }
 
@@ -114,8 +113,13 @@ impl Observing {
     fn keep_up(&mut self) {
         let latest = self.inputs.load();
         if !Arc::ptr_eq(latest, &self.in_use) {
-            self.in_use = Arc::clone(latest);
-            self.observer.replace_rules(Arc::clone(&self.in_use.rules));
+            let before = std::mem::replace(&mut self.in_use, Arc::clone(latest));
+            if !Arc::ptr_eq(&before.rules, &self.in_use.rules) {
+                self.observer.replace_rules(Arc::clone(&self.in_use.rules));
+            }
+            if !Arc::ptr_eq(&before.actors, &self.in_use.actors) {
+                self.observer.replace_settings(actor::Settings::clone(&self.in_use.actors));
+            }
             self.observer.replace_policy(Arc::clone(&self.in_use.policy));
         }
         if self.last_publish.elapsed() >= PUBLISH_EVERY {
@@ -134,6 +138,7 @@ impl Observing {
 #[derive(Clone, Copy, Debug)]
 struct Ended;
 
-fn observer_of(settings: &actor::Settings, key: &Key, inputs: &Inputs) -> Observer {
-    Observer::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy), key.clone())
+fn observer_of(key: &Key, inputs: &Inputs) -> Observer {
+    let settings = actor::Settings::clone(&inputs.actors);
+    Observer::new(settings, Arc::clone(&inputs.rules), Arc::clone(&inputs.policy), key.clone())
 }

@@ -169,9 +169,13 @@ impl Worker {
         }
         let latest = self.inputs.load();
         if !Arc::ptr_eq(latest, &self.in_use) {
-            self.in_use = Arc::clone(latest);
-            self.engine.replace_rules(Arc::clone(&self.in_use.rules));
+            let before = std::mem::replace(&mut self.in_use, Arc::clone(latest));
+            // Rules begin to count anew when they are replaced.
+            if !Arc::ptr_eq(&before.rules, &self.in_use.rules) {
+                self.engine.replace_rules(Arc::clone(&self.in_use.rules));
+            }
             self.engine.replace_policy(Arc::clone(&self.in_use.policy));
+            self.engine.replace_served(Arc::clone(&self.in_use.served));
         }
         self.engine.trim_bodies(self.trim.load(Ordering::Relaxed));
         if self.last_publish.elapsed() >= PUBLISH_EVERY {
@@ -224,5 +228,7 @@ fn time_of(record: &[u8]) -> Option<u64> {
 }
 
 fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
-    Engine::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy))
+    let mut engine = Engine::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy));
+    engine.replace_served(Arc::clone(&inputs.served));
+    engine
 }

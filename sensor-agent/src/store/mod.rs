@@ -4,6 +4,7 @@
 //! commit is on disk when it returns (`synchronous = FULL`), because an alert is announced only after that.
 
 mod alerts;
+mod marks;
 mod schema;
 
 use std::borrow::Borrow;
@@ -17,6 +18,7 @@ use anyhow::Context;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub(crate) use alerts::{Filter, Owner, Row, Stored};
+pub(crate) use marks::Mark;
 
 /// How long a statement waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,6 +123,21 @@ impl Store {
     pub(crate) fn after(&self, after: u64, filter: &Filter, limit: usize) -> anyhow::Result<Vec<Stored>> {
         alerts::after(&lock(&self.reader), after, filter, limit)
     }
+
+    /// The event of one alert.
+    pub(crate) fn event(&self, id: u64) -> anyhow::Result<Option<String>> {
+        marks::event(&lock(&self.reader), id)
+    }
+
+    /// Marks an alert as a false one at a time, or takes its mark off; `rules` are those that made it.
+    pub(crate) fn set_mark(&self, id: u64, rules: &[String], at_us: Option<i64>) -> anyhow::Result<Mark> {
+        marks::set(&mut lock(&self.writer).connection, id, rules, at_us)
+    }
+
+    /// How many alerts of each rule were marked as false, by id; rules without marks are left out.
+    pub(crate) fn false_positives(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        marks::counts(&lock(&self.reader))
+    }
 }
 
 /// The database, opened for reading only.
@@ -136,6 +153,11 @@ impl ReadOnly {
         limit: usize,
     ) -> anyhow::Result<Vec<Stored>> {
         alerts::newest(&self.0, filter, before, limit)
+    }
+
+    /// As [`Store::false_positives`].
+    pub(crate) fn false_positives(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        marks::counts(&self.0)
     }
 }
 

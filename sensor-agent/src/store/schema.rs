@@ -24,6 +24,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE alerts ADD COLUMN container TEXT;
     ALTER TABLE alerts ADD COLUMN user TEXT;
 ",
+    "
+    ALTER TABLE alerts ADD COLUMN false_positive_us INTEGER;
+    CREATE TABLE false_positives (rule TEXT PRIMARY KEY, marks INTEGER NOT NULL, last_us INTEGER NOT NULL) STRICT;
+",
 ];
 
 /// The database's content contradicts itself.

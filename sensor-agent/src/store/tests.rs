@@ -174,7 +174,7 @@ fn a_newer_schema_is_refused_and_the_file_stays() {
     drop(store_of(&path, 3, 100));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = format!("{:#}", Store::open(&path, 100).unwrap_err());
-    assert!(error.contains("schema version 99, this version of the sensor knows up to 2"), "{error}");
+    assert!(error.contains("schema version 99, this version of the sensor knows up to 3"), "{error}");
     assert!(path.exists());
     assert!(Store::open_for_reading(&path).is_err());
 }

@@ -12,6 +12,7 @@ use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, Response, RuleInf
 /// Detections that name a client who may be the victim, or the application itself: they never block.
 const OBSERVED: &[Code] = &[
     Code::LoginDistributed,
+    Code::LoginBotnet,
     Code::AnonymousAccess,
     Code::SessionKept,
     Code::SessionShared,

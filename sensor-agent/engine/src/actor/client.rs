@@ -21,6 +21,8 @@ pub(super) struct Actor {
     pub(super) requests: Window,
     /// Objects asked for.
     pub(super) walks: Walks,
+    /// Whether it has got in with a login.
+    entered: bool,
     suspect: Option<Box<Suspect>>,
 }
 
@@ -43,6 +45,13 @@ impl Actor {
     /// The client as a suspect.
     pub(super) fn suspect(&mut self) -> &mut Suspect {
         self.suspect.get_or_insert_default()
+    }
+
+    /// Notes a login that worked, or did not; returns whether one had worked before.
+    pub(super) fn enter(&mut self, worked: bool) -> bool {
+        let before = self.entered;
+        self.entered |= worked;
+        before
     }
 
     /// The client, if it is a suspect.

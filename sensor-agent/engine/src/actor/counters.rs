@@ -19,6 +19,7 @@ counters! {
     unanswered: "transactions without a response",
     logins: "logins seen",
     logins_failed: "logins that failed",
+    logins_broken: "failed logins among so many, and of clients that got in before, that the login seems to be out of order",
     findings: "findings given out",
     findings_repeated: "findings not given out again because the same was given out before",
     findings_excepted: "findings left out because an exception covers them",

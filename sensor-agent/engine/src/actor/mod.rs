@@ -9,6 +9,9 @@ mod behaviour;
 mod claim;
 mod client;
 mod counters;
+mod crowd;
+#[cfg(test)]
+mod crowd_tests;
 mod login;
 mod route;
 mod session;
@@ -105,6 +108,18 @@ impl Actors {
     /// Uses other rules from the next transaction on.
     pub fn replace_rules(&mut self, rules: Arc<RuleSet>) {
         self.rules = rules;
+    }
+
+    /// Uses other limits and thresholds from the next transaction on; what is remembered stays.
+    pub fn replace_settings(&mut self, settings: Settings) {
+        self.clients.set_capacity(settings.max_clients);
+        self.users.set_capacity(settings.max_users);
+        self.routes.set_capacity(settings.max_routes);
+        self.sessions.set_capacity(settings.max_sessions);
+        self.cookies.set_capacity(settings.max_cookies);
+        self.issuers.set_capacity(settings.max_issuers);
+        self.progress.set_capacity(settings.max_behaviours);
+        self.settings = settings;
     }
 
     /// Takes a transaction and appends what it completes.
@@ -234,6 +249,11 @@ impl Actors {
         }
         if failed {
             self.users.with(login::user_of(scene), |user| user.note(scene, claims));
+        }
+        if failed || facts.response.login == Login::Succeeded {
+            let familiar = self.clients.with(scene.client, |client| client.enter(!failed));
+            let broken = self.routes.with(facts.request.route, |route| route.login(scene, familiar, claims));
+            self.counters.logins_broken += u64::from(broken);
         }
         if login::brings_token(scene) {
             self.clients.with(scene.client, |client| match facts.response.status {

@@ -4,6 +4,7 @@
 use super::Scene;
 use super::access::{Step, bit};
 use super::claim::Claim;
+use super::crowd::Crowd;
 use super::table::Weigh;
 use crate::detect::builtin::Code;
 use crate::facts::flag;
@@ -52,11 +53,15 @@ pub(super) struct Route {
     /// Clients of the latter, lately: one client counts once.
     tokenless: Sightings,
     token_clients: Sightings,
+    /// Logins, once one has failed or worked here.
+    crowd: Option<Box<Crowd>>,
 }
 
 impl Weigh for Route {
     fn heap(&self) -> usize {
-        self.visitors.heap() + self.served_clients.heap() + self.token_clients.heap() + self.tokenless.heap()
+        let crowd = self.crowd.as_ref().map_or(0, |crowd| size_of::<Crowd>() + crowd.heap());
+        let clients = [&self.visitors, &self.served_clients, &self.token_clients, &self.tokenless];
+        clients.into_iter().map(Sightings::heap).sum::<usize>() + crowd
     }
 }
 
@@ -109,6 +114,11 @@ impl Route {
             (false, false) if facts.is_refused() => self.turned_away = self.turned_away.saturating_add(1),
             _ => {}
         }
+    }
+
+    /// Notes a login; `familiar` says that the client got in before. Returns whether the login seems to be out of order.
+    pub(super) fn login(&mut self, scene: &Scene<'_>, familiar: bool, claims: &mut Vec<Claim>) -> bool {
+        self.crowd.get_or_insert_default().note(scene, familiar, claims)
     }
 
     /// Notes whether a request that changes something brings a token against forgery.

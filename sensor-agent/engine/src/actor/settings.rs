@@ -67,6 +67,8 @@ settings! {
     spraying_users: 10, 3..=80;
     /// Clients that fail with different passwords of one user that are a distributed brute force.
     distributed_clients: 8, 2..=30;
+    /// Clients that only fail to log in on one route that are a botnet, if they are far more than usual there.
+    botnet_clients: 30, 5..=100;
     /// Users that one client asks about that are an enumeration.
     enumeration_users: 20, 3..=80;
     /// Failed passwords of one user before a success that make it a finding.

@@ -35,9 +35,8 @@ pub(crate) struct Recent<V> {
 impl<V: Default + Weigh> Recent<V> {
     /// An empty memory for `capacity` values, at least one.
     pub(crate) fn new(capacity: u64) -> Self {
-        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).clamp(1, u32::MAX as usize - 1);
         let (index, slots, free, order) = (HashTable::new(), Vec::new(), Vec::new(), Lru::default());
-        Self { index, slots, free, order, capacity, heap: 0, evicted: 0 }
+        Self { index, slots, free, order, capacity: places(capacity), heap: 0, evicted: 0 }
     }
 
     /// Values there are.
@@ -80,9 +79,16 @@ impl<V: Default + Weigh> Recent<V> {
         true
     }
 
+    /// Room for another number of values. Where it becomes less, each new value makes two go, so that nobody waits for many at once.
+    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = places(capacity);
+    }
+
     fn insert(&mut self, key: u64) -> u32 {
-        if self.len() >= self.capacity {
-            self.forget_oldest();
+        for _ in 0..2 {
+            if self.len() >= self.capacity {
+                self.forget_oldest();
+            }
         }
         let new = Slot { key, value: V::default() };
         self.heap += new.value.heap();
@@ -115,6 +121,10 @@ impl<V: Default + Weigh> Recent<V> {
     fn key(&self, slot: u32) -> u64 {
         self.slots.get(slot as usize).map_or(0, |slot| slot.key)
     }
+}
+
+fn places(capacity: u64) -> usize {
+    usize::try_from(capacity).unwrap_or(usize::MAX).clamp(1, u32::MAX as usize - 1)
 }
 
 /// A memory of any kind, for who shares out room.
@@ -157,6 +167,24 @@ mod tests {
         assert_eq!((recent.len(), recent.evicted), (2, 1));
         assert!(recent.forget_oldest() && recent.forget_oldest() && !recent.forget_oldest());
         assert_eq!((recent.len(), recent.heap), (0, 0));
+    }
+
+    #[test]
+    fn less_room_is_reached_step_by_step_and_more_at_once() {
+        let mut recent: Recent<Vec<u8>> = Recent::new(10);
+        let fill = |recent: &mut Recent<Vec<u8>>, keys: std::ops::Range<u64>| {
+            keys.for_each(|key| recent.with(key, |_| ()));
+            recent.len()
+        };
+        assert_eq!(fill(&mut recent, 0..10), 10);
+        recent.set_capacity(4);
+        assert_eq!(
+            [fill(&mut recent, 10..11), fill(&mut recent, 11..12), fill(&mut recent, 12..20)],
+            [9, 8, 4]
+        );
+        assert!(recent.get(19).is_some() && recent.get(15).is_none());
+        recent.set_capacity(6);
+        assert_eq!(fill(&mut recent, 20..30), 6);
     }
 
     proptest! {

@@ -26,7 +26,7 @@ impl Town {
         Self::with(Settings::default())
     }
 
-    fn with(settings: Settings) -> Self {
+    pub(super) fn with(settings: Settings) -> Self {
         Self {
             actors: Actors::new(settings, Arc::default(), Key::default()),
             millis: 1_000_000,
@@ -75,7 +75,18 @@ impl Town {
         rules
     }
 
-    fn surest(&self, rule: &str) -> f32 {
+    /// How often a rule was told.
+    pub(super) fn told_of(&self, rule: &str) -> usize {
+        self.told.iter().filter(|(_, notice)| notice.finding.rule.id == rule).count()
+    }
+
+    /// What was told first of a rule.
+    pub(super) fn finding(&self, rule: &str) -> &crate::finding::Finding {
+        let of = |(_, notice): &&(String, Notice)| notice.finding.rule.id == rule;
+        &self.told.iter().find(of).unwrap().1.finding
+    }
+
+    pub(super) fn surest(&self, rule: &str) -> f32 {
         let of = |(_, notice): &&(String, Notice)| notice.finding.rule.id == rule;
         self.told.iter().filter(of).map(|(_, notice)| notice.finding.confidence.get()).fold(0.0, f32::max)
     }
@@ -114,6 +125,19 @@ fn many_passwords_for_one_user_are_a_brute_force() {
     assert_eq!(notice.finding.evidence, "10 passwords of one user, 10 failed logins within 300 s");
     assert_eq!(notice.account.counts[0], ("passwords of one user".to_owned(), 10));
     assert_eq!(notice.account.examples.last().unwrap(), "POST /login 401");
+}
+
+#[test]
+fn other_thresholds_count_at_once_and_nobody_is_forgotten_for_them() {
+    let mut town = Town::with(Settings { brute_force_passwords: 60, ..Settings::default() });
+    for number in 0..20 {
+        town.login(A, "alice", &format!("p{number}"), WRONG);
+    }
+    town.check(&[]);
+    town.actors.replace_settings(Settings::default());
+    town.login(A, "alice", "p20", WRONG);
+    town.check(&["203.0.113.9 login-brute-force"]);
+    assert_eq!(town.told[0].1.account.counts[0].1, 21);
 }
 
 #[test]

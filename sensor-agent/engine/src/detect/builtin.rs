@@ -88,6 +88,7 @@ builtins! {
     LoginStuffing: "login-credential-stuffing", "credentials of many users tried", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
     LoginSpraying: "login-password-spraying", "few passwords tried for many users", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
     LoginDistributed: "login-distributed-brute-force", "many clients try passwords of one user", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
+    LoginBotnet: "login-botnet", "many clients fail to log in, far more than usual", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];
     LoginEnumeration: "login-user-enumeration", "users looked for by what the application answers", AuthBypass, Medium, ["attack-auth", "CWE-204", "OWASP-A07"];
     LoginSuccess: "login-success-after-failures", "login that worked after many that failed", AuthBypass, Critical, ["attack-auth", "CWE-307", "OWASP-A07"];
     TokenGuessing: "token-guessing", "many tokens refused", AuthBypass, High, ["attack-auth", "CWE-307", "OWASP-A07"];

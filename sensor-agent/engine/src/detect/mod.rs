@@ -32,6 +32,7 @@ use crate::http::message::Request;
 use crate::rule::{
     Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views,
 };
+use crate::served::ServingProcess;
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
@@ -101,6 +102,8 @@ pub struct Detector {
     timer: Option<RuleTimer>,
     client: Option<IpAddr>,
     asks_for_client: bool,
+    process: Option<Arc<ServingProcess>>,
+    asks_for_process: bool,
     stats: DetectStats,
 }
 
@@ -149,6 +152,7 @@ impl Detector {
         Self {
             matcher: Matcher::new(&rules),
             asks_for_client: rules.asks_for_client(),
+            asks_for_process: rules.asks_for_process(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
@@ -158,6 +162,7 @@ impl Detector {
             exposures: false,
             timer: None,
             client: None,
+            process: None,
             stats: DetectStats::default(),
         }
     }
@@ -167,6 +172,8 @@ impl Detector {
         self.matcher = Matcher::new(&rules);
         self.matcher.time_rules(self.timer);
         self.asks_for_client = rules.asks_for_client();
+        self.asks_for_process = rules.asks_for_process();
+        self.process = None;
         self.rules = rules;
         self.clean.clear();
     }
@@ -180,6 +187,17 @@ impl Detector {
     /// Says who sent what is inspected next.
     pub fn set_client(&mut self, client: Option<IpAddr>) {
         self.client = client;
+    }
+
+    /// Whether some rule asks which process serves.
+    #[must_use]
+    pub fn asks_for_process(&self) -> bool {
+        self.asks_for_process
+    }
+
+    /// Says which process gets what is inspected next, where that is known.
+    pub fn set_process(&mut self, process: Option<Arc<ServingProcess>>) {
+        self.process = process;
     }
 
     /// Times every so manieth look of a rule, with the shell's clock. A new detector times none.
@@ -267,7 +285,7 @@ impl Detector {
         if !part.request.anomalies.is_empty() {
             self.oddities(part, findings);
         }
-        self.repeated(part.fields, findings);
+        self.repeated(part, findings);
         self.violations(part, violation, findings);
         self.limit(first, findings);
     }
@@ -346,7 +364,12 @@ impl Detector {
         }
         self.views.fill(field);
         self.hits.clear();
-        let scope = Scope { request: part.request, fields: part.fields, client: self.client };
+        let scope = Scope {
+            request: part.request,
+            fields: part.fields,
+            client: self.client,
+            process: self.process.as_deref(),
+        };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
             self.stats.uninspected_bytes += self.scanner.views(field, &self.views);
@@ -415,15 +438,30 @@ impl Detector {
         }
     }
 
+    /// Whether an exception covers a finding of the request itself, which is counted.
+    fn is_excepted(&mut self, info: &RuleInfo, request: &Request, field: &Field<'_>) -> bool {
+        let excepted = self.rules.exceptions().iter().any(|one| one.covers(&info.id, request.path(), field));
+        self.stats.findings_excepted += u64::from(excepted);
+        excepted
+    }
+
     /// What the parser found odd about the request.
     fn oddities(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         for oddity in oddity::find(part.request, part.phase) {
-            let Some(info) = self.infos.get(oddity.code) else { continue };
+            let Some(info) = self.infos.get(oddity.code).map(Arc::clone) else { continue };
             let value = part.request.header(oddity.header).unwrap_or_default();
             let field = Field { place: Place::Header, name: oddity.header.as_bytes(), value, offset: 0 };
+            if self.is_excepted(&info, part.request, &field) {
+                continue;
+            }
             self.views.fill(&field);
-            let mut found =
-                finding(&claim(info, oddity.code, oddity.confidence), &field, &self.views, 0, 0..value.len());
+            let mut found = finding(
+                &claim(&info, oddity.code, oddity.confidence),
+                &field,
+                &self.views,
+                0,
+                0..value.len(),
+            );
             found.evidence = format!("{}: {}", oddity.anomaly, found.evidence);
             found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
             findings.push(found);
@@ -436,12 +474,16 @@ impl Detector {
             [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request, fields))];
         for (code, found) in signs {
             let Some(found) = found else { continue };
-            let (Some(info), Some(value)) = (self.infos.get(code), request.header(found.header)) else {
+            let info = self.infos.get(code).map(Arc::clone);
+            let (Some(info), Some(value)) = (info, request.header(found.header)) else {
                 continue;
             };
             let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+            if self.is_excepted(&info, request, &field) {
+                continue;
+            }
             self.views.fill(&field);
-            let claim = claim(info, code, found.confidence);
+            let claim = claim(&info, code, found.confidence);
             findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
         }
     }
@@ -458,8 +500,12 @@ impl Detector {
             Phase::Body => protocol::in_body(part.request, part.fields),
             Phase::Response => None,
         };
-        let (Some(violation), Some(info)) = (violation, self.infos.get(Code::Protocol)) else { return };
-        let claim = claim(info, Code::Protocol, violation.confidence);
+        let info = self.infos.get(Code::Protocol).map(Arc::clone);
+        let (Some(violation), Some(info)) = (violation, info) else { return };
+        if self.is_excepted(&info, part.request, &violation.field) {
+            return;
+        }
+        let claim = claim(&info, Code::Protocol, violation.confidence);
         self.views.fill(&violation.field);
         let mut found = finding(&claim, &violation.field, &self.views, 0, 0..violation.field.value.len());
         found.evidence = format!("{}: {}", violation.what, found.evidence);
@@ -470,24 +516,26 @@ impl Detector {
     /// A session id that another site's page puts into the body.
     fn fixed_session(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         let Some(found) = csrf::fixation(part.request, part.fields) else { return };
-        let (Some(info), Some(value)) =
-            (self.infos.get(Code::SessionFixed), part.request.header(found.header))
-        else {
-            return;
-        };
+        let info = self.infos.get(Code::SessionFixed).map(Arc::clone);
+        let (Some(info), Some(value)) = (info, part.request.header(found.header)) else { return };
         let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
+        if self.is_excepted(&info, part.request, &field) {
+            return;
+        }
         self.views.fill(&field);
-        let claim = claim(info, Code::SessionFixed, found.confidence);
+        let claim = claim(&info, Code::SessionFixed, found.confidence);
         findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
     }
 
-    fn repeated(&mut self, fields: &Fields, findings: &mut Vec<Finding>) {
-        let Some((index, confidence)) = auth::repeated(fields) else { return };
-        let (Some(info), Some(field)) = (self.infos.get(Code::AuthRepeated), fields.iter().nth(index)) else {
+    fn repeated(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
+        let Some((index, confidence)) = auth::repeated(part.fields) else { return };
+        let info = self.infos.get(Code::AuthRepeated).map(Arc::clone);
+        let (Some(info), Some(field)) = (info, part.fields.iter().nth(index)) else { return };
+        if self.is_excepted(&info, part.request, &field) {
             return;
-        };
+        }
         self.views.fill(&field);
-        let claim = claim(info, Code::AuthRepeated, confidence);
+        let claim = claim(&info, Code::AuthRepeated, confidence);
         findings.push(finding(&claim, &field, &self.views, 0, 0..field.value.len()));
     }
 }

@@ -55,6 +55,7 @@ use crate::flow::{Key, Side};
 use crate::http::reader::Scratch;
 use crate::policy::Policy;
 use crate::rule::{RuleFigures, RuleSet};
+use crate::served::Served;
 use crate::time::Timestamp;
 pub use command::{
     Block, Command, Endpoints, Outcome, Report, RequestSummary, SUMMARY_LEN, Skip, Transaction,
@@ -194,6 +195,11 @@ impl Engine {
     /// Uses another policy from the next verdict on.
     pub fn replace_policy(&mut self, policy: Arc<Policy>) {
         self.shared.worker.policy = policy;
+    }
+
+    /// Uses another table of who serves where, from the next message on; an engine begins with one that knows nobody.
+    pub fn replace_served(&mut self, served: Arc<Served>) {
+        self.shared.worker.served = served;
     }
 
     /// Inspects bodies up to [`Settings::trimmed_body_bytes`] only, and those of responses not at all, until it is called with `false`.

@@ -66,6 +66,11 @@ impl Observer {
         self.actors.replace_rules(rules);
     }
 
+    /// Uses other limits and thresholds from the next transaction on, and forgets nobody for that.
+    pub fn replace_settings(&mut self, settings: actor::Settings) {
+        self.actors.replace_settings(settings);
+    }
+
     /// Uses another policy from the next verdict on.
     pub fn replace_policy(&mut self, policy: Arc<Policy>) {
         self.policy = policy;

@@ -20,6 +20,7 @@ use crate::http::client::{Client, Proxies};
 use crate::http::message::Request;
 use crate::policy::{Action, Policy, Verdict};
 use crate::rule::{RuleSet, Views};
+use crate::served::Served;
 use crate::time::Timestamp;
 
 /// Most requests' memory kept for reuse.
@@ -68,6 +69,8 @@ pub(super) struct Worker {
     pub(super) facts_key: Option<Key>,
     proxies: Proxies,
     reads_only: bool,
+    /// Who serves where, as far as the shell has said.
+    pub(super) served: Arc<Served>,
     recent: RecentBlocks,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
@@ -93,6 +96,7 @@ impl Worker {
             facts_key: settings.facts.clone(),
             proxies: settings.proxies.clone(),
             reads_only: settings.reads_only,
+            served: Arc::default(),
             recent: RecentBlocks::default(),
             #[cfg(test)]
             seam: super::tests::Seam::default(),
@@ -135,6 +139,10 @@ impl Worker {
         if self.detector.asks_for_client() {
             let client = self.identity(exchange, request).address;
             self.detector.set_client(Some(client));
+        }
+        if self.detector.asks_for_process() {
+            let process = self.served.at(exchange.server_address()).map(Arc::clone);
+            self.detector.set_process(process);
         }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);

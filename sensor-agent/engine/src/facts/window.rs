@@ -6,6 +6,8 @@ pub(crate) struct Window {
     steps: [u16; STEPS],
     /// Number of the newest step.
     newest: u32,
+    /// Seconds of a step.
+    width: u32,
 }
 
 const STEPS: usize = 8;
@@ -13,7 +15,11 @@ const STEPS: usize = 8;
 impl Window {
     /// Counts one event; returns how many there were within `secs`, this one included.
     pub(crate) fn note(&mut self, now: u32, secs: u32) -> u32 {
-        let step = now / secs.div_ceil(STEPS as u32).max(1);
+        let width = secs.div_ceil(STEPS as u32).max(1);
+        let step = now / width;
+        if width != self.width {
+            self.measure_anew(step, width);
+        }
         let passed = step.saturating_sub(self.newest).min(STEPS as u32);
         for number in 0..passed {
             let at = (self.newest.wrapping_add(number + 1)) as usize % STEPS;
@@ -23,6 +29,13 @@ impl Window {
         let current = &mut self.steps[self.newest as usize % STEPS];
         *current = current.saturating_add(1);
         self.steps.iter().map(|&count| u32::from(count)).sum()
+    }
+
+    /// Another time counts from now on: what was counted stays, as if it had been counted in steps of the new width.
+    fn measure_anew(&mut self, step: u32, width: u32) {
+        let (from, to) = (self.newest as usize % STEPS, step as usize % STEPS);
+        self.steps.rotate_right((STEPS + to - from) % STEPS);
+        (self.newest, self.width) = (step, width);
     }
 }
 
@@ -58,9 +71,19 @@ impl Sightings {
         self.seen.len()
     }
 
+    /// How many different things there are, those included whose time may be over.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Whether `what` is among them.
     pub(crate) fn has(&self, what: u64) -> bool {
         self.seen.iter().any(|(known, _)| *known == fold(what))
+    }
+
+    /// Forgets one thing.
+    pub(crate) fn forget(&mut self, what: u64) {
+        self.seen.retain(|(known, _)| *known != fold(what));
     }
 
     /// Forgets everything.
@@ -88,6 +111,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn another_time_keeps_what_was_counted() {
+        for (secs, after) in [(80, 800), (800, 80), (8, 4000), (80, 81)] {
+            let mut window = Window::default();
+            for now in 1000..1005 {
+                window.note(now, secs);
+            }
+            assert_eq!(window.note(1005, after), 6, "{secs} {after}");
+            assert_eq!(window.note(1005 + 2 * after, after), 1, "it still ends");
+        }
+    }
 
     #[test]
     fn a_window_forgets_step_by_step() {

@@ -1,5 +1,6 @@
 //! Drafts → [`RuleSet`]: patterns compiled and linted, literals gathered into one automaton, examples run.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -25,6 +26,8 @@ pub const GOOD_LITERAL: usize = 4;
 pub const MIN_LITERAL: usize = 3;
 /// Rules about lengths alone, in fields of many names, look at values from this length on.
 pub const MIN_ANY_LENGTH: usize = 256;
+/// Rules and conditions about entropy look at values from this length on: what is shorter cannot look random, or hardly help it.
+pub const MIN_ENTROPY_LENGTH: usize = 16;
 /// Patterns that look at no longer values than this may have one mark of punctuation as their literal.
 const SHORT_VALUE_BYTES: usize = 400;
 /// Most literals for which the automaton is the fast, large one.
@@ -136,6 +139,7 @@ impl<'a> Compiler<'a> {
         let mut conditions = |drafts: Vec<DraftCondition>| -> Vec<Condition> {
             let compile = |condition: DraftCondition| {
                 let built = compile_operator(&condition.operator, true, false, self.coded, &mut report)?;
+                lint_entropy(&condition.operator, &condition.length, &mut report)?;
                 Some(Condition {
                     fields: condition.fields,
                     except: condition.except,
@@ -320,6 +324,7 @@ fn compile_operator(
         DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
         DraftOperator::Number(range, _) => plain(Operator::Number(range.clone())),
         DraftOperator::Addresses(networks, _) => plain(Operator::Addresses(networks.clone())),
+        DraftOperator::Entropy(range, _) => plain(Operator::Entropy(range.clone())),
         DraftOperator::Any(_) => plain(Operator::Any),
         DraftOperator::Coded(names, from, _) => {
             let mut codes = 0;
@@ -435,15 +440,11 @@ fn lint(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec
     match built.operator {
         Operator::Pattern(_) | Operator::Phrases(_) => lint_literals(draft, built, report),
         Operator::Coded { .. } => Some(Vec::new()),
-        Operator::Any if single || *draft.length.start() >= MIN_ANY_LENGTH => Some(Vec::new()),
-        Operator::Any => {
-            let reason = format!(
-                "a rule about lengths alone looks at many fields, expected `min_length` of at least \
-                 {MIN_ANY_LENGTH}, or fields of one name each, such as `header.origin`"
-            );
-            report.error(draft.at, reason);
-            None
+        Operator::Entropy(_) => {
+            lint_entropy(&draft.operator, &draft.length, report)?;
+            lint_width(draft, single, "entropy", report)
         }
+        Operator::Any => lint_width(draft, single, "lengths", report),
         _ if single => Some(Vec::new()),
         _ => {
             let reason = "numbers and addresses are looked for in fields of one name each, such as `header.content-length`";
@@ -451,6 +452,42 @@ fn lint(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec
             None
         }
     }
+}
+
+/// A rule that is not held back by literals looks at long values only, or at fields of one name.
+fn lint_width(draft: &Draft, single: bool, what: &str, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {
+    if single || *draft.length.start() >= MIN_ANY_LENGTH {
+        return Some(Vec::new());
+    }
+    let reason = format!(
+        "a rule about {what} alone looks at many fields, expected `min_length` of at least {MIN_ANY_LENGTH}, or \
+         fields of one name each, such as `header.origin`"
+    );
+    report.error(draft.at, reason);
+    None
+}
+
+/// What a value of these lengths can have; nothing to say of other operators.
+fn lint_entropy(
+    operator: &DraftOperator,
+    length: &RangeInclusive<usize>,
+    report: &mut Report<'_, '_>,
+) -> Option<()> {
+    let DraftOperator::Entropy(bits, at) = operator else { return Some(()) };
+    let most = u16::try_from(*length.end()).map_or(8.0, |most| f32::from(most).log2());
+    let reason = if *length.start() < MIN_ENTROPY_LENGTH {
+        format!("entropy is asked of short values, expected `min_length` of at least {MIN_ENTROPY_LENGTH}")
+    } else if *bits.start() > most {
+        format!(
+            "`entropy_from` is {}, but a value of {} bytes has at most {most:.2}",
+            bits.start(),
+            length.end()
+        )
+    } else {
+        return Some(());
+    };
+    report.error(*at, reason);
+    None
 }
 
 fn lint_literals(draft: &Draft, built: &Built, report: &mut Report<'_, '_>) -> Option<Vec<Vec<u8>>> {

@@ -117,6 +117,7 @@ fn operator(draft: &DraftOperator) -> String {
         DraftOperator::Phrases(phrases) => format!("phrases {}", texts(phrases)),
         DraftOperator::Number(range, _) => format!("number {range:?}"),
         DraftOperator::Addresses(networks, _) => format!("addresses {networks:?}"),
+        DraftOperator::Entropy(range, _) => format!("entropy {range:?}"),
         DraftOperator::Any(_) => "any".to_owned(),
         DraftOperator::Coded(names, from, _) => format!("coded {} {from}", texts(names)),
     }

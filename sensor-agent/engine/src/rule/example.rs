@@ -43,7 +43,12 @@ pub(super) fn run(
 /// The hits of all rules in an example.
 fn matches(set: &RuleSet, coded: &CodedDetectors, matcher: &mut Matcher, example: &Example) -> Vec<Hit> {
     let (request, fields) = request(example);
-    let scope = Scope { request: &request, fields: &fields, client: example.client };
+    let scope = Scope {
+        request: &request,
+        fields: &fields,
+        client: example.client,
+        process: example.process.as_ref(),
+    };
     let (mut views, mut hits) = (Views::default(), Vec::new());
     for (index, field) in fields.iter().enumerate() {
         views.fill(&field);

@@ -11,6 +11,8 @@ pub enum Kind {
     Texts,
     /// A number from 0 to 1.
     Share,
+    /// A number of bits, from 0 to 8.
+    Bits,
     /// A whole number from this one.
     Whole(i64),
     /// `true` or `false`.
@@ -81,13 +83,15 @@ pub const RULE_KEYS: &[Key] = &[
     key("number_from", Kind::Whole(i64::MIN), "the value is a whole number from this one"),
     key("number_to", Kind::Whole(i64::MIN), "the value is a whole number up to this one"),
     key("addresses", Kind::Texts, "the value is an address in one of these networks"),
+    key("entropy_from", Kind::Bits, "a byte of the value tells so many bits at least: 6 is random base64"),
+    key("entropy_to", Kind::Bits, "a byte of the value tells so many bits at most: 0 is one byte repeated"),
     key("coded", Kind::Texts, "a detection in code shows in the value, sql-* or xss-markup"),
     key("coded_from", Kind::Share, "how sure the detection in code must be"),
     key("short_field", Kind::Flag, "needs no literal, because all fields name one short field each"),
     key("case_sensitive", Kind::Flag, "letters' case counts"),
     key("also", Kind::Conditions, "further conditions, of which all must hold"),
     key("any", Kind::Conditions, "further conditions, of which one must hold"),
-    key("when", Kind::Text, "condition in CEL over request, response and client, asked last"),
+    key("when", Kind::Text, "condition in CEL over request, response, client and process, asked last"),
     key("min_length", Kind::Whole(1), "least bytes of a value that is looked at"),
     key("max_length", Kind::Whole(1), "most bytes of a value that is looked at"),
     key("documents", Kind::Flag, "a match counts fully in long texts too"),
@@ -105,6 +109,8 @@ pub const CONDITION_KEYS: &[Key] = &[
     key("number_from", Kind::Whole(i64::MIN), "the value is a whole number from this one"),
     key("number_to", Kind::Whole(i64::MIN), "the value is a whole number up to this one"),
     key("addresses", Kind::Texts, "the value is an address in one of these networks"),
+    key("entropy_from", Kind::Bits, "a byte of the value tells so many bits at least: 6 is random base64"),
+    key("entropy_to", Kind::Bits, "a byte of the value tells so many bits at most: 0 is one byte repeated"),
     key("min_length", Kind::Whole(1), "least bytes of a value that is looked at"),
     key("max_length", Kind::Whole(1), "most bytes of a value that is looked at"),
     key("at_least", Kind::Whole(0), "least fields that must fulfil it"),

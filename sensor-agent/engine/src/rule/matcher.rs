@@ -9,6 +9,7 @@ use regex_automata::meta;
 use crate::field::{Field, Fields, Place};
 use crate::finding::Decoder;
 use crate::http::message::Request;
+use crate::served::ServingProcess;
 
 use super::decode;
 use super::figures::{RuleFigures, RuleTimer};
@@ -45,6 +46,8 @@ pub struct Scope<'a> {
     pub fields: &'a Fields,
     /// Who sent it, if that is known.
     pub client: Option<IpAddr>,
+    /// Which process gets it, if that is known.
+    pub process: Option<&'a ServingProcess>,
 }
 
 /// What a matcher has counted since it was made.

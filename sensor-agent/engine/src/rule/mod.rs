@@ -38,13 +38,14 @@ use aho_corasick::AhoCorasick;
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+pub use operator::MAX_ENTROPY_BYTES;
 use operator::Operator;
 use when::When;
 
 pub(crate) use behaviour::Progress;
 pub use behaviour::{Behaviour, Seen};
 pub(crate) use coded::{CodedDetectors, CodedMatch};
-pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_LITERAL};
+pub use compile::{GOOD_LITERAL, MAX_PATTERN_BYTES, MIN_ANY_LENGTH, MIN_ENTROPY_LENGTH, MIN_LITERAL};
 pub use doubt::LARGE_PATTERN_BYTES;
 pub use error::RuleError;
 pub use exception::Exception;
@@ -159,6 +160,12 @@ impl RuleSet {
     #[must_use]
     pub fn asks_for_client(&self) -> bool {
         self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_client)
+    }
+
+    /// Whether some rule asks which process serves.
+    #[must_use]
+    pub fn asks_for_process(&self) -> bool {
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_process)
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.

@@ -1,5 +1,5 @@
 //! Operators: what a rule or a condition asks of a value. A pattern is the usual one; the others say in one word what a pattern
-//! says badly or not at all: thousands of phrases, numbers, addresses, what code detects.
+//! says badly or not at all: thousands of phrases, numbers, addresses, how random a value is, what code detects.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -7,6 +7,9 @@ use std::ops::RangeInclusive;
 use aho_corasick::{AhoCorasick, Input as PhraseInput};
 use ipnet::IpNet;
 use regex_automata::{Input, meta};
+
+/// Bytes of a value of which the entropy is told; more would tell the same and cost time.
+pub const MAX_ENTROPY_BYTES: usize = 4096;
 
 /// What is asked of a value.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) enum Operator {
     Number(RangeInclusive<i64>),
     /// The value is an address in one of these networks.
     Addresses(Vec<IpNet>),
+    /// Bits that a byte of the value tells lie in this range.
+    Entropy(RangeInclusive<f32>),
     /// There is a value.
     Any,
     /// A coded detection of one of these numbers (a bit each) shows, at least so sure.
@@ -51,6 +56,7 @@ impl Operator {
             Self::Addresses(networks) => {
                 whole(address(value).is_some_and(|address| lies_in(networks, address)))
             }
+            Self::Entropy(range) => whole(range.contains(&entropy(value))),
             Self::Any => whole(true),
             Self::Coded { .. } => None,
         }
@@ -86,6 +92,20 @@ fn address(value: &[u8]) -> Option<IpAddr> {
     alone.or_else(|| inner.split_once(':')?.0.parse().ok()).map(|address: IpAddr| address.to_canonical())
 }
 
+/// Shannon entropy of the bytes of `value`, in bits for each: 0 for one byte repeated, 4 for random hexadecimal digits, 6 for
+/// random base64, 8 for random bytes, each less what a short value cannot show.
+fn entropy(value: &[u8]) -> f32 {
+    let value = value.get(..MAX_ENTROPY_BYTES).unwrap_or(value);
+    let mut counts = [0_u16; 256];
+    for &byte in value {
+        counts[usize::from(byte)] += 1;
+    }
+    let of_count = |&count: &u16| f32::from(count) * f32::from(count.max(1)).log2();
+    let same: f32 = counts.iter().filter(|count| **count > 1).map(of_count).sum();
+    let len = u16::try_from(value.len()).map_or(f32::MAX, f32::from);
+    if value.is_empty() { 0.0 } else { (len.log2() - same / len).max(0.0) }
+}
+
 fn lies_in(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
@@ -107,6 +127,26 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(number(text.as_bytes()), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn entropy_is_that_of_bytes() {
+        let every: Vec<u8> = (0..=255).collect();
+        let long = [every.repeat(16), vec![b'a'; 100_000]].concat();
+        let rows: &[(&[u8], f32)] = &[
+            (b"", 0.0),
+            (b"a", 0.0),
+            (b"aaaaaaaa", 0.0),
+            (b"abababab", 1.0),
+            (b"0123456789abcdef", 4.0),
+            (b"aab", 0.918),
+            (&every, 8.0),
+            (&long, 8.0),
+        ];
+        for (value, expected) in rows {
+            let got = entropy(value);
+            assert!((got - expected).abs() < 0.001, "{}: {got}, expected {expected}", value.escape_ascii());
         }
     }
 

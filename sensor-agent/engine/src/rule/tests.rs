@@ -220,6 +220,18 @@ fn operators_beside_patterns() {
             "match = ['127.0.0.1', '[::1]']\nno_match = ['10.0.0.1', '127.0.0.1, 10.0.0.1']",
         ),
         (
+            "fields = ['header.x-tenant']\nmin_length = 16\nmax_length = 64\nentropy_from = 4.2",
+            "match = ['q7Zp0XkV9bTr4LmWn2Ys']\nno_match = ['acme-subsidiary-north', 'eeeeeeeeeeeeeeeeeeee', 'q7Zp0XkV9bTr']",
+        ),
+        (
+            "fields = ['query.fill']\nmin_length = 16\nentropy_to = 0.5",
+            "match = ['aaaaaaaaaaaaaaaaaaaaaaaa', '%41%41%41%41%41%41%41%41']\nno_match = ['abababababababababab', 'aaaa']",
+        ),
+        (
+            "fields = ['args']\npattern = 'mark-x'\nalso = [{ fields = ['header.x-key'], min_length = 16, entropy_from = 3.9, not = true }]",
+            "match = ['mark-x', ['mark-x', 'header.x-key=aaaaaaaaaaaaaaaaaaaaaaaa']]\nno_match = [['mark-x', 'header.x-key=0f1e2d3c4b5a69780123456789abcdef']]",
+        ),
+        (
             "fields = ['query']\nexcept = ['query.*token*', 'query.q']\nphrases = ['evil-word']",
             "match = ['query.a=evil-word']\nno_match = ['query.csrf_TOKEN_x=evil-word', 'query.Q=evil-word']",
         ),
@@ -291,6 +303,21 @@ fn operators_that_are_wrong_are_refused() {
         ("fields = ['args']\nnumber_from = 1", "fields of one name each"),
         ("fields = ['header.a']\nnumber_from = 'x'", "`number_from` is of type string"),
         ("fields = ['header.a']\nnumber_from = 2\nnumber_to = 1", "`number_from` is 2, expected at most"),
+        ("fields = ['header.a']\nentropy_from = 9\nmin_length = 16", "expected a number from 0 to 8"),
+        ("fields = ['header.a']\nentropy_from = 4", "expected `min_length` of at least 16"),
+        (
+            "fields = ['header.a']\nmin_length = 16\nentropy_from = 5\nentropy_to = 4",
+            "`entropy_from` is 5, expected at most `entropy_to`, 4",
+        ),
+        (
+            "fields = ['header.a']\nmin_length = 16\nmax_length = 32\nentropy_from = 5.5",
+            "`entropy_from` is 5.5, but a value of 32 bytes has at most 5.00",
+        ),
+        ("fields = ['args']\nmin_length = 16\nentropy_from = 4", "a rule about entropy alone looks at many"),
+        (
+            "fields = ['args']\npattern = 'abcd'\nalso = [{ fields = ['query'], entropy_to = 1 }]",
+            "expected `min_length` of at least 16",
+        ),
         ("fields = ['header.a']\naddresses = ['10.0.0.0/33']", "`10.0.0.0/33` is no address or prefix"),
         ("fields = ['args']\npattern = 'abcd'\ncoded_from = 0.5", "`coded_from` without `coded`"),
         ("fields = ['args']\ncoded = ['sqli']", "unknown coded detection `sqli`"),

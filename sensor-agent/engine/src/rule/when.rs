@@ -1,5 +1,5 @@
-//! `when`: a condition in CEL (the Common Expression Language) over the request, the response and the client, for what fields and
-//! patterns cannot say together. It is asked last, once everything else about a rule holds, so that it costs where something was
+//! `when`: a condition in CEL (the Common Expression Language) over the request, the response, the client and the process that serves, for
+//! what fields and patterns cannot say together. It is asked last, once everything else about a rule holds, so that it costs where something was
 //! found and nowhere else.
 //!
 //! What it may cost is bounded before it runs: the expression's length, the functions it may call (no patterns, no loops), and the
@@ -17,6 +17,7 @@ use cel::{Context, Env, IdedExpr, Program, Value};
 use ipnet::IpNet;
 
 use crate::field::Place;
+use crate::served::ServingProcess;
 
 use super::matcher::Scope;
 
@@ -36,6 +37,7 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("request", &["method", "target", "path", "query", "host", "headers"]),
     ("response", &["status", "headers"]),
     ("client", &["address"]),
+    ("process", &["name", "unit", "container", "user"]),
 ];
 
 /// Functions that are called by name; operators are all allowed.
@@ -55,6 +57,7 @@ struct Wants {
     request: bool,
     response: bool,
     client: bool,
+    process: bool,
 }
 
 /// What is wrong with an expression, and the byte at which it is.
@@ -127,6 +130,11 @@ impl When {
         self.wants.client
     }
 
+    /// Whether it asks for the process that serves.
+    pub(super) fn wants_process(&self) -> bool {
+        self.wants.process
+    }
+
     /// Whether it holds; a mistake is counted in `errors` and means that it does not.
     pub(super) fn holds(&self, scope: Scope<'_>, errors: &mut u64) -> bool {
         let mut context = Context::with_env(Arc::clone(&self.env));
@@ -139,6 +147,9 @@ impl When {
         if self.wants.client {
             let address = scope.client.map(|address| address.to_string()).unwrap_or_default();
             context.add_variable_from_value("client", HashMap::from([("address", Value::from(address))]));
+        }
+        if self.wants.process {
+            context.add_variable_from_value("process", process(scope.process));
         }
         // The interpreter is not ours: should it panic on some value, the engine goes on as after any other mistake.
         match catch_unwind(AssertUnwindSafe(|| self.program.execute(&context))) {
@@ -245,6 +256,7 @@ fn variable(name: &str, wants: &mut Wants) -> Result<(), (String, String)> {
         "request" => wants.request = true,
         "response" => wants.response = true,
         "client" => wants.client = true,
+        "process" => wants.process = true,
         other => {
             let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
             return Err((
@@ -294,6 +306,19 @@ fn request(scope: Scope<'_>) -> Value {
     ]))
 }
 
+/// What is not known of the process is not there, for `has`.
+fn process(process: Option<&ServingProcess>) -> Value {
+    let Some(process) = process else { return Value::from(HashMap::<String, Value>::new()) };
+    let known = [
+        ("name", &process.name),
+        ("unit", &process.unit),
+        ("container", &process.container),
+        ("user", &process.user),
+    ];
+    let known = known.into_iter().filter_map(|(name, value)| Some((name, text(value.as_ref()?.as_bytes()))));
+    Value::from(known.collect::<HashMap<&str, Value>>())
+}
+
 /// Before there is a response, its status is 0.
 fn response(scope: Scope<'_>) -> Value {
     let status = scope.fields.iter().find(|field| field.place == Place::ResponseStatus);
@@ -324,13 +349,21 @@ mod tests {
         let mut fields = Fields::default();
         fields.push(Place::ResponseStatus, b"", b"404", 0);
         let client = Some(IpAddr::from([203, 0, 113, 9]));
+        let text = |text: &str| Some(text.to_owned());
+        let process = ServingProcess {
+            name: text("php-fpm8.2"),
+            unit: text("shop.service"),
+            user: text("www-data"),
+            container: None,
+        };
         let mut errors = 0;
-        let holds = when.holds(Scope { request: &request, fields: &fields, client }, &mut errors);
+        let process = Some(&process);
+        let holds = when.holds(Scope { request: &request, fields: &fields, client, process }, &mut errors);
         format!("{holds} {errors}")
     }
 
     #[test]
-    fn expressions_see_request_response_and_client() {
+    fn expressions_see_request_response_client_and_process() {
         let rows = [
             ("request.method == 'POST' && request.path.startsWith('/shop')", "true 0"),
             ("request.query == 'item=7' && request.target.endsWith('7')", "true 0"),
@@ -343,6 +376,9 @@ mod tests {
             ),
             ("client.address in ['203.0.113.9', '::1']", "true 0"),
             ("has(request.headers.cookie)", "false 0"),
+            ("process.unit == 'shop.service' && process.name.startsWith('php-fpm')", "true 0"),
+            ("has(process.container) || process.user == 'root'", "false 0"),
+            ("process.container == ''", "false 1"),
             ("request.headers['x-none'] == ''", "false 1"),
             ("int(request.method) == 1", "false 1"),
             ("size(request.path)", "false 1"),
@@ -377,7 +413,7 @@ mod tests {
             ("request.method ==", "17: does not parse"),
             (
                 "true &&\n requst.path == ''",
-                "9: unknown variable `requst`, expected one of request, response, client",
+                "9: unknown variable `requst`, expected one of request, response, client, process",
             ),
             ("request.body == ''", "8: `request` has no `body`, expected one of method, target"),
             ("request.path.matches('a+')", "13: unknown function `matches`, expected one of size"),
@@ -394,7 +430,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_compiles_or_is_refused(text in r"(request|client|\.path|\.headers|response\.status|==|&&|\|\||!|\(|\)|\[|\]|'a'|1|-|\+|\?|:|in|,| |\{|\}|size){0,60}") {
+        fn any_text_compiles_or_is_refused(text in r"(request|client|process|has|\.unit|\.path|\.headers|response\.status|==|&&|\|\||!|\(|\)|\[|\]|'a'|1|-|\+|\?|:|in|,| |\{|\}|size){0,60}") {
             check(&text);
         }
     }

@@ -16,6 +16,8 @@ use toml::de::{DeTable, DeValue};
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
 
+use crate::served::ServingProcess;
+
 use super::RuleError;
 use super::exception::Exception;
 use super::fields::FieldPattern;
@@ -80,6 +82,8 @@ pub(crate) enum DraftOperator {
     /// Whole numbers, and where the key stands.
     Number(RangeInclusive<i64>, usize),
     Addresses(Vec<IpNet>, usize),
+    /// Bits that a byte tells, and where the key stands.
+    Entropy(RangeInclusive<f32>, usize),
     /// Nothing but its length.
     Any(usize),
     /// Coded detections, and how sure they must be.
@@ -92,7 +96,11 @@ impl DraftOperator {
         match self {
             Self::Pattern(text) => text.at,
             Self::Phrases(phrases) => phrases.first().map_or(0, |phrase| phrase.at),
-            Self::Number(_, at) | Self::Addresses(_, at) | Self::Any(at) | Self::Coded(_, _, at) => *at,
+            Self::Number(_, at)
+            | Self::Addresses(_, at)
+            | Self::Entropy(_, at)
+            | Self::Any(at)
+            | Self::Coded(_, _, at) => *at,
         }
     }
 }
@@ -130,6 +138,8 @@ pub(crate) struct Example {
     pub(crate) fields: Vec<(Place, String, String)>,
     /// Who sends it.
     pub(crate) client: Option<IpAddr>,
+    /// Which process gets it.
+    pub(crate) process: Option<ServingProcess>,
     pub(crate) matches: bool,
     /// As written, for messages.
     pub(crate) text: String,

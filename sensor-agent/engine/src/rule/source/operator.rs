@@ -16,7 +16,10 @@ const MAX_ADDRESSES: usize = 4096;
 const CODED_FROM: f32 = 0.5;
 
 /// Keys of which one says what is asked.
-const CHOICES: [&str; 6] = ["pattern", "phrases", "number_from", "number_to", "addresses", "coded"];
+const CHOICES: [&str; 8] =
+    ["pattern", "phrases", "number_from", "number_to", "entropy_from", "entropy_to", "addresses", "coded"];
+/// Most bits that a byte can tell.
+const MAX_BITS: f32 = 8.0;
 
 impl Reader<'_> {
     /// The one operator of a table; its lengths alone are one too.
@@ -29,13 +32,15 @@ impl Reader<'_> {
             ["pattern"] => self.text(table, "pattern", span).map(DraftOperator::Pattern),
             ["phrases"] => self.phrases(table),
             ["number_from"] | ["number_to"] | ["number_from", "number_to"] => self.number(table),
+            ["entropy_from"] | ["entropy_to"] | ["entropy_from", "entropy_to"] => self.entropy(table),
             ["addresses"] => self.addresses(table),
             ["coded"] => self.coded(table),
             [] if ["min_length", "at_least", "at_most"].iter().any(|&key| table.get(key).is_some()) => {
                 Some(DraftOperator::Any(span.start))
             }
             [] => {
-                let reason = "missing key `pattern`, or one of `phrases`, `number_from`, `number_to`, `addresses`, `coded`";
+                let reason = "missing key `pattern`, or one of `phrases`, `number_from`, `number_to`, `entropy_from`, \
+                              `entropy_to`, `addresses`, `coded`";
                 self.error(span.start, reason.into());
                 None
             }
@@ -78,6 +83,20 @@ impl Reader<'_> {
         Some(DraftOperator::Number(from..=to, at))
     }
 
+    fn entropy(&mut self, table: &DeTable<'_>) -> Option<DraftOperator> {
+        let mut bound = |key, otherwise| match table.get(key) {
+            Some(value) => Some((self.number_up_to(MAX_BITS, key, value)?, value.span().start)),
+            None => Some((otherwise, 0)),
+        };
+        let (from, to) = (bound("entropy_from", 0.0), bound("entropy_to", MAX_BITS));
+        let ((from, at_from), (to, at_to)) = (from?, to?);
+        if from > to {
+            self.error(at_from, format!("`entropy_from` is {from}, expected at most `entropy_to`, {to}"));
+            return None;
+        }
+        Some(DraftOperator::Entropy(from..=to, at_from.max(at_to)))
+    }
+
     fn whole_number(&mut self, table: &DeTable<'_>, key: &str) -> Option<(i64, usize)> {
         let value = table.get(key)?;
         let number = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
@@ -116,23 +135,23 @@ impl Reader<'_> {
             return None;
         }
         let from = match table.get("coded_from") {
-            Some(value) => self.share("coded_from", value)?,
+            Some(value) => self.number_up_to(1.0, "coded_from", value)?,
             None => CODED_FROM,
         };
         Some(DraftOperator::Coded(names, from, at))
     }
 
-    fn share(&mut self, key: &str, value: &Value<'_>) -> Option<f32> {
+    fn number_up_to(&mut self, most: f32, key: &str, value: &Value<'_>) -> Option<f32> {
         let text = match value.get_ref() {
             DeValue::Float(number) => number.as_str(),
             DeValue::Integer(number) => number.as_str(),
             _ => "",
         };
-        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-        if share.is_none() {
-            self.wrong_type(key, "a number from 0 to 1", value);
+        let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
+        if number.is_none() {
+            self.wrong_type(key, &format!("a number from 0 to {most}"), value);
         }
-        share
+        number
     }
 
     /// How many fields must fulfil a condition: one or more, unless `at_least` and `at_most` say otherwise.

@@ -9,6 +9,7 @@ use crate::finding::{Class, Confidence, Decoder, Response, RuleInfo, Severity, U
 use crate::rule::error::suggestion;
 use crate::rule::fields::{FieldPattern, PLACES, parse_assignment};
 use crate::rule::keys::{CONDITION_KEYS, RULE_KEYS, names};
+use crate::served::ServingProcess;
 
 use super::reader::{Reader, Value};
 use super::{Draft, DraftCondition, Drafted, Example, Identity, Text, number_of};
@@ -253,7 +254,30 @@ impl Reader<'_> {
             None => (default.0, default.1.clone(), text.text),
         };
         let client = texts.iter().find_map(|text| text.text.strip_prefix("client=")?.parse().ok());
-        let fields = texts.into_iter().filter(|text| !text.text.starts_with("client=")).map(place).collect();
-        Some(Example { fields, client, matches, text, at: value.span().start })
+        let process = process(&texts);
+        let about = |text: &Text| text.text.starts_with("client=") || of_process(text).is_some();
+        let fields = texts.into_iter().filter(|text| !about(text)).map(place).collect();
+        Some(Example { fields, client, process, matches, text, at: value.span().start })
     }
+}
+
+/// `process.unit=shop.service`: which of its parts, and what it is.
+fn of_process(text: &Text) -> Option<(&str, &str)> {
+    let (name, value) = text.text.strip_prefix("process.")?.split_once('=')?;
+    ["name", "unit", "container", "user"].contains(&name).then_some((name, value))
+}
+
+/// What an example says of the process that gets it.
+fn process(texts: &[Text]) -> Option<ServingProcess> {
+    let known: Vec<_> = texts.iter().filter_map(of_process).collect();
+    let part = |wanted| {
+        let (_, value) = known.iter().find(|(name, _)| *name == wanted)?;
+        Some((*value).to_owned())
+    };
+    (!known.is_empty()).then(|| ServingProcess {
+        name: part("name"),
+        unit: part("unit"),
+        container: part("container"),
+        user: part("user"),
+    })
 }
