@@ -25,6 +25,8 @@ mod complexity;
 mod flows;
 #[path = "engine/processor.rs"]
 mod processor;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/traffic.rs"]
 mod traffic;
 
@@ -65,6 +67,9 @@ fn main() {
     }
     if wanted("exposure") {
         exposure(&common::content());
+    }
+    if wanted("rules") {
+        rules::report();
     }
     if wanted("bodies") {
         bodies::report(&common::content());
