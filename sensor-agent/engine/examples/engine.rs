@@ -25,6 +25,8 @@ mod complexity;
 mod flows;
 #[path = "engine/processor.rs"]
 mod processor;
+#[path = "engine/rules.rs"]
+mod rules;
 #[path = "engine/traffic.rs"]
 mod traffic;
 
@@ -68,6 +70,9 @@ fn main() {
     if wanted("exposure") {
         exposure(&common::content());
     }
+    if wanted("rules") {
+        rules::report();
+    }
     if wanted("bodies") {
         bodies::report(&common::content());
     }
@@ -81,10 +86,16 @@ fn main() {
 
 /// What the search for exposures in responses costs: rounds with and without it in turn.
 fn exposure(rules: &Arc<RuleSet>) {
-    let settings = |wanted| Settings { response_exposure: wanted, ..Settings::default() };
-    for (title, mix) in
-        [("mixed traffic", MIXED), ("pages of 10 KB", PAGES), ("lists in JSON of 10 KB", LISTS)]
-    {
+    let rows = [
+        ("mixed traffic", MIXED, false),
+        ("mixed traffic, facts given out as in the service", MIXED, true),
+        ("pages of 10 KB", PAGES, false),
+        ("lists in JSON of 10 KB", LISTS, false),
+    ];
+    for (title, mix, facts) in rows {
+        let facts = facts.then(Key::default);
+        let settings =
+            |wanted| Settings { response_exposure: wanted, facts: facts.clone(), ..Settings::default() };
         let mut costs = [Vec::new(), Vec::new()];
         for round in 0..2 * ROUNDS {
             let wanted = round % 2 == 1;

@@ -205,7 +205,7 @@ fn what_responses_expose_is_reported_and_blocks_nobody() {
 #[test]
 fn a_page_is_searched_now_and_then_and_one_that_failed_always() {
     let leak = page("card 4111 1111 1111 1111");
-    assert_eq!(exposed(&vec![leak.clone(); 36]).0.len(), 6);
+    assert_eq!(exposed(&vec![leak.clone(); 68]).0.len(), 6);
     let failed = leak.replace("200 OK", "500 Oh");
     assert_eq!(exposed(&vec![failed; 36]).0.len(), 36);
 }

@@ -214,6 +214,25 @@ pub(crate) fn run(mix: &[Exchange], rules: &Arc<RuleSet>, connections: u32, sett
     measured
 }
 
+/// An engine that has seen some thousand transactions over few connections.
+pub(crate) fn warmed(mix: &[Exchange], rules: &Arc<RuleSet>, settings: Settings) -> Engine {
+    const CONNECTIONS: usize = 16;
+    let mut engine = engine(rules, settings);
+    let wires: Vec<[Vec<u8>; 2]> = mix.iter().map(Exchange::wires).collect();
+    let mut ends: Vec<Ends> = (0..CONNECTIONS as u32).map(Ends::new).collect();
+    let mut record = Vec::new();
+    for (number, exchange) in order(mix).into_iter().cycle().take(5_000).enumerate() {
+        for (side, text) in wires[exchange].iter().enumerate() {
+            for part in text.chunks(SEGMENT) {
+                ends[number % CONNECTIONS].record(side, part, number as u64 * 10_000, &mut record);
+                engine.handle_record(&record);
+            }
+        }
+        while engine.next_command().is_some() {}
+    }
+    engine
+}
+
 impl Exchange {
     fn wires(&self) -> [Vec<u8>; 2] {
         let line = LINES[usize::from(self.answer_head == JSON_ANSWER)];

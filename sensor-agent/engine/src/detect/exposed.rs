@@ -1,7 +1,9 @@
 //! Exposures in a response → findings, one a kind. What is secret never stands in a finding: it says how often, and where first.
-//! Texts about errors are full of errors: what a page shows as code, without having failed itself, counts for half.
+//! Texts about errors are full of errors: what a page shows as code or in a sentence, without having failed itself, counts for half, and so
+//! do published examples of secrets where they are shown as that.
 
 use super::builtin::Code;
+use super::exposure::sample::{self, Likeness};
 use super::exposure::{self, Exposure, Kind};
 use super::scan::MAX_VIEW_BYTES;
 use super::{Claim, Detector, Part};
@@ -24,8 +26,10 @@ impl Detector {
             self.stats.coded_steps += text.len() as u64;
             let mut found = Vec::new();
             exposure::find(text, &mut found);
+            let told =
+                Told { text, fields: part.fields, suspicious: self.suspicious, hashes: hashes(&found) };
             for one in &mut found {
-                one.confidence *= weight(one, text, part.fields);
+                one.confidence *= told.weight(one);
             }
             for (first, count) in by_kind(&found) {
                 let Some(info) = self.infos.get(code(first.kind)) else { continue };
@@ -77,19 +81,84 @@ fn is_secret(kind: Kind) -> bool {
     matches!(kind, Kind::Card | Kind::Account | Kind::PrivateKey | Kind::Token | Kind::PasswordHash)
 }
 
-/// What an exposure counts where it stands.
-fn weight(one: &Exposure, text: &[u8], fields: &Fields) -> f32 {
-    if is_secret(one.kind) || matches!(one.kind, Kind::Listing | Kind::WebShell | Kind::CommandOutput) {
-        return 1.0;
-    }
-    let value = |place, name: &[u8]| fields.get(place, name).map(|field| field.value).unwrap_or_default();
-    let content_type = value(Place::ResponseHeader, b"content-type");
-    let script = content_type.windows(10).any(|part| part.eq_ignore_ascii_case(b"javascript"));
-    let failed = value(Place::ResponseStatus, b"").starts_with(b"5");
-    let told = is_in_code(text, one.start) || is_in_quotes(text, one) || is_in_prose(text, one.start);
-    if script || !failed && told { QUOTED } else { 1.0 }
+/// Hashes of passwords in one response from which they are a list, and no example.
+const LIST: usize = 3;
+
+fn hashes(found: &[Exposure]) -> usize {
+    found.iter().filter(|one| one.kind == Kind::PasswordHash).count()
 }
 
+/// A response, and what is known of it.
+struct Told<'a> {
+    text: &'a [u8],
+    fields: &'a Fields,
+    /// Whether something was found in the request.
+    suspicious: bool,
+    /// Hashes of passwords in it.
+    hashes: usize,
+}
+
+impl Told<'_> {
+    /// What an exposure counts where it stands.
+    fn weight(&self, one: &Exposure) -> f32 {
+        let quoted = match one.kind {
+            Kind::Listing | Kind::WebShell => false,
+            Kind::Card | Kind::Account | Kind::PrivateKey | Kind::Token => self.is_example(one),
+            Kind::PasswordHash => !self.suspicious && self.hashes < LIST && self.is_told(one),
+            Kind::CommandOutput => !self.suspicious && self.is_told(one),
+            Kind::SqlError | Kind::StackTrace | Kind::SourceCode => self.is_quoted(one),
+        };
+        if quoted { QUOTED } else { 1.0 }
+    }
+
+    /// Whether a secret is nobody's, and shown as that.
+    fn is_example(&self, one: &Exposure) -> bool {
+        match sample::likeness(self.text, one) {
+            Likeness::Real => false,
+            Likeness::Published => sample::says_example(self.text, one.start) || self.is_told(one),
+            Likeness::Placeholder => true,
+        }
+    }
+
+    /// Whether an error or code is one that scripts look for or texts speak of.
+    fn is_quoted(&self, one: &Exposure) -> bool {
+        let failed = self.value(Place::ResponseStatus, b"").starts_with(b"5");
+        self.is_of_type(b"javascript") || !failed && self.is_told(one)
+    }
+
+    /// Whether the page speaks of it.
+    fn is_told(&self, one: &Exposure) -> bool {
+        self.is_of_type(b"markdown")
+            || is_in_code(self.text, one.start)
+            || self.is_headline(one.start)
+            || is_in_quotes(self.text, one)
+            || is_in_prose(self.text, one.start)
+            || is_amid_prose(self.text, one)
+    }
+
+    /// Whether it begins the title of a text in JSON, in an answer that went well.
+    fn is_headline(&self, at: usize) -> bool {
+        let before = self.text.get(at.saturating_sub(HEADLINE)..at).unwrap_or_default();
+        let Some(name) = before.strip_suffix(b"\"").map(<[u8]>::trim_ascii_end) else { return false };
+        let Some(name) = name.strip_suffix(b":").map(<[u8]>::trim_ascii_end) else { return false };
+        self.value(Place::ResponseStatus, b"").starts_with(b"2")
+            && [&b"\"title\""[..], b"\"subject\"", b"\"headline\"", b"\"question\""]
+                .iter()
+                .any(|one| name.ends_with(one))
+    }
+
+    fn is_of_type(&self, word: &[u8]) -> bool {
+        let content_type = self.value(Place::ResponseHeader, b"content-type");
+        content_type.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+    }
+
+    fn value(&self, place: Place, name: &[u8]) -> &[u8] {
+        self.fields.get(place, name).map(|field| field.value).unwrap_or_default()
+    }
+}
+
+/// How far in front of a value its name in JSON may begin, in bytes.
+const HEADLINE: usize = 24;
 /// Fewest words in a row in front of an error that make it part of a sentence.
 const SENTENCE: usize = 6;
 
@@ -122,6 +191,29 @@ fn is_in_prose(text: &[u8], at: usize) -> bool {
     false
 }
 
+/// Fewest words on either side of an error in the middle of a sentence.
+const SIDE: usize = 3;
+
+/// Whether a sentence goes on from what leads to an error to what stands behind it: `Python prints Traceback … you read it from below`. In front of
+/// an error that is one, a colon or a tag stands, and behind it its own words.
+fn is_amid_prose(text: &[u8], one: &Exposure) -> bool {
+    let part = |byte: &&u8| !byte.is_ascii_whitespace() && !matches!(**byte, b'<' | b'>' | b'"');
+    let before = text.get(one.start.saturating_sub(ELEMENT)..one.start).unwrap_or_default();
+    // The sign may begin within a word: `java.sql.SQLException`.
+    let within = before.iter().rev().take_while(part).count();
+    let before = before.get(..before.len() - within).unwrap_or_default();
+    let behind = text.get(one.end..text.len().min(one.end + ELEMENT)).unwrap_or_default();
+    let behind = behind.get(behind.iter().take_while(part).count()..).unwrap_or_default();
+    let lower = |word: &&[u8]| {
+        is_word(word) && !word.ends_with(b":") && word.first().is_some_and(|one| !one.is_ascii_punctuation())
+    };
+    let line = before.rsplit(|byte| matches!(byte, b'\n' | b'>' | b'{' | b'[')).next().unwrap_or_default();
+    let ahead = line.rsplit(|byte| *byte == b' ').filter(|word| !word.is_empty()).take(SIDE);
+    let line = behind.split(|byte| matches!(byte, b'\n' | b'<')).next().unwrap_or_default();
+    let after = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).take(SIDE);
+    ahead.filter(lower).count() == SIDE && after.filter(lower).count() == SIDE
+}
+
 /// A word of a sentence, with the marks that follow one.
 fn is_word(word: &[u8]) -> bool {
     let core = word.trim_ascii_end();
@@ -138,9 +230,18 @@ fn is_word(word: &[u8]) -> bool {
 fn is_in_code(text: &[u8], at: usize) -> bool {
     let before = text.get(at.saturating_sub(ELEMENT)..at).unwrap_or_default();
     let last = |word: &[u8]| memchr::memmem::rfind(before, word);
-    [(&b"<code"[..], &b"</code"[..]), (b"<pre", b"</pre"), (b"```", b"\0"), (b"<textarea", b"</textarea")]
-        .iter()
-        .any(|(begin, end)| last(begin).is_some_and(|begun| last(end).is_none_or(|ended| ended < begun)))
+    [
+        (&b"<code"[..], &b"</code"[..]),
+        (b"<pre", b"</pre"),
+        (b"```", b"\0"),
+        (b"<textarea", b"</textarea"),
+        (b"<em>", b"</em>"),
+        (b"<q>", b"</q>"),
+        (b"<samp", b"</samp"),
+        (b"<kbd", b"</kbd"),
+    ]
+    .iter()
+    .any(|(begin, end)| last(begin).is_some_and(|begun| last(end).is_none_or(|ended| ended < begun)))
 }
 
 fn code(kind: Kind) -> Code {

@@ -99,6 +99,8 @@ pub struct Detector {
     clean: Clean,
     /// Whether bodies of responses are searched for what they expose.
     exposures: bool,
+    /// Whether the request whose response comes next looked suspicious.
+    suspicious: bool,
     timer: Option<RuleTimer>,
     client: Option<IpAddr>,
     asks_for_client: bool,
@@ -160,6 +162,7 @@ impl Detector {
             scanner: Scanner::default(),
             clean: Clean::default(),
             exposures: false,
+            suspicious: false,
             timer: None,
             client: None,
             process: None,
@@ -215,6 +218,11 @@ impl Detector {
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
     pub fn look_for_exposures(&mut self, wanted: bool) {
         self.exposures = wanted;
+    }
+
+    /// Says whether something was found in the request whose response is inspected next: then what it shows is no quotation.
+    pub fn set_suspicious(&mut self, suspicious: bool) {
+        self.suspicious = suspicious;
     }
 
     /// The exceptions of `rules` that are about no rule and no coded detection: they have no effect.

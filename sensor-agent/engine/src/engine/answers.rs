@@ -260,6 +260,7 @@ impl Worker {
         self.confirm(answer, exchange, time);
         if looks {
             let mut findings = Vec::new();
+            self.detector.set_suspicious(!answer.open.findings.is_empty());
             self.detect(Phase::Response, exchange, &answer.open.request, &mut findings);
             findings.iter_mut().for_each(mask);
             if !findings.is_empty() {

@@ -6,6 +6,7 @@
 //! in the text, and stop at [`MAX_FOUND`].
 
 mod numbers;
+pub(crate) mod sample;
 mod signs;
 
 use signs::{Check, SIGNS};
@@ -77,8 +78,7 @@ pub fn find(text: &[u8], found: &mut Vec<Exposure>) {
             }
         }
     }
-    numbers::cards(text, first, found);
-    numbers::accounts(text, first, found);
+    numbers::find(text, first, found);
     if let Some(new) = found.get_mut(first..) {
         new.sort_by_key(|exposure| exposure.start);
     }

@@ -12,12 +12,19 @@ const FEWEST_DIGITS: usize = 12;
 
 /// Digits among the bytes.
 fn count(block: &[u8]) -> usize {
-    let digit = |byte: &u8| u8::from(byte.wrapping_sub(b'0') < 10);
     match block.first_chunk::<BLOCK>() {
-        // A fixed length, and sums that fit into a byte, are what a processor's vectors do at once.
-        Some(whole) => usize::from(whole.iter().map(digit).sum::<u8>()),
+        Some(whole) => usize::from(digits(whole)),
         None => block.iter().filter(|byte| byte.is_ascii_digit()).count(),
     }
+}
+
+/// A fixed length, and a sum that fits into a byte, are what a processor's vectors do at once.
+fn digits(block: &[u8; BLOCK]) -> u8 {
+    let mut count = 0_u8;
+    for byte in block {
+        count = count.wrapping_add(u8::from(byte.wrapping_sub(b'0') < 10));
+    }
+    count
 }
 
 /// The starts of the blocks in which a number with enough digits may begin.
@@ -61,17 +68,24 @@ fn run(text: &[u8], start: usize) -> Run {
     run
 }
 
-/// Card numbers.
-pub(super) fn cards(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
+/// Card numbers and accounts. Both begin with digits, but for an account's country in front of them, so that each run of digits is
+/// looked at once.
+pub(super) fn find(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
     let (before_numbers, mut candidates, mut cards) = (found.len(), 0, 0);
     let mut at = 0;
     for block in blocks(text) {
         at = at.max(block);
-        while let Some(start) = (at..block + BLOCK).find(|&at| text.get(at).is_some_and(u8::is_ascii_digit)) {
+        let end = (block + BLOCK).min(text.len());
+        while let Some(start) = next_digit(text, at, end) {
             let run = run(text, start);
             at = run.end;
+            if let Some(account) = account(text, start) {
+                at = at.max(account.end);
+                push(account, first, found);
+                continue;
+            }
             let number = run.digits.get(..run.count).unwrap_or_default();
-            if !stands_alone(text, start, run.end) || !is_of_issuer(number) {
+            if !is_of_issuer(number) || !stands_alone(text, start, run.end) {
                 continue;
             }
             candidates += 1;
@@ -84,9 +98,7 @@ pub(super) fn cards(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
                 (_, true) => 0.8,
                 _ => LONE_NUMBER,
             };
-            if found.len() - first < MAX_FOUND {
-                found.push(Exposure { kind: Kind::Card, start, end: run.end, confidence });
-            }
+            push(Exposure { kind: Kind::Card, start, end: run.end, confidence }, first, found);
         }
     }
     // Of ten numbers that are no cards' one passes: where several are and all pass, they are cards.
@@ -94,6 +106,16 @@ pub(super) fn cards(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
         for one in found.iter_mut().skip(before_numbers) {
             one.confidence = one.confidence.max(0.8);
         }
+    }
+}
+
+fn next_digit(text: &[u8], from: usize, to: usize) -> Option<usize> {
+    Some(from + text.get(from..to)?.iter().position(u8::is_ascii_digit)?)
+}
+
+fn push(one: Exposure, first: usize, found: &mut Vec<Exposure>) {
+    if found.len() - first < MAX_FOUND {
+        found.push(one);
     }
 }
 
@@ -182,25 +204,20 @@ const IBAN_LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"TR", 26),
 ];
 
-/// International bank account numbers, in one piece or in groups of four.
-pub(super) fn accounts(text: &[u8], first: usize, found: &mut Vec<Exposure>) {
-    for at in blocks(text).flat_map(|block| block..block + BLOCK) {
-        let Some(&[a, b, c, d]) = text.get(at..at + 4).and_then(|four| four.first_chunk()) else { return };
-        let digits = c.is_ascii_digit() && d.is_ascii_digit();
-        if !digits || !a.is_ascii_uppercase() || !b.is_ascii_uppercase() {
-            continue;
-        }
-        let before = at.checked_sub(1).and_then(|before| text.get(before));
-        let Some(&(_, length)) = IBAN_LENGTHS.iter().find(|(country, _)| **country == [a, b]) else {
-            continue;
-        };
-        if before.is_some_and(u8::is_ascii_alphanumeric) || found.len() - first >= MAX_FOUND {
-            continue;
-        }
-        if let Some(end) = account_end(text, at, length) {
-            found.push(Exposure { kind: Kind::Account, start: at, end, confidence: 0.9 });
-        }
+/// The international bank account number whose check digits begin at `digits`, in one piece or in groups of four.
+fn account(text: &[u8], digits: usize) -> Option<Exposure> {
+    let start = digits.checked_sub(2)?;
+    let country: &[u8; 2] = text.get(start..digits)?.first_chunk()?;
+    if !country.iter().all(u8::is_ascii_uppercase) || !text.get(digits + 1).is_some_and(u8::is_ascii_digit) {
+        return None;
     }
+    let before = start.checked_sub(1).and_then(|before| text.get(before));
+    let (_, length) = IBAN_LENGTHS.iter().find(|(known, _)| *known == country)?;
+    if before.is_some_and(u8::is_ascii_alphanumeric) {
+        return None;
+    }
+    let end = account_end(text, start, *length)?;
+    Some(Exposure { kind: Kind::Account, start, end, confidence: 0.9 })
 }
 
 /// Where the account number ends, if its check digits are right (ISO 7064, mod 97-10).
