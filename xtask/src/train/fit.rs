@@ -62,7 +62,8 @@ impl Default for State {
 
 impl State {
     fn sum(&self, sample: &Sample) -> f32 {
-        let sum = sample.buckets.iter().fold(0.0, |sum, &bucket| sum + sign(bucket) * self.weights[place(bucket)]);
+        let sum =
+            sample.buckets.iter().fold(0.0, |sum, &bucket| sum + sign(bucket) * self.weights[place(bucket)]);
         self.bias + sum * share(sample.buckets.len())
     }
 
@@ -126,7 +127,8 @@ mod tests {
     #[test]
     fn what_tells_attacks_gets_weight() {
         let family = |attack| Family { kind: String::new(), attack };
-        let all = (0..40).flat_map(|_| [sample(0, true, &[1, !7, 3]), sample(1, false, &[2, 7, 3])]).collect();
+        let all =
+            (0..40).flat_map(|_| [sample(0, true, &[1, !7, 3]), sample(1, false, &[2, 7, 3])]).collect();
         let samples = Samples { families: vec![family(true), family(false)], all };
         let model = fit(&samples, |_| true);
         assert!(model.weights[1] > 0 && model.weights[2] < 0 && model.weights[7] < 0);

@@ -33,7 +33,10 @@ impl Provenance {
         line("step", format!("{STEP:?}"));
         line("decay", format!("{DECAY:?}"));
         line("attack_families", samples.families.iter().filter(|family| family.attack).count().to_string());
-        line("ordinary_families", samples.families.iter().filter(|family| !family.attack).count().to_string());
+        line(
+            "ordinary_families",
+            samples.families.iter().filter(|family| !family.attack).count().to_string(),
+        );
         line("attack_values", samples.count(true).to_string());
         line("ordinary_values", samples.count(false).to_string());
         line("grammars_sha256", quoted(&sha256(samples::inputs().as_bytes())));
@@ -57,7 +60,8 @@ fn held_out(report: &Report) -> String {
     let percent = |count: &Count| format!("{:.2}", 100.0 * count.share());
     let _ = writeln!(text, "from = {:?}\nfull = {:?}", report.from, report.full);
     let _ = writeln!(text, "right_side_of_zero = {:.2}", 100.0 * report.accuracy);
-    let _ = writeln!(text, "attacks = {}\nordinary = {}", percent(&report.attacks), percent(&report.ordinary));
+    let _ =
+        writeln!(text, "attacks = {}\nordinary = {}", percent(&report.attacks), percent(&report.ordinary));
     text.push_str("\n[held_out.kinds]\n");
     for (kind, count) in &report.kinds {
         let _ = writeln!(text, "{kind} = {}", percent(count));

@@ -26,7 +26,8 @@ const ORDINARY: &[&str] = &[
 /// Kinds of attacks that differ from ordinary values by where they point, and not by how they are written: an address is an address.
 const POINTING: &[&str] = &["access", "redirect", "rfi", "ssrf"];
 /// What stands before an attack.
-const FRONT: &[&str] = &["", "12", "test", "my order ", "hello ", "https://shop.example/?q=", "it's fine ", "a=1&b="];
+const FRONT: &[&str] =
+    &["", "12", "test", "my order ", "hello ", "https://shop.example/?q=", "it's fine ", "a=1&b="];
 /// What stands behind one.
 const BEHIND: &[&str] = &["", " please", "&lang=en", ".html", " thanks", "\n"];
 

@@ -39,7 +39,7 @@ pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
 use clean::Clean;
 use document::Surroundings;
-use opinion::Opinion;
+use opinion::{Beside, Opinion};
 use scan::Scanner;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
@@ -432,18 +432,26 @@ impl Detector {
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
-        if !quoted && around == Surroundings::None && !field.place.is_response() {
-            self.second_opinion(part, field, first, findings);
+        if !field.place.is_response() {
+            let in_text = quoted || around != Surroundings::None;
+            self.second_opinion(part, field, (first, in_text), findings);
         }
     }
 
     /// What the model says of a value in which the findings from `first` on are not sure.
-    fn second_opinion(&mut self, part: Part<'_>, field: &Field<'_>, first: usize, findings: &mut Vec<Finding>) {
+    fn second_opinion(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        (first, in_text): (usize, bool),
+        findings: &mut Vec<Finding>,
+    ) {
         let found = findings.get(first..).unwrap_or_default();
         let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
         let Some(surest) = surest.filter(|finding| finding.confidence.get() < opinion::SURE) else { return };
-        let (class, most) = (surest.class, opinion::MOST_BESIDE);
-        self.model_finding(part, field, (class, Severity::Medium, most), findings);
+        let beside = if in_text { Beside::FindingInText } else { Beside::Finding };
+        let class = surest.class;
+        self.model_finding(part, field, (class, beside), findings);
     }
 
     /// What the model says of a short value in which nothing was found.
@@ -452,12 +460,7 @@ impl Detector {
         self.opinion.is_worth_it(field, decoded)
             && !document::is_document(field, decoded)
             && document::surroundings(field, decoded) == Surroundings::None
-            && self.model_finding(
-                part,
-                field,
-                (Class::InputValidation, Severity::Low, opinion::MOST_ALONE),
-                findings,
-            )
+            && self.model_finding(part, field, (Class::InputValidation, Beside::Nothing), findings)
     }
 
     /// Appends a finding of the model, if it says anything of the value.
@@ -465,17 +468,17 @@ impl Detector {
         &mut self,
         part: Part<'_>,
         field: &Field<'_>,
-        (class, severity, most): (Class, Severity, f32),
+        (class, beside): (Class, Beside),
         findings: &mut Vec<Finding>,
     ) -> bool {
-        let Some(answer) = self.opinion.ask(&self.views) else { return false };
-        let Some(info) = self.infos.get(Code::Model) else { return false };
+        let Some(answer) = self.opinion.ask(&self.views, beside) else { return false };
+        let info = self.opinion.info(beside);
         let path = part.request.path();
         if self.rules.exceptions().iter().any(|one| one.covers(&info.id, path, field)) {
             self.stats.findings_excepted += 1;
             return false;
         }
-        let claim = Claim { info, class, severity, confidence: most * answer.strength };
+        let claim = Claim { info, class, severity: beside.severity(), confidence: answer.confidence };
         let length = self.views.get(answer.view).map_or(0, |view| view.bytes.len());
         let mut found = finding(&claim, field, &self.views, answer.view, 0..length);
         found.evidence = self.opinion.explain(answer, field, &self.views);

@@ -3,54 +3,101 @@
 //! little: with nothing beside it, never enough to block.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use super::builtin::{BUILTINS, Code, info};
 use super::model::Model;
-use super::model::features::Features;
+use super::model::features::{Features, HEAD_BYTES, TAIL_BYTES};
 use super::redact;
 use crate::field::{Field, Place};
-use crate::finding::{Decoder, EVIDENCE_LEN, printable};
+use crate::finding::{Decoder, EVIDENCE_LEN, Response, RuleInfo, Severity, printable};
 use crate::rule::{View, Views};
 
-/// Most confidence of a finding of the model beside a finding of something else in the same value.
-pub(super) const MOST_BESIDE: f32 = 0.45;
-/// Most confidence of a finding of the model alone.
-pub(super) const MOST_ALONE: f32 = 0.5;
-/// Answers of less confidence are none.
-const LEAST: f32 = 0.05;
 /// Findings from this confidence on need no second opinion.
 pub(super) const SURE: f32 = 0.8;
+/// Answers of less confidence are none.
+const LEAST: f32 = 0.05;
 /// Longest value that the model is asked about when nothing was found in it: longer ones are texts, which hold anything.
 const MAX_ALONE: usize = 256;
+/// Longest text that it is asked about: of longer ones it sees a part only.
+const MAX_TEXT: usize = HEAD_BYTES + TAIL_BYTES;
 /// Different special characters that are unusual in one value.
 const MANY_MARKS: u32 = 3;
-/// Fewer of them are unusual in values of less than so many bytes for each.
+/// Two of them are unusual in values of less than so many bytes for each.
 const BYTES_A_MARK: usize = 8;
 /// Views of a value that the model is asked about, that without encodings first.
 const MAX_VIEWS: usize = 3;
 /// Sequences that an explanation shows.
 const SHOWN: usize = 5;
 
+/// What stands beside the model's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// A finding in a parameter.
+    Finding,
+    /// A finding in a text, which may only quote what an attack consists of.
+    FindingInText,
+    /// Nothing.
+    Nothing,
+}
+
+impl Beside {
+    /// Most confidence of a finding of the model.
+    const fn most(self) -> f32 {
+        match self {
+            Self::Finding => 0.45,
+            Self::FindingInText => 0.3,
+            Self::Nothing => 0.5,
+        }
+    }
+
+    pub(super) const fn severity(self) -> Severity {
+        match self {
+            Self::Finding | Self::FindingInText => Severity::Medium,
+            Self::Nothing => Severity::Low,
+        }
+    }
+}
+
 /// What the model says of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Answer {
-    /// From 0 to 1.
-    pub(super) strength: f32,
+    pub(super) confidence: f32,
     /// Number of the view that it is about.
     pub(super) view: usize,
     sum: f32,
 }
 
 /// The model, and how often it may still be asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Opinion {
     model: Option<Model>,
     features: Features,
     most: usize,
     left: usize,
+    info: Arc<RuleInfo>,
+    /// That of findings beside which there is nothing: they never block, whatever else a request holds.
+    observing: Arc<RuleInfo>,
     /// Values that the model was asked about.
     pub(super) asked: u64,
     /// Suspicious values that it was not asked about, because a message had too many.
     pub(super) skipped: u64,
+}
+
+impl Default for Opinion {
+    fn default() -> Self {
+        let info = info(&BUILTINS[Code::Model as usize]);
+        Self {
+            model: None,
+            features: Features::default(),
+            most: 0,
+            left: 0,
+            observing: Arc::new(RuleInfo { response: Some(Response::Observe), ..info.clone() }),
+            info: Arc::new(info),
+            asked: 0,
+            skipped: 0,
+        }
+    }
 }
 
 impl Opinion {
@@ -78,23 +125,33 @@ impl Opinion {
             && is_unusual(decoded)
     }
 
+    /// What a finding of the model says of itself.
+    pub(super) fn info(&self, beside: Beside) -> &Arc<RuleInfo> {
+        if beside == Beside::Nothing { &self.observing } else { &self.info }
+    }
+
     /// What the model says of the value, if that is anything.
-    pub(super) fn ask(&mut self, views: &Views) -> Option<Answer> {
+    pub(super) fn ask(&mut self, views: &Views, beside: Beside) -> Option<Answer> {
         let model = self.model.as_ref()?;
+        if beside == Beside::FindingInText && views.decoded().bytes.len() > MAX_TEXT {
+            return None;
+        }
         if self.left == 0 {
             self.skipped += 1;
             return None;
         }
         self.left -= 1;
         self.asked += 1;
-        let mut best: Option<Answer> = None;
+        let mut best: Option<(f32, usize)> = None;
         for (view, shown) in candidates(views) {
             let sum = model.sum(&mut self.features, shown.bytes);
-            if best.is_none_or(|known| sum > known.sum) {
-                best = Some(Answer { strength: model.strength(sum), view, sum });
+            if best.is_none_or(|(known, _)| sum > known) {
+                best = Some((sum, view));
             }
         }
-        best.filter(|answer| answer.strength * MOST_BESIDE >= LEAST)
+        let (sum, view) = best?;
+        let confidence = beside.most() * model.strength(sum);
+        (confidence >= LEAST).then_some(Answer { confidence, view, sum })
     }
 
     /// The answer in words: the sum, and the sequences that make most of it. Nothing of a value that is secret.
@@ -151,7 +208,7 @@ mod tests {
     fn ask(opinion: &mut Opinion, value: &str) -> Option<Answer> {
         let mut views = Views::default();
         views.fill(&field("q", value));
-        opinion.ask(&views)
+        opinion.ask(&views, Beside::Finding)
     }
 
     fn field<'a>(name: &'a str, value: &'a str) -> Field<'a> {
@@ -168,10 +225,12 @@ mod tests {
     #[test]
     fn attacks_resemble_attacks_and_ordinary_text_does_not() {
         let mut opinion = opinion(100);
-        for value in ["' or 'a'='a' -- ", "<svg onload=alert(1)>", "$(cat /etc/passwd)", "{{7*7}}{{config}}"] {
+        for value in ["' or 'a'='a' -- ", "<svg onload=alert(1)>", "$(cat /etc/passwd)", "{{7*7}}{{config}}"]
+        {
             assert!(ask(&mut opinion, value).is_some(), "{value}");
         }
-        for value in ["O'Brien & Sons (Dublin)", "{\"id\": 42, \"name\": \"x\"}", "it's 5 o'clock; see you!"] {
+        for value in ["O'Brien & Sons (Dublin)", "{\"id\": 42, \"name\": \"x\"}", "it's 5 o'clock; see you!"]
+        {
             assert_eq!(ask(&mut opinion, value), None, "{value}");
         }
     }
@@ -194,7 +253,7 @@ mod tests {
         let value = "<svg/onload=alert(1)>";
         let mut views = Views::default();
         views.fill(&field("q", value));
-        let answer = opinion.ask(&views).unwrap();
+        let answer = opinion.ask(&views, Beside::Finding).unwrap();
         let text = opinion.explain(answer, &field("q", value), &views);
         assert!(text.starts_with("sum +") && text.matches('`').count() >= 6, "{text}");
         assert!(text.len() <= EVIDENCE_LEN && !text.contains('\x02'));

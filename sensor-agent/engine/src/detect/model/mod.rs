@@ -103,7 +103,8 @@ impl Model {
         let mut listed: Vec<(Vec<u8>, f32)> = Vec::new();
         for (bytes, adds) in all {
             let within = |known: &(Vec<u8>, f32)| {
-                memchr::memmem::find(&known.0, &bytes).is_some() || memchr::memmem::find(&bytes, &known.0).is_some()
+                memchr::memmem::find(&known.0, &bytes).is_some()
+                    || memchr::memmem::find(&bytes, &known.0).is_some()
             };
             if listed.len() < most && !listed.iter().any(within) {
                 listed.push((bytes, adds));

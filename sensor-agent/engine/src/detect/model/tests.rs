@@ -10,7 +10,8 @@ fn model(weights: &[(usize, i8)]) -> Model {
 
 fn sequences(value: &str) -> Vec<(Vec<u8>, usize, bool)> {
     let mut found = Vec::new();
-    Features::default().each(value.as_bytes(), |one| found.push((one.bytes.to_vec(), one.bucket, one.negated)));
+    Features::default()
+        .each(value.as_bytes(), |one| found.push((one.bytes.to_vec(), one.bucket, one.negated)));
     found
 }
 
