@@ -1,3 +1,5 @@
+//! What weights, their file and their sums are, on weights made by hand.
+
 use super::*;
 
 fn model(weights: &[(usize, i8)]) -> Model {
