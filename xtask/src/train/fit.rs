@@ -15,7 +15,7 @@ pub(super) const ROUNDS: usize = 6;
 /// First step of a weight.
 pub(super) const STEP: f32 = 0.5;
 /// How much weights are drawn towards nothing.
-pub(super) const DECAY: f32 = 2e-6;
+pub(super) const DECAY: f32 = 2e-4;
 /// Greatest absolute rounded weight.
 const MOST: f32 = 127.0;
 

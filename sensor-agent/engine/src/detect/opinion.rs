@@ -133,7 +133,8 @@ impl Opinion {
     /// What the model says of the value, if that is anything.
     pub(super) fn ask(&mut self, views: &Views, beside: Beside) -> Option<Answer> {
         let model = self.model.as_ref()?;
-        if beside == Beside::FindingInText && views.decoded().bytes.len() > MAX_TEXT {
+        let decoded = views.decoded().bytes;
+        if is_word(decoded) || beside == Beside::FindingInText && decoded.len() > MAX_TEXT {
             return None;
         }
         if self.left == 0 {
@@ -180,6 +181,11 @@ fn candidates(views: &Views) -> impl Iterator<Item = (usize, View<'_>)> {
         *number == decoded || !matches!(view.chain.iter().last(), Some(Decoder::Fold | Decoder::Path))
     };
     views.iter().enumerate().skip(decoded).filter(tells).take(MAX_VIEWS)
+}
+
+/// Whether a value is a name or a number: what is suspicious about it is where it stands.
+fn is_word(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 /// Whether a value has a mix of special characters as words, numbers, names and addresses do not have.
@@ -229,7 +235,8 @@ mod tests {
         {
             assert!(ask(&mut opinion, value).is_some(), "{value}");
         }
-        for value in ["O'Brien & Sons (Dublin)", "{\"id\": 42, \"name\": \"x\"}", "it's 5 o'clock; see you!"]
+        for value in
+            ["admin", "O'Brien & Sons (Dublin)", "{\"id\": 42, \"name\": \"x\"}", "it's 5 o'clock; see you!"]
         {
             assert_eq!(ask(&mut opinion, value), None, "{value}");
         }
