@@ -15,6 +15,7 @@ mod step;
 mod test;
 mod tidy;
 mod toolchain;
+mod train;
 mod vm;
 
 use anyhow::Result;
@@ -44,6 +45,8 @@ enum Command {
     Bench(bench::Options),
     /// Run the fuzz targets, one or all, for a time each.
     Fuzz(fuzz::Options),
+    /// Make the weights of the engine's model, or check that those in the tree are what training makes.
+    Train(train::Options),
     /// Formatting, lints and the project's own rules.
     Check,
 }
@@ -57,6 +60,7 @@ fn main() {
         Command::Test(options) => test::command(&options),
         Command::Bench(options) => bench::command(&options),
         Command::Fuzz(options) => fuzz::command(&options),
+        Command::Train(options) => train::command(&options),
         Command::Check => check::command(),
     };
     if let Err(error) = report(result) {

@@ -73,6 +73,9 @@ fn main() {
     if wanted("rules") {
         rules::report();
     }
+    if wanted("model") {
+        model(&common::content());
+    }
     if wanted("bodies") {
         bodies::report(&common::content());
     }
@@ -84,7 +87,7 @@ fn main() {
     }
 }
 
-/// What the search for exposures in responses costs: rounds with and without it in turn.
+/// What the search for exposures in responses costs.
 fn exposure(rules: &Arc<RuleSet>) {
     let rows = [
         ("mixed traffic", MIXED, false),
@@ -96,21 +99,39 @@ fn exposure(rules: &Arc<RuleSet>) {
         let facts = facts.then(Key::default);
         let settings =
             |wanted| Settings { response_exposure: wanted, facts: facts.clone(), ..Settings::default() };
-        let mut costs = [Vec::new(), Vec::new()];
-        for round in 0..2 * ROUNDS {
-            let wanted = round % 2 == 1;
-            let measured = traffic::run(mix, rules, 1000, settings(wanted));
-            costs[usize::from(wanted)].push(1e6 / measured.transactions_per_sec());
-        }
-        let [without, with] = costs.map(|mut costs| {
-            costs.sort_by(f64::total_cmp);
-            costs[ROUNDS / 2]
-        });
-        println!(
-            "\nresponses searched, {title}: {without:.2} us a transaction without, {with:.2} us with, {:.1} % less throughput",
-            100.0 * (1.0 - without / with)
-        );
+        in_turn(&format!("responses searched, {title}"), mix, rules, &settings);
     }
+}
+
+/// What asking the model costs.
+fn model(rules: &Arc<RuleSet>) {
+    let settings = |wanted| Settings { model: wanted, ..Settings::default() };
+    for (title, mix) in [("small requests and answers", SMALL), ("mixed traffic", MIXED)] {
+        in_turn(&format!("the model asked, {title}"), mix, rules, &settings);
+    }
+}
+
+/// Rounds with and without something, in turn.
+fn in_turn(
+    title: &str,
+    mix: &[traffic::Exchange],
+    rules: &Arc<RuleSet>,
+    settings: &dyn Fn(bool) -> Settings,
+) {
+    let mut costs = [Vec::new(), Vec::new()];
+    for round in 0..2 * ROUNDS {
+        let wanted = round % 2 == 1;
+        let measured = traffic::run(mix, rules, 1000, settings(wanted));
+        costs[usize::from(wanted)].push(1e6 / measured.transactions_per_sec());
+    }
+    let [without, with] = costs.map(|mut costs| {
+        costs.sort_by(f64::total_cmp);
+        costs[ROUNDS / 2]
+    });
+    println!(
+        "\n{title}: {without:.2} us a transaction without, {with:.2} us with, {:.1} % less throughput",
+        100.0 * (1.0 - without / with)
+    );
 }
 
 fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &dyn Fn() -> Settings) {

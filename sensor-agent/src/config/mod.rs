@@ -102,6 +102,8 @@ pub(crate) struct Detection {
     pub(crate) rules_dirs: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
+    /// Whether the model is asked about suspicious values.
+    pub(crate) model: bool,
     /// Whether looks of rules are timed, one in [`RULES_TIMED_EVERY`].
     pub(crate) rule_timing: bool,
 }
@@ -214,6 +216,8 @@ pub(crate) struct Limits {
     pub(crate) slow_request_rate: u64,
     /// Bytes of data on SYNs that one engine keeps.
     pub(crate) max_early_bytes: u64,
+    /// Suspicious values of a head, and of a body, that the model is asked about.
+    pub(crate) max_model_values: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
     pub(crate) max_fragmented: u64,
     /// Bytes of parts of IP datagrams that one engine's thread keeps.
@@ -247,6 +251,7 @@ impl Default for Config {
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
                 response_exposure: false,
+                model: true,
                 rule_timing: false,
             },
             actors: Actors { enabled: true, queue: 4096, limits: actor::Settings::default() },
@@ -302,6 +307,7 @@ impl Default for Limits {
             slow_request_secs: engine.slow_request.as_secs(),
             slow_request_rate: engine.slow_request_rate,
             max_early_bytes: engine.max_early_bytes as u64,
+            max_model_values: engine.max_model_values as u64,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
             report_queue: 4096,
@@ -373,6 +379,8 @@ impl Config {
             },
             response_exposure: self.detection.response_exposure,
             reads_only: false,
+            model: self.detection.model,
+            max_model_values: size(limits.max_model_values),
             rule_timer: self
                 .detection
                 .rule_timing

@@ -105,6 +105,7 @@ builtins! {
     SessionInTarget: "session-id-in-url", "session id in a target", Session, Low, ["weak-session", "CWE-598", "OWASP-A07"];
     CsrfMissingToken: "csrf-missing-token", "state change without the token that the route normally gets", Csrf, High, ["attack-csrf", "CWE-352", "OWASP-A01"];
     ManyAttacks: "many-attacks", "many kinds of attacks by one client", InputValidation, High, ["attack-scan", "OWASP-A03"];
+    Model: "model-suspicious", "value that resembles attacks more than ordinary text", InputValidation, Low, ["CWE-20", "OWASP-A03"];
     JwtConfusion: "jwt-algorithm-confusion", "issuer with a private key signs with a shared secret", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A02"];
 }
 
@@ -167,5 +168,6 @@ mod tests {
     fn codes_name_their_row() {
         assert_eq!(Code::Csrf.builtin().map(|builtin| builtin.id), Some("csrf-foreign-origin"));
         assert_eq!(Code::Csrf.class(), Class::Csrf);
+        assert_eq!(Code::Model.builtin().map(|builtin| builtin.id), Some(crate::detect::MODEL_ID));
     }
 }

@@ -14,8 +14,10 @@ mod exposed;
 pub mod exposure;
 mod html;
 mod jwt;
+pub mod model;
 mod name;
 mod oddity;
+mod opinion;
 mod protocol;
 pub mod redact;
 mod scan;
@@ -38,6 +40,7 @@ pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
 use clean::Clean;
 use document::Surroundings;
+use opinion::{Beside, Opinion};
 use scan::Scanner;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
@@ -79,6 +82,12 @@ pub struct DetectStats {
     pub findings_excepted: u64,
     /// Findings left out because a part had too many.
     pub findings_dropped: u64,
+    /// Values that the model was asked about.
+    pub model_values: u64,
+    /// Suspicious values that it was not asked about, because a part had too many.
+    pub model_skipped: u64,
+    /// Findings of the model.
+    pub model_findings: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
     /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
@@ -96,6 +105,7 @@ pub struct Detector {
     views: Views,
     hits: Vec<Hit>,
     scanner: Scanner,
+    opinion: Opinion,
     clean: Clean,
     /// Whether bodies of responses are searched for what they expose.
     exposures: bool,
@@ -160,6 +170,7 @@ impl Detector {
             views: Views::default(),
             hits: Vec::new(),
             scanner: Scanner::default(),
+            opinion: Opinion::default(),
             clean: Clean::default(),
             exposures: false,
             suspicious: false,
@@ -215,6 +226,12 @@ impl Detector {
         all.filter(|(_, figures)| figures.candidates > 0).map(|(rule, figures)| (rule.info(), *figures))
     }
 
+    /// Asks the model about up to `most` suspicious values of a part; about none if it is 0. A new detector does not ask it.
+    pub fn ask_model(&mut self, most: usize) {
+        self.opinion.ask_for(most);
+        self.clean.clear();
+    }
+
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
     pub fn look_for_exposures(&mut self, wanted: bool) {
         self.exposures = wanted;
@@ -241,6 +258,8 @@ impl Detector {
         DetectStats {
             matching: self.matcher.stats(),
             coded_steps: self.stats.coded_steps + self.scanner.steps(),
+            model_values: self.opinion.asked,
+            model_skipped: self.opinion.skipped,
             ..self.stats
         }
     }
@@ -249,6 +268,7 @@ impl Detector {
     pub fn inspect(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
         let first = findings.len();
         let mut violation = None;
+        self.opinion.begin();
         for (index, field) in part.fields.iter().enumerate() {
             self.stats.fields += 1;
             // What was found clean before was so with all that is within it.
@@ -389,6 +409,9 @@ impl Detector {
         }
         let undecided = self.matcher.take_undecided();
         if self.hits.is_empty() && self.scanner.hits().is_empty() {
+            if self.resembles_attacks(part, field, findings) {
+                return Look::Open;
+            }
             // What a header that replaces the method means depends on the method.
             let settled = !undecided && !auth::depends_on_method(field);
             return if settled { Look::Clean } else { Look::Open };
@@ -399,6 +422,7 @@ impl Detector {
 
     /// Turns the hits in a field into findings.
     fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
+        let first = findings.len();
         // What stands in a piece of a document is found in the whole too, and must not count twice.
         let piece = document::is_part_of_document(field, part.fields);
         let quoted = document::is_document(field, self.views.decoded().bytes);
@@ -444,6 +468,59 @@ impl Detector {
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
+        if !field.place.is_response() {
+            let in_text = quoted || around != Surroundings::None;
+            self.second_opinion(part, field, (first, in_text), findings);
+        }
+    }
+
+    /// What the model says of a value in which the findings from `first` on are not sure.
+    fn second_opinion(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        (first, in_text): (usize, bool),
+        findings: &mut Vec<Finding>,
+    ) {
+        let found = findings.get(first..).unwrap_or_default();
+        let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
+        let Some(surest) = surest.filter(|finding| finding.confidence.get() < opinion::SURE) else { return };
+        let beside = if in_text { Beside::FindingInText } else { Beside::Finding };
+        let class = surest.class;
+        self.model_finding(part, field, (class, beside), findings);
+    }
+
+    /// What the model says of a short value in which nothing was found.
+    fn resembles_attacks(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) -> bool {
+        let decoded = self.views.decoded().bytes;
+        self.opinion.is_worth_it(field, decoded)
+            && !document::is_document(field, decoded)
+            && document::surroundings(field, decoded) == Surroundings::None
+            && self.model_finding(part, field, (Class::InputValidation, Beside::Nothing), findings)
+    }
+
+    /// Appends a finding of the model, if it says anything of the value.
+    fn model_finding(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        (class, beside): (Class, Beside),
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let Some(answer) = self.opinion.ask(&self.views, beside) else { return false };
+        let info = self.opinion.info(beside);
+        let path = part.request.path();
+        if self.rules.exceptions().iter().any(|one| one.covers(&info.id, path, field)) {
+            self.stats.findings_excepted += 1;
+            return false;
+        }
+        let claim = Claim { info, class, severity: beside.severity(), confidence: answer.confidence };
+        let length = self.views.get(answer.view).map_or(0, |view| view.bytes.len());
+        let mut found = finding(&claim, field, &self.views, answer.view, 0..length);
+        found.evidence = self.opinion.explain(answer, field, &self.views);
+        self.stats.model_findings += 1;
+        findings.push(found);
+        true
     }
 
     /// Whether an exception covers a finding of the request itself, which is counted.
@@ -577,6 +654,15 @@ fn finding(
         evidence: redact::evidence(field, bytes, span),
     }
 }
+
+/// Whether a finding is the model's, which is a second opinion on a value and says nothing of what kind an attack is.
+#[must_use]
+pub fn is_of_model(finding: &Finding) -> bool {
+    finding.rule.id == MODEL_ID
+}
+
+/// Id of the model's findings.
+const MODEL_ID: &str = "model-suspicious";
 
 /// Most characters of [`Finding::field`].
 pub const MAX_FIELD_NAME: usize = 128;

@@ -227,6 +227,10 @@ impl Engine {
         let mut counters = self.shared.worker.counters.clone();
         counters.flows_now = self.table.len() as u64;
         counters.flow_bytes = self.memory as u64;
+        let detected = self.shared.worker.detector.stats();
+        counters.model_values = detected.model_values;
+        counters.model_skipped = detected.model_skipped;
+        counters.model_findings = detected.model_findings;
         counters.stats()
     }
 

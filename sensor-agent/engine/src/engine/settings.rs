@@ -53,6 +53,10 @@ pub struct Settings {
     pub fragments: fragments::Limits,
     /// Whether bodies of responses are searched for what they should not hold.
     pub response_exposure: bool,
+    /// Whether the model is asked about suspicious values.
+    pub model: bool,
+    /// Suspicious values of a head, and of a body, that the model is asked about (`model_skipped`).
+    pub max_model_values: usize,
     /// Proxies that are trusted to name their clients.
     pub proxies: Proxies,
     /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
@@ -88,6 +92,8 @@ impl Default for Settings {
             slow_request_rate: 50,
             fragments: fragments::Limits::default(),
             response_exposure: false,
+            model: true,
+            max_model_values: 32,
             proxies: Proxies::default(),
             list_transactions: false,
             facts: None,

@@ -102,6 +102,7 @@ impl Worker {
             seam: super::tests::Seam::default(),
         };
         worker.detector.look_for_exposures(settings.response_exposure);
+        worker.detector.ask_model(if settings.model { settings.max_model_values } else { 0 });
         worker.detector.time_rules(settings.rule_timer);
         worker.note_wanted(settings.list_transactions);
         worker

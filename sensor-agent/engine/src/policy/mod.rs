@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::detect::is_of_model;
 use crate::finding::{Class, Confidence, Finding, Response, Severity};
 
 /// Whether automatic blocks take effect.
@@ -102,7 +103,7 @@ impl Policy {
     /// verdict's class.
     #[must_use]
     pub fn kind<'f>(class: Class, findings: impl IntoIterator<Item = &'f Finding>) -> &'f str {
-        let of_class = findings.into_iter().filter(|finding| finding.class == class);
+        let of_class = findings.into_iter().filter(|finding| finding.class == class && !is_of_model(finding));
         // A file's name says what an attack is after; a command around it says what it is.
         let weight = |finding: &Finding| match finding.rule.topic() {
             Some("lfi") => finding.confidence.get() - NAME_OF_FILE,
@@ -199,7 +200,8 @@ impl Policy {
 /// What the confidence that a file is named weighs less than that of other kinds of attack, when the kind is told.
 const NAME_OF_FILE: f32 = 0.21;
 
-/// Of the findings of one class those that say something of their own, the surest first.
+/// Of the findings of one class those that say something of their own, the surest first. The model looks at other things than the
+/// detection whose finding it stands beside, so that it counts beside that in the same field, and once.
 fn counted<'f>(of_class: &[&'f Finding]) -> Vec<&'f Finding> {
     let mut sorted = of_class.to_vec();
     sorted.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
@@ -207,7 +209,7 @@ fn counted<'f>(of_class: &[&'f Finding]) -> Vec<&'f Finding> {
     for finding in sorted {
         let topic = finding.rule.topic();
         let same = |known: &&Finding| {
-            known.field == finding.field
+            known.field == finding.field && is_of_model(known) == is_of_model(finding)
                 || known.rule.id == finding.rule.id
                 || topic.is_some() && known.rule.topic() == topic
         };

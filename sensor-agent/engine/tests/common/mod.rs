@@ -180,7 +180,12 @@ const INITIAL_SEQUENCE: u32 = 1000;
 impl Wire {
     #[must_use]
     pub fn new(rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
-        Self { engine: Engine::new(Settings::default(), rules, policy), flows: 0 }
+        Self::with(Settings::default(), rules, policy)
+    }
+
+    #[must_use]
+    pub fn with(settings: Settings, rules: Arc<RuleSet>, policy: Arc<Policy>) -> Self {
+        Self { engine: Engine::new(settings, rules, policy), flows: 0 }
     }
 
     /// The records of a connection that carries `raw` and is closed.
