@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice};
 
 use crate::lab::{Host, Lab, interface_of};
@@ -186,15 +186,24 @@ impl RawTcp {
     /// Opens connections from many ports at once, each with its initial sequence number and the same options.
     ///
     /// # Errors
-    /// If one of them is not answered within two seconds.
+    /// If one of them is not answered, although asked again, within twenty seconds.
     pub fn connect_all(&self, opened: &[(u16, u32)], options: &[u8]) -> Result<Vec<Agreed>> {
-        for &(port, sequence) in opened {
-            self.send_made(Made { port, flags: "S", sequence, options, ..Made::default() })?;
-        }
-        let until = Instant::now() + Duration::from_secs(2);
+        let begin = Instant::now();
+        let (until, mut next) = (begin + Duration::from_secs(20), begin);
         let mut agreed = vec![None; opened.len()];
         while agreed.contains(&None) {
-            let Some(frame) = self.next_frame(until) else { bail!("not every connection was answered") };
+            if Instant::now() >= next {
+                next += Duration::from_secs(1);
+                for (&(port, sequence), _) in
+                    opened.iter().zip(&agreed).filter(|(_, agreed)| agreed.is_none())
+                {
+                    self.send_made(Made { port, flags: "S", sequence, options, ..Made::default() })?;
+                }
+            }
+            let Some(frame) = self.next_frame(next.min(until)) else {
+                ensure!(Instant::now() < until, "not every connection was answered");
+                continue;
+            };
             let Some((tcp, _)) = self.of_server(&frame).filter(|(tcp, _)| tcp.syn && tcp.ack) else {
                 continue;
             };
