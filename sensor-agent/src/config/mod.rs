@@ -244,7 +244,7 @@ impl Default for Config {
             },
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
-                response_exposure: false,
+                response_exposure: true,
                 rule_timing: false,
             },
             actors: Actors { enabled: true, queue: 4096, limits: actor::Settings::default() },
