@@ -250,7 +250,7 @@ impl Default for Config {
             },
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
-                response_exposure: false,
+                response_exposure: true,
                 model: true,
                 rule_timing: false,
             },
