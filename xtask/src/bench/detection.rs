@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// A directory of rule files [default: the rules inside the program]
     #[arg(long, value_name = "DIR")]
     rules: Option<PathBuf>,
+    /// A configuration of the agent, such as one without the model [default: the defaults]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print so many missed attacks and benign requests that were flagged, of each source
     #[arg(long, default_value_t = 0)]
     misses: usize,
@@ -49,7 +52,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         return beside::run(peer, &agent, &files, options.rules.as_deref(), options.secs);
     }
     let started = Instant::now();
-    let verdicts = verdicts(&agent, &files, options.rules.as_deref())?;
+    let verdicts = verdicts(&agent, &files, options)?;
     let took = started.elapsed();
     let mut score = Score { misses: options.misses, ..Score::default() };
     for file in &files {
@@ -94,11 +97,13 @@ struct Verdict {
     category: Option<String>,
 }
 
-fn verdicts(agent: &Path, files: &[PathBuf], rules: Option<&Path>) -> Result<HashMap<String, Verdict>> {
+fn verdicts(agent: &Path, files: &[PathBuf], options: &Options) -> Result<HashMap<String, Verdict>> {
     let mut command = Command::new(agent);
     command.args(["inspect", "--brief"]).args(files).stdout(Stdio::piped());
-    if let Some(rules) = rules {
-        command.arg("--rules").arg(rules);
+    for (name, value) in [("--rules", &options.rules), ("--config", &options.config)] {
+        if let Some(value) = value {
+            command.arg(name).arg(value);
+        }
     }
     let mut child = command.spawn().with_context(|| format!("cannot start `{}`", agent.display()))?;
     let output = child.stdout.take().context("the agent has no output")?;

@@ -47,7 +47,7 @@ impl Beside {
         match self {
             Self::Finding => 0.45,
             Self::FindingInText => 0.3,
-            Self::Nothing => 0.5,
+            Self::Nothing => 0.4,
         }
     }
 
