@@ -28,8 +28,13 @@ fn python(site: &Site, first: &str) -> Process {
          h.test(h.SimpleHTTPRequestHandler, h.ThreadingHTTPServer, 'HTTP/1.1', {PORT})",
         USER.1
     );
+    // A page, because a listing of the folder would be a finding; the server's user must reach it.
+    let pages = site.folder.path().join("pages");
+    fs::create_dir_all(&pages).unwrap();
+    fs::write(pages.join("index.html"), "<p>welcome").unwrap();
+    fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = site.lab.app.command(Path::new("/bin/sh"));
-    command.args(["-c", &format!("{first} exec \"$0\" \"$@\""), PYTHON, "-c", &serve]).current_dir("/");
+    command.args(["-c", &format!("{first} exec \"$0\" \"$@\""), PYTHON, "-c", &serve]).current_dir(&pages);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let process = Process::start(&mut command).unwrap();
     let here = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), PORT);

@@ -151,3 +151,20 @@ fn the_doctor_names_what_is_there_and_what_is_missing() {
         text(&without)
     );
 }
+
+#[test]
+fn a_false_alert_is_marked_by_the_command_line_and_answered_with_its_exception() {
+    let Some(site) = Site::start(1, &Setup { enforce: false, ..Setup::default() }) else { return };
+    site.request(1, &get("/report?q=1%27%20union%20select%201,2--%20")).unwrap();
+    let alert = site.agent.wait_for_alert(address(1, 2)).unwrap();
+    let id = alert["sensor"]["id"].to_string();
+    let told = site.agent.cli(&["rules", "false-positive", &id]).unwrap();
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.status.success() && text.contains("path = \"/report\"") && text.contains("[[exception]]"),
+        "{text}"
+    );
+    let taken_back = site.agent.cli_json(&["rules", "false-positive", &id, "--undo"]).unwrap();
+    assert_eq!((&taken_back["changed"], &taken_back["false_positive"]), (&true.into(), &false.into()));
+    assert!(!site.agent.cli(&["rules", "false-positive", "999999"]).unwrap().status.success());
+}

@@ -229,7 +229,7 @@ fn the_sensors_own_connections_are_left_out() {
     let agent = site.agent.process().unwrap().id();
     group.take(agent);
     site.agent.process().unwrap().signal(Signal::SIGHUP).unwrap();
-    wait_until("the reload", NOTICED, || site.agent.log().contains("reloaded")).unwrap();
+    wait_until("the reload", Duration::from_secs(10), || site.agent.log().contains("reloaded")).unwrap();
     let _server = group.serve(&site, 8080);
     let server = SocketAddr::new(site.lab.server(1), 8080);
     let ask = || site.client(1).enter(|| sensor_tests::http::once(server, &attack()));
