@@ -15,6 +15,8 @@ const SHIPPED: &[u8] = include_bytes!("../../../model/weights.bin");
 const MAGIC: &[u8; 7] = b"SENSORW";
 /// Bytes in front of the weights: magic, version, and four numbers.
 const HEADER_LEN: usize = MAGIC.len() + 1 + 4 * 4;
+/// Sequences among which the strongest are chosen that do not stand within one another.
+const MOST_CANDIDATES: usize = 24;
 /// Bytes of a file of weights.
 pub const FILE_LEN: usize = HEADER_LEN + BUCKETS;
 
@@ -91,11 +93,18 @@ impl Model {
     /// within one that is listed are left out.
     #[must_use]
     pub fn strongest(&self, features: &mut Features, value: &[u8], most: usize) -> Vec<(Vec<u8>, f32)> {
-        let mut all = Vec::new();
+        let mut all: Vec<(Vec<u8>, f32)> = Vec::new();
         let count = features.each(value, |sequence| {
-            let weight = self.weight(sequence);
-            if weight > 0 {
-                all.push((sequence.bytes.to_vec(), self.scale * weight as f32));
+            let adds = self.scale * self.weight(sequence) as f32;
+            if adds <= 0.0 {
+                return;
+            }
+            if all.len() < MOST_CANDIDATES {
+                all.push((sequence.bytes.to_vec(), adds));
+            } else if let Some(least) = all.iter_mut().min_by(|a, b| a.1.total_cmp(&b.1))
+                && least.1 < adds
+            {
+                *least = (sequence.bytes.to_vec(), adds);
             }
         });
         all.iter_mut().for_each(|(_, adds)| *adds *= share(count));
