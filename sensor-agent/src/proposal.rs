@@ -136,6 +136,7 @@ fn route(path: &str) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
+    use sensor_engine::engine::Settings;
     use sensor_engine::finding::Confidence;
     use sensor_engine::policy::Policy;
     use serde_json::json;
@@ -195,7 +196,9 @@ mod tests {
         let sources: Vec<_> = sources.chain([RuleSource { name: "more", text: more }]).collect();
         let rules = Arc::new(RuleSet::compile(&sources).unwrap());
         let policy = Policy { report_from: Confidence::ZERO, ..Policy::default() };
-        let mut judge = Judge::new(Config::default().engine_settings(), rules, &policy);
+        // The model speaks up where what was surer is silenced.
+        let settings = Settings { model: false, ..Config::default().engine_settings() };
+        let mut judge = Judge::new(settings, rules, &policy);
         let judged = judge.judge(&crate::request::with_line_ends(request.as_bytes()), b"").unwrap();
         judged.findings.iter().map(|one| (one.rule.id.clone(), one.field.clone())).collect()
     }
