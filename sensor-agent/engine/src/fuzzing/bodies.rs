@@ -33,8 +33,9 @@ fn push(content_type: &[u8], body: &[u8]) {
     check(&fields);
     // Whatever a body is said to be and whatever it is: only words in brackets, separators of
     // nothing, byte order marks with no more than that behind, and messages of numbers are nothing to look at.
-    let is_wide = body.starts_with(b"\xfe\xff") || body.starts_with(b"\xff\xfe");
-    let text = if is_wide { &body[2..] } else { body };
+    let wide = [&b"\xfe\xff"[..], b"\xff\xfe"].into_iter().find_map(|mark| body.strip_prefix(mark));
+    let is_wide = wide.is_some();
+    let text = wide.or_else(|| body.strip_prefix(b"\xef\xbb\xbf")).unwrap_or(body);
     let is_bare = |byte: &u8| {
         let is_separator = byte.is_ascii_whitespace() || b"{}[],:\"_.-&".contains(byte);
         byte.is_ascii_alphanumeric() || is_separator || is_wide && *byte == 0
