@@ -97,10 +97,11 @@ fn is_no_text(block: &[u8]) -> bool {
     let control =
         |byte: u8| u8::from(byte < 9) | u8::from(byte.wrapping_sub(14) < 13) | u8::from(byte == 0x7f);
     let (mut controls, mut high) = (0, 0);
-    // Sums of bytes in short runs are what a processor's vectors do at once.
+    // Sums that wrap, of bytes in runs too short for it, are what a processor's vectors do at once.
     for run in block.chunks(128) {
-        controls += usize::from(run.iter().map(|&byte| control(byte)).sum::<u8>());
-        high += usize::from(run.iter().map(|&byte| byte >> 7).sum::<u8>());
+        let sum = |of: fn(u8) -> u8| usize::from(run.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(of(byte))));
+        controls += sum(control);
+        high += sum(|byte| byte >> 7);
     }
     controls * 100 >= block.len() * CONTROLS && high * 100 >= block.len() * HIGH
 }
