@@ -99,7 +99,8 @@ fn is_no_text(block: &[u8]) -> bool {
     let (mut controls, mut high) = (0, 0);
     // Sums that wrap, of bytes in runs too short for it, are what a processor's vectors do at once.
     for run in block.chunks(128) {
-        let sum = |of: fn(u8) -> u8| usize::from(run.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(of(byte))));
+        let sum =
+            |of: fn(u8) -> u8| usize::from(run.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(of(byte))));
         controls += sum(control);
         high += sum(|byte| byte >> 7);
     }

@@ -226,8 +226,19 @@ const SIGNS: [u8; 256] = {
     signs
 };
 
+/// Bytes whose signs are gathered side by side: a processor waits for none of them.
+const LANES: usize = 4;
+
 fn signs(value: &[u8]) -> u8 {
-    value.iter().fold(0, |signs, &byte| signs | SIGNS[usize::from(byte)])
+    let (runs, rest) = value.as_chunks::<LANES>();
+    let mut lanes = [0; LANES];
+    for run in runs {
+        for (lane, byte) in lanes.iter_mut().zip(run) {
+            *lane |= SIGNS[usize::from(*byte)];
+        }
+    }
+    let of_rest = rest.iter().fold(0, |signs, &byte| signs | SIGNS[usize::from(byte)]);
+    lanes.iter().fold(of_rest, |signs, lane| signs | lane)
 }
 
 /// Path normalisation, for values in which it could reveal something.

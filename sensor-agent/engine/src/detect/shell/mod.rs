@@ -51,8 +51,7 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         best = Some(found);
     }
     *steps += value.len() as u64;
-    let signs = value.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
-    for (at, _) in signs {
+    for at in signs(value) {
         let Some((skip, sure)) = separator(value.get(at..).unwrap_or_default()) else { continue };
         if value.get(at) == Some(&b';') && ends_reference(value, at) {
             continue;
@@ -75,6 +74,27 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         }
     }
     best
+}
+
+/// Where separators may begin. Runs without any, nearly all of a text, are passed over by the processor's vectors.
+fn signs(value: &[u8]) -> impl Iterator<Item = usize> {
+    const RUN: usize = 64;
+    let is_sign = |byte: u8| {
+        (byte == b'$')
+            | (byte == b'<')
+            | (byte == b'>')
+            | (byte == b'|')
+            | (byte == b'&')
+            | (byte == b'`')
+            | (byte == b';')
+            | (byte == b'\n')
+    };
+    let any = move |run: &[u8]| run.iter().fold(false, |any, &byte| any | is_sign(byte));
+    let runs = value.chunks(RUN).enumerate().filter(move |(_, run)| any(run));
+    runs.flat_map(|(number, run)| {
+        let signs = run.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
+        signs.map(move |(at, _)| number * RUN + at)
+    })
 }
 
 /// Whether the semicolon at `at` ends a character reference: `&lt;id&gt;`.

@@ -63,19 +63,91 @@ macro_rules! keywords {
         #[allow(missing_docs, reason = "the names say it")]
         pub(crate) enum Key { $($key),* }
 
-        fn keyword(lower: &[u8]) -> Option<Kind> {
-            Some(match lower {
-                $($text => Kind::Key(Key::$key),)*
-                b"and" | b"or" | b"xor" => Kind::Logic,
-                b"not" | b"binary" => Kind::Not,
-                b"true" | b"false" | b"null" => Kind::Constant,
-                b"like" | b"rlike" | b"regexp" | b"in" | b"is" | b"between" | b"ilike" | b"similar" | b"glob"
-                | b"sounds" => Kind::Compare,
-                b"div" | b"mod" => Kind::Arithmetic,
-                _ => return None,
-            })
-        }
+        const KEYWORDS: &[(&[u8], Kind)] = &[$(($text, Kind::Key(Key::$key)),)*];
     };
+}
+
+/// Words that are no [`Key`], and what they are.
+const OPERATORS: &[(&[u8], Kind)] = &[
+    (b"and", Kind::Logic),
+    (b"or", Kind::Logic),
+    (b"xor", Kind::Logic),
+    (b"not", Kind::Not),
+    (b"binary", Kind::Not),
+    (b"true", Kind::Constant),
+    (b"false", Kind::Constant),
+    (b"null", Kind::Constant),
+    (b"like", Kind::Compare),
+    (b"rlike", Kind::Compare),
+    (b"regexp", Kind::Compare),
+    (b"in", Kind::Compare),
+    (b"is", Kind::Compare),
+    (b"between", Kind::Compare),
+    (b"ilike", Kind::Compare),
+    (b"similar", Kind::Compare),
+    (b"glob", Kind::Compare),
+    (b"sounds", Kind::Compare),
+    (b"div", Kind::Arithmetic),
+    (b"mod", Kind::Arithmetic),
+];
+
+/// Longest keyword.
+const MAX_KEYWORD: usize = 9;
+
+/// A word in lower case as one number, first letter lowest; equal for equal words.
+const fn packed(word: &[u8]) -> u128 {
+    let (mut number, mut at) = (0, 0);
+    while at < word.len() {
+        number |= (word[at] as u128) << (8 * at);
+        at += 1;
+    }
+    number
+}
+
+/// Slots of [`SLOTS`]; enough that few of them have two words.
+const SLOT_COUNT: usize = 512;
+/// Words in one slot.
+const DEPTH: usize = 3;
+
+const fn slot(packed: u128) -> usize {
+    (((packed ^ (packed >> 32)) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize
+}
+
+/// Every keyword at its place, so that a word of prose is told by one look.
+static SLOTS: [[(u128, Kind); DEPTH]; SLOT_COUNT] = {
+    let mut slots = [[(0, Kind::Other); DEPTH]; SLOT_COUNT];
+    let mut at = 0;
+    while at < KEYWORDS.len() + OPERATORS.len() {
+        let (word, kind) = if at < KEYWORDS.len() { KEYWORDS[at] } else { OPERATORS[at - KEYWORDS.len()] };
+        assert!(word.len() <= MAX_KEYWORD);
+        let packed = packed(word);
+        let mut free = 0;
+        while slots[slot(packed)][free].0 != 0 {
+            free += 1;
+        }
+        slots[slot(packed)][free] = (packed, kind);
+        at += 1;
+    }
+    slots
+};
+
+/// What the word of `len` bytes that `rest` begins with is, if it is a keyword.
+fn keyword(rest: &[u8], len: usize) -> Option<Kind> {
+    if len > MAX_KEYWORD {
+        return None;
+    }
+    let mut wide = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
+    wide.make_ascii_lowercase();
+    let packed = u128::from_le_bytes(wide) & ((1 << (8 * len)) - 1);
+    let slot = SLOTS.get(slot(packed))?;
+    slot.iter().find(|(word, _)| *word == packed).map(|(_, kind)| *kind)
+}
+
+/// The end of a value, which is shorter than the number it is made into.
+fn padded(rest: &[u8]) -> [u8; 16] {
+    let mut wide = [0; 16];
+    wide.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
+    wide
 }
 
 keywords! {
@@ -279,13 +351,7 @@ impl Reader<'_> {
             self.skip(1);
             return self.quoted(b'\'');
         }
-        let mut lower = [0; 12];
-        let known = rest.get(..len).and_then(|word| {
-            let lower = lower.get_mut(..len)?;
-            lower.copy_from_slice(word);
-            lower.make_ascii_lowercase();
-            keyword(lower)
-        });
+        let known = keyword(rest, len);
         self.take(len, known.unwrap_or(Kind::Word))
     }
 
@@ -316,7 +382,18 @@ impl Reader<'_> {
 }
 
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') || byte >= 0x80 && byte != 0xa0
+    static WORD: [bool; 256] = {
+        let mut word = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let at = byte as u8;
+            word[byte] =
+                at.is_ascii_alphanumeric() || matches!(at, b'_' | b'$' | b'.') || at >= 0x80 && at != 0xa0;
+            byte += 1;
+        }
+        word
+    };
+    WORD[usize::from(byte)]
 }
 
 #[cfg(test)]
