@@ -10,6 +10,7 @@ use regex_syntax::hir::Hir;
 
 use super::behaviour::{self, Behaviour, Step};
 use super::error::{RuleError, suggestion};
+use super::finder::{Finder, Literal};
 use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, BehaviourDraft, Draft, DraftCondition, DraftOperator, Identity, StepDraft, Text};
@@ -30,8 +31,6 @@ pub const MIN_ANY_LENGTH: usize = 256;
 pub const MIN_ENTROPY_LENGTH: usize = 16;
 /// Patterns that look at no longer values than this may have one mark of punctuation as their literal.
 const SHORT_VALUE_BYTES: usize = 400;
-/// Most literals for which the automaton is the fast, large one.
-const DENSE_LITERALS: usize = 4000;
 
 impl RuleSet {
     /// The rules of all sources together, or everything that is wrong with them.
@@ -56,7 +55,7 @@ impl RuleSet {
             }
         }
         let dialogs = std::mem::take(&mut compiler.dialogs);
-        let (mut set, examples) = compiler.finish(&mut errors);
+        let (mut set, examples) = compiler.finish();
         if errors.is_empty() {
             let matched = example::run(&set, coded, &examples, &mut errors);
             let doubts = doubt::find(&set, &examples, &matched);
@@ -90,8 +89,7 @@ struct Compiler<'a> {
     /// Functions of conditions.
     env: Arc<cel::Env>,
     rules: Vec<Rule>,
-    literals: Vec<Vec<u8>>,
-    literal_rules: Vec<u32>,
+    literals: Vec<Literal>,
     short_rules: Vec<u32>,
     coded_rules: Vec<u32>,
     exceptions: Vec<Exception>,
@@ -109,7 +107,6 @@ impl<'a> Compiler<'a> {
             env: when::environment(),
             rules: Vec::new(),
             literals: Vec::new(),
-            literal_rules: Vec::new(),
             short_rules: Vec::new(),
             coded_rules: Vec::new(),
             exceptions: Vec::new(),
@@ -153,7 +150,7 @@ impl<'a> Compiler<'a> {
         };
         let (also, any) = (conditions(draft.also), conditions(draft.any));
         let when = draft.when.as_ref().and_then(|when| compile_when(when, &self.env, &mut report));
-        let (Some(Built { operator, .. }), Some(literals)) = (operator, literals) else { return };
+        let (Some(Built { operator, reach, .. }), Some(literals)) = (operator, literals) else { return };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         match operator {
             Operator::Coded { .. } => self.coded_rules.push(number),
@@ -163,10 +160,13 @@ impl<'a> Compiler<'a> {
         if draft.plain {
             self.words.add(&literals);
         }
-        for literal in literals {
-            self.literals.push(literal);
-            self.literal_rules.push(number);
-        }
+        // Of single bytes it is known that they stand in a value, not where.
+        let reach = reach.filter(|_| literals.iter().all(|literal| literal.len() > 1));
+        self.literals.extend(literals.into_iter().map(|text| Literal {
+            text,
+            rule: number,
+            placed: reach.is_some(),
+        }));
         let (rule, at, examples) = (self.rules.len(), draft.at, draft.examples);
         self.examples.push(RuleExamples { source, rule, at, asks, examples });
         self.rules.push(Rule {
@@ -183,6 +183,7 @@ impl<'a> Compiler<'a> {
             any,
             when,
             length: draft.length,
+            reach,
             documents: draft.documents,
         });
     }
@@ -216,26 +217,12 @@ impl<'a> Compiler<'a> {
         });
     }
 
-    fn finish(self, errors: &mut Vec<RuleError>) -> (RuleSet, Vec<RuleExamples<'a>>) {
-        let dense = self.literals.len() <= DENSE_LITERALS;
-        let kind = if dense { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-        let built = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(kind))
-            .build(&self.literals);
-        let prefilter = match built {
-            Ok(prefilter) => Some(prefilter),
-            Err(error) => {
-                let reason = format!("the rules' literals do not fit into one automaton: {error}");
-                errors.push(RuleError::at("rules", "", 0, None, reason));
-                None
-            }
-        };
+    fn finish(self) -> (RuleSet, Vec<RuleExamples<'a>>) {
+        let finder = Finder::new(&self.literals);
         let mut named = Named::default();
         let of_rule = |number: usize| {
-            let literals = self.literals.iter().zip(&self.literal_rules);
-            literals.filter(move |(_, rule)| **rule as usize == number).map(|(literal, _)| literal)
+            let literals = self.literals.iter();
+            literals.filter(move |literal| literal.rule as usize == number).map(|literal| &literal.text)
         };
         for (number, rule) in self.rules.iter().enumerate() {
             // A rule whose literals are no plain words finds nothing in plain words.
@@ -262,8 +249,7 @@ impl<'a> Compiler<'a> {
             named,
             words: self.words,
             rules: self.rules,
-            prefilter: prefilter.filter(|_| !self.literals.is_empty()),
-            literal_rules: self.literal_rules,
+            finder: Some(finder).filter(|_| !self.literals.is_empty()),
             behaviours: self.behaviours,
             coded_rules: self.coded_rules,
             exceptions: self.exceptions,
@@ -299,6 +285,8 @@ impl Report<'_, '_> {
 struct Built {
     operator: Operator,
     required: Option<Vec<Vec<u8>>>,
+    /// Most bytes of a match, if they are known and few.
+    reach: Option<usize>,
 }
 
 fn compile_operator(
@@ -308,7 +296,7 @@ fn compile_operator(
     coded: &CodedDetectors,
     report: &mut Report<'_, '_>,
 ) -> Option<Built> {
-    let plain = |operator| Some(Built { operator, required: None });
+    let plain = |operator| Some(Built { operator, required: None, reach: None });
     match draft {
         DraftOperator::Pattern(pattern) => {
             let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
@@ -319,7 +307,9 @@ fn compile_operator(
                 report.error(pattern.at, reason);
                 return None;
             }
-            Some(Built { operator: Operator::Pattern(regex), required: literal::required(&hir) })
+            let reach = literal::reach(&hir).filter(|_| !case_sensitive);
+            let required = literal::required(&hir);
+            Some(Built { operator: Operator::Pattern(regex), required, reach })
         }
         DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
         DraftOperator::Number(range, _) => plain(Operator::Number(range.clone())),
@@ -366,7 +356,7 @@ fn compile_phrases(phrases: &[Text], case_sensitive: bool, report: &mut Report<'
             let mut required: Vec<Vec<u8>> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
             required.sort();
             required.dedup();
-            Some(Built { operator: Operator::Phrases(automaton), required: Some(required) })
+            Some(Built { operator: Operator::Phrases(automaton), required: Some(required), reach: None })
         }
         Err(error) => {
             let at = phrases.first().map_or(0, |phrase| phrase.at);

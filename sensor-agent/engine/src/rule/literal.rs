@@ -30,6 +30,48 @@ pub(crate) fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     Some(best)
 }
 
+/// Most bytes of white space in a row within a match that is looked for around a literal only. Where there are more, the view with
+/// folded white space matches, as long as the pattern takes a space for any of it.
+const MAX_BLANKS: usize = 16;
+/// Longest matches that are looked for around literals.
+const MAX_REACH: usize = 1024;
+
+/// Most bytes of a match of `hir`, if they are few; `None` for a pattern that may reach far.
+pub(crate) fn reach(hir: &Hir) -> Option<usize> {
+    longest(hir).filter(|len| *len <= MAX_REACH)
+}
+
+fn longest(hir: &Hir) -> Option<usize> {
+    match hir.kind() {
+        HirKind::Repetition(repetition) => {
+            let blanks = || (is_blank(&repetition.sub) && repetition.min <= 1).then_some(MAX_BLANKS);
+            let times = repetition.max.map(|max| max as usize).or_else(blanks)?;
+            longest(&repetition.sub)?.checked_mul(times)
+        }
+        HirKind::Capture(capture) => longest(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(longest(part)?)),
+        HirKind::Alternation(parts) => parts.iter().try_fold(0, |most, part| Some(longest(part)?.max(most))),
+        HirKind::Class(Class::Bytes(bytes)) => {
+            let has =
+                |byte: u8| bytes.ranges().iter().any(|range| (range.start()..=range.end()).contains(&byte));
+            (has(b' ') || !BLANKS.iter().any(|blank| has(*blank))).then_some(1)
+        }
+        HirKind::Literal(literal) => {
+            (!literal.0.iter().any(|byte| BLANKS.contains(byte))).then_some(literal.0.len())
+        }
+        _ => hir.properties().maximum_len(),
+    }
+}
+
+/// White space that folding makes a space of.
+const BLANKS: &[u8] = b"\t\n\x0b\x0c\r";
+
+/// Whether it matches one byte of white space.
+fn is_blank(hir: &Hir) -> bool {
+    let HirKind::Class(Class::Bytes(bytes)) = hir.kind() else { return false };
+    bytes.ranges().iter().all(|range| (range.start()..=range.end()).all(|byte| matches!(byte, 9..=13 | b' ')))
+}
+
 fn walk(hir: &Hir) -> Known {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => exactly(vec![Vec::new()]),

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use aho_corasick::Input as LiteralInput;
 use regex_automata::meta;
 
 use crate::field::{Field, Fields, Place};
@@ -13,6 +12,7 @@ use crate::served::ServingProcess;
 
 use super::decode;
 use super::figures::{RuleFigures, RuleTimer};
+use super::finder::Seen;
 use super::operator::Operator;
 use super::view::{Chain, View, Views};
 use super::{CodedMatch, Condition, FieldPattern, Rule, RuleSet};
@@ -65,9 +65,8 @@ pub struct Matcher {
     caches: Vec<Option<meta::Cache>>,
     /// Per rule the caches of its further conditions.
     condition_caches: Vec<Vec<Option<meta::Cache>>>,
-    /// Per rule the number of the last scan in which it became a candidate.
-    seen: Vec<u64>,
-    scan: u64,
+    /// Rules whose literals stood in the view.
+    seen: Seen,
     candidates: Vec<u32>,
     /// Whether a pattern matched and only the rest of the request spoke against the rule.
     undecided: bool,
@@ -90,7 +89,7 @@ impl Matcher {
         Self {
             caches,
             condition_caches,
-            seen: vec![0; count],
+            seen: Seen::new(count),
             figures: vec![RuleFigures::default(); count],
             ..Self::default()
         }
@@ -108,7 +107,7 @@ impl Matcher {
     ) {
         let first = hits.len();
         for (number, view) in views.iter().enumerate() {
-            self.collect(set, field, view.bytes);
+            self.collect(set, field, view);
             for at in 0..self.candidates.len() {
                 let Some(rule) = self.candidates.get(at).map(|&rule| rule as usize) else { break };
                 if hits.iter().skip(first).any(|hit| hit.rule == rule) {
@@ -185,26 +184,19 @@ impl Matcher {
         self.stats
     }
 
-    /// Gathers the rules that can match in `bytes`.
-    fn collect(&mut self, set: &RuleSet, field: &Field<'_>, bytes: &[u8]) {
+    /// Gathers the rules that can match in the view.
+    fn collect(&mut self, set: &RuleSet, field: &Field<'_>, view: View<'_>) {
+        let bytes = view.bytes;
         self.candidates.clear();
-        self.scan += 1;
         let (short, place) = (bytes.len() <= SHORT_FIELD_BYTES, super::fields::bit(field.place));
         let of_place = set.short_rules.iter().filter(|rule| rule.places & place != 0).map(|short| short.rule);
         let may = |rule: &u32| set.looks_at(*rule, field) && (short || set.is_cheap(*rule));
         self.candidates.extend(of_place.filter(may));
-        let Some(prefilter) = &set.prefilter else { return };
+        let Some(finder) = &set.finder else { return };
         self.stats.scanned_bytes += bytes.len() as u64;
-        for found in prefilter.find_overlapping_iter(LiteralInput::new(bytes)) {
-            let Some(&rule) = set.literal_rules.get(found.pattern().as_usize()) else { continue };
-            let Some(seen) = self.seen.get_mut(rule as usize) else { continue };
-            if *seen != self.scan {
-                *seen = self.scan;
-                if set.looks_at(rule, field) {
-                    self.candidates.push(rule);
-                }
-            }
-        }
+        finder.find(bytes, view.marks(), &mut self.seen);
+        let found = self.seen.rules().iter().copied();
+        self.candidates.extend(found.filter(|rule| set.looks_at(*rule, field)));
     }
 
     /// The match of a rule in a view, with its confidence.
@@ -242,7 +234,11 @@ impl Matcher {
         field: &Field<'_>,
         bytes: &[u8],
     ) -> Option<(usize, usize)> {
-        let found = rule.operator.find(bytes, self.caches.get_mut(number)?)?;
+        let cache = self.caches.get_mut(number)?;
+        let found = match rule.reach.and_then(|reach| self.seen.parts(number, reach, bytes.len())) {
+            Some(mut parts) => parts.find_map(|part| rule.operator.find_in(bytes, part, cache)),
+            None => rule.operator.find(bytes, cache),
+        }?;
         self.conditions_hold(rule, number, scope, field).then_some(found)
     }
 

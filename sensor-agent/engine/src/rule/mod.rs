@@ -18,6 +18,7 @@ mod example;
 mod exception;
 mod fields;
 mod figures;
+mod finder;
 mod keys;
 mod literal;
 mod matcher;
@@ -32,8 +33,6 @@ mod when;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-
-use aho_corasick::AhoCorasick;
 
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
@@ -51,6 +50,7 @@ pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
 pub use figures::{RuleFigures, RuleTimer};
+use finder::Finder;
 pub use keys::{
     BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS, STEP_KEYS,
 };
@@ -66,9 +66,7 @@ pub use when::{MAX_WHEN_BYTES, MAX_WHEN_DEPTH, MAX_WHEN_HEADERS, MAX_WHEN_MARKS,
 pub struct RuleSet {
     rules: Vec<Rule>,
     /// Finds the literals; `None` if there are none.
-    prefilter: Option<AhoCorasick>,
-    /// Per literal of the prefilter, the rule.
-    literal_rules: Vec<u32>,
+    finder: Option<Finder>,
     /// Rules without literals, bound to short fields or to what costs next to nothing.
     short_rules: Vec<Short>,
     /// A bit for each place whose plain values such rules look at, whatever the field's name.
@@ -115,6 +113,8 @@ pub struct Rule {
     when: Option<When>,
     /// Lengths of values in which the pattern is searched.
     length: RangeInclusive<usize>,
+    /// Most bytes of a match, if each contains a literal and is not long.
+    reach: Option<usize>,
     documents: bool,
 }
 

@@ -2,7 +2,7 @@
 //! says badly or not at all: thousands of phrases, numbers, addresses, how random a value is, what code detects.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use aho_corasick::{AhoCorasick, Input as PhraseInput};
 use ipnet::IpNet;
@@ -60,6 +60,19 @@ impl Operator {
             Self::Any => whole(true),
             Self::Coded { .. } => None,
         }
+    }
+
+    /// Where in this part of `value` a pattern matches; what is around the part is looked at by `\b` and its like.
+    pub(super) fn find_in(
+        &self,
+        value: &[u8],
+        part: Range<usize>,
+        cache: &mut Option<meta::Cache>,
+    ) -> Option<(usize, usize)> {
+        let Self::Pattern(regex) = self else { return None };
+        let cache = cache.get_or_insert_with(|| regex.create_cache());
+        let found = regex.search_with(cache, &Input::new(value).range(part))?;
+        Some((found.start(), found.end()))
     }
 
     /// Whether it holds in `value`; cheaper than [`Operator::find`].

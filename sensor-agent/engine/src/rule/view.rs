@@ -44,11 +44,18 @@ impl Chain {
 pub struct View<'a> {
     /// The bytes behind the decoders.
     pub bytes: &'a [u8],
+    /// A bit for each kind of byte in them.
+    signs: u32,
     /// How they came to be.
     pub chain: Chain,
 }
 
 impl View<'_> {
+    /// Marks of punctuation that stand in it, a bit each as [`mark`] gives them.
+    pub(super) fn marks(&self) -> u32 {
+        self.signs & MARKS
+    }
+
     /// Share of a rule's confidence that is left behind the decoders: a file that is only text after base64 may never be
     /// read by the application, while a short line hardly comes to be encoded by accident.
     #[must_use]
@@ -71,6 +78,7 @@ struct Entry {
     start: usize,
     end: usize,
     chain: Chain,
+    signs: u32,
 }
 
 /// The views of one field; reused for the next.
@@ -89,14 +97,14 @@ impl Views {
         self.bytes.clear();
         self.entries.clear();
         self.bytes.extend_from_slice(field.value);
-        self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default() });
+        let mut signs = signs(field.value);
+        self.entries.push(Entry { start: 0, end: field.value.len(), chain: Chain::default(), signs });
         // What a server wrote reaches its reader as it stands.
         if field.place.is_response() {
             self.decoded = 0;
             return;
         }
         let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
-        let mut signs = signs(field.value);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
             let may = signs & PERCENT != 0 || plus && signs & PLUS != 0;
@@ -107,7 +115,7 @@ impl Views {
         }
         let decoded = self.entries.len() - 1;
         self.decoded = decoded;
-        let steps: [(u8, Decoder, Decode); 4] = [
+        let steps: [(u32, Decoder, Decode); 4] = [
             (HIGH, Decoder::Unicode, decode::unicode),
             (AMPERSAND, Decoder::HtmlEntities, decode::html),
             (BACKSLASH, Decoder::JsEscapes, decode::js),
@@ -138,8 +146,8 @@ impl Views {
     }
 
     /// The signs of the newest view.
-    fn last_signs(&self) -> u8 {
-        self.entries.last().map_or(0, |entry| signs(self.view(entry).bytes))
+    fn last_signs(&self) -> u32 {
+        self.entries.last().map_or(0, |entry| entry.signs)
     }
 
     /// The views, the raw one first.
@@ -150,7 +158,7 @@ impl Views {
     /// The view behind the encoding of the wire alone.
     #[must_use]
     pub fn decoded(&self) -> View<'_> {
-        self.get(self.decoded).unwrap_or(View { bytes: &[], chain: Chain::default() })
+        self.get(self.decoded).unwrap_or(View { bytes: &[], signs: 0, chain: Chain::default() })
     }
 
     /// The number of that view.
@@ -166,7 +174,8 @@ impl Views {
     }
 
     fn view(&self, entry: &Entry) -> View<'_> {
-        View { bytes: self.bytes.get(entry.start..entry.end).unwrap_or_default(), chain: entry.chain }
+        let bytes = self.bytes.get(entry.start..entry.end).unwrap_or_default();
+        View { bytes, signs: entry.signs, chain: entry.chain }
     }
 
     fn step(&mut self, decoder: Decoder, decode: impl Fn(&[u8], &mut Vec<u8>) -> bool) -> bool {
@@ -188,7 +197,8 @@ impl Views {
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&self.scratch);
-        self.entries.push(Entry { start, end: self.bytes.len(), chain: source.chain.with(decoder) });
+        let (chain, signs) = (source.chain.with(decoder), signs(&self.scratch));
+        self.entries.push(Entry { start, end: self.bytes.len(), chain, signs });
         true
     }
 }
@@ -196,20 +206,39 @@ impl Views {
 type Decode = fn(&[u8], &mut Vec<u8>) -> bool;
 
 /// Signs of what a decoder could change, gathered in one pass, so that most decoders need not run.
-const PERCENT: u8 = 1;
-const PLUS: u8 = 2;
-const HIGH: u8 = 4;
-const AMPERSAND: u8 = 8;
-const BACKSLASH: u8 = 16;
-const SLASH: u8 = 32;
-const BLANK: u8 = 64;
-const SEMICOLON: u8 = 128;
+const PERCENT: u32 = 1;
+const PLUS: u32 = 2;
+const HIGH: u32 = 4;
+const AMPERSAND: u32 = 8;
+const BACKSLASH: u32 = 16;
+const SLASH: u32 = 32;
+const BLANK: u32 = 64;
+const SEMICOLON: u32 = 128;
 
-const SIGNS: [u8; 256] = {
+/// Bytes that rules have as a literal of their own, told in the same pass: the first has the ninth bit.
+const MARKED: &[u8; 24] = b"\n'\"()<>=;$`{}[]?*@~\\|&#:";
+/// First bit of the marks.
+const FIRST_MARK: u32 = 8;
+/// All marks.
+const MARKS: u32 = u32::MAX << FIRST_MARK;
+
+/// The bit that says that `byte` stands in a view; 0 for one of which views do not tell.
+pub(super) const fn mark(byte: u8) -> u32 {
+    let mut at = 0;
+    while at < MARKED.len() {
+        if MARKED[at] == byte {
+            return 1 << (at as u32 + FIRST_MARK);
+        }
+        at += 1;
+    }
+    0
+}
+
+const SIGNS: [u32; 256] = {
     let mut signs = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        signs[byte] = match byte as u8 {
+        let sign = match byte as u8 {
             b'%' => PERCENT,
             b'+' => PLUS,
             b'&' => AMPERSAND,
@@ -221,6 +250,7 @@ const SIGNS: [u8; 256] = {
             0x80.. => HIGH,
             _ => 0,
         };
+        signs[byte] = sign | mark(byte as u8);
         byte += 1;
     }
     signs
@@ -229,7 +259,7 @@ const SIGNS: [u8; 256] = {
 /// Bytes whose signs are gathered side by side: a processor waits for none of them.
 const LANES: usize = 4;
 
-fn signs(value: &[u8]) -> u8 {
+fn signs(value: &[u8]) -> u32 {
     let (runs, rest) = value.as_chunks::<LANES>();
     let mut lanes = [0; LANES];
     for run in runs {

@@ -25,12 +25,13 @@ const SPAN_WORDS: usize = 3;
 const MAX_REFERENCE: usize = 10;
 
 /// Bytes that a separator begins with.
+const SEPARATORS: &[u8; 8] = b"$<>|&`;\n";
+
 const SIGNS: [bool; 256] = {
     let mut signs = [false; 256];
-    let bytes = b"$<>|&`;\n";
     let mut at = 0;
-    while at < bytes.len() {
-        signs[bytes[at] as usize] = true;
+    while at < SEPARATORS.len() {
+        signs[SEPARATORS[at] as usize] = true;
         at += 1;
     }
     signs
@@ -78,23 +79,23 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
 
 /// Where separators may begin. Runs without any, nearly all of a text, are passed over by the processor's vectors.
 fn signs(value: &[u8]) -> impl Iterator<Item = usize> {
-    const RUN: usize = 64;
-    let is_sign = |byte: u8| {
-        (byte == b'$')
-            | (byte == b'<')
-            | (byte == b'>')
-            | (byte == b'|')
-            | (byte == b'&')
-            | (byte == b'`')
-            | (byte == b';')
-            | (byte == b'\n')
-    };
-    let any = move |run: &[u8]| run.iter().fold(false, |any, &byte| any | is_sign(byte));
-    let runs = value.chunks(RUN).enumerate().filter(move |(_, run)| any(run));
-    runs.flat_map(|(number, run)| {
-        let signs = run.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
-        signs.map(move |(at, _)| number * RUN + at)
-    })
+    let (runs, rest) = value.as_chunks::<RUN>();
+    let runs = runs.iter().enumerate().filter(|(_, run)| has_sign(run));
+    runs.flat_map(move |(number, run)| signs_in(run, number * RUN))
+        .chain(signs_in(rest, value.len() - rest.len()))
+}
+
+fn signs_in(run: &[u8], at: usize) -> impl Iterator<Item = usize> {
+    let signs = run.iter().enumerate().filter(|(_, byte)| SIGNS[usize::from(**byte)]);
+    signs.map(move |(number, _)| at + number)
+}
+
+/// Bytes that are passed over together.
+const RUN: usize = 64;
+
+fn has_sign(run: &[u8; RUN]) -> bool {
+    let has = |sign: u8| run.iter().fold(0, |has, &byte| has | u8::from(byte == sign));
+    SEPARATORS.iter().fold(0, |any, &sign| any | has(sign)) != 0
 }
 
 /// Whether the semicolon at `at` ends a character reference: `&lt;id&gt;`.

@@ -346,7 +346,7 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Option<Kind> {
         let rest = self.rest();
-        let len = rest.iter().take_while(|byte| is_word(**byte)).count().max(1);
+        let len = word_len(rest).max(1);
         if let [b'n' | b'N' | b'x' | b'X' | b'b' | b'B' | b'e' | b'E', b'\'', ..] = rest {
             self.skip(1);
             return self.quoted(b'\'');
@@ -378,6 +378,18 @@ impl Reader<'_> {
             (b')', _) => self.take(1, Kind::Close),
             _ => self.take(1, Kind::Other),
         }
+    }
+}
+
+/// Bytes of the word that `rest` begins with. Eight are looked at together, so that a processor has no end to guess.
+fn word_len(rest: &[u8]) -> usize {
+    let Some(eight) = rest.first_chunk::<8>() else {
+        return rest.iter().take_while(|byte| is_word(**byte)).count();
+    };
+    let word = eight.iter().enumerate().fold(0, |word, (at, byte)| word | u32::from(is_word(*byte)) << at);
+    match word.trailing_ones() {
+        8 => 8 + rest.iter().skip(8).take_while(|byte| is_word(**byte)).count(),
+        len => len as usize,
     }
 }
 
