@@ -191,10 +191,12 @@ impl Finder {
         let mut at = 0;
         // Whether there is a match is gathered for a block before any is looked at: that is nothing to guess wrong about.
         while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<{ BLOCK + WIDE - 1 }>) {
-            let mut hits = 0_u64;
-            for (number, window) in block.windows(WIDE).enumerate() {
+            // The bit of the first window ends as the lowest.
+            let mut hits = 0_u32;
+            for window in block.windows(WIDE) {
                 let folded = folded(window);
-                hits |= u64::from(self.may_be_wide(folded) | self.may_be_pair(folded)) << number;
+                let hit = u32::from(self.may_be_wide(folded)) | u32::from(self.may_be_pair(folded));
+                hits = hits >> 1 | hit << (BLOCK - 1);
             }
             while hits != 0 {
                 self.look(text, at + hits.trailing_zeros() as usize, seen);
