@@ -4,7 +4,7 @@
 
 mod words;
 
-use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS, is_in};
+use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS};
 
 /// A command found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +138,7 @@ fn is_prose(value: &[u8], at: usize, end: usize) -> bool {
     let Some(lower) = lower.get_mut(..name.len()) else { return false };
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    if !mark || !is_in(WORDS, lower) {
+    if !mark || !WORDS.has(lower) {
         return false;
     }
     let before = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default().trim_ascii();
@@ -153,7 +153,7 @@ fn is_prose(value: &[u8], at: usize, end: usize) -> bool {
 /// Whether the backtick at `at` opens a word of code in a text: "order by `id` in", which ends at `end`.
 fn is_code_word(value: &[u8], at: usize, end: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| value.get(before));
-    let word = value.get(at + 1..end).is_some_and(|word| is_in(WORDS, word));
+    let word = value.get(at + 1..end).is_some_and(|word| WORDS.has(word));
     let near = value.get(at.saturating_sub(MAX_NAME)..at).unwrap_or_default();
     let text = near.iter().filter(|byte| **byte == b' ').count() > 1;
     before == Some(&b' ') && text && word && value.get(end) == Some(&b'`')
@@ -170,7 +170,7 @@ fn taken_apart(value: &[u8]) -> Option<Found> {
     let mut name = [0; MAX_NAME];
     let letters = word.iter().copied().filter(|&byte| !mark(byte));
     let len = letters.clone().zip(&mut name).map(|(byte, slot)| *slot = byte.to_ascii_lowercase()).count();
-    let apart = word.windows(3).any(inside) && is_in(TELLING, name.get(..len)?);
+    let apart = word.windows(3).any(inside) && TELLING.has(name.get(..len)?);
     apart.then_some(Found { start: 0, end, confidence: 0.8 })
 }
 
@@ -183,7 +183,7 @@ fn leading(value: &[u8]) -> Option<Found> {
         let (end, _) = command(value, 0, true).filter(|_| is_telling(name) && value.len() < MAX_COMMAND)?;
         return Some(Found { start: 0, end, confidence: LEADING });
     }
-    if is_in(WRAPPERS, name)
+    if WRAPPERS.has(name)
         && let Some(confidence) = wrapped(value.get(end..)?).filter(|_| value.len() < MAX_COMMAND)
     {
         return Some(Found { start: 0, end, confidence: confidence.min(0.75) });
@@ -268,12 +268,12 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     if file == b"base64" && behind.starts_with(b",") {
         return None;
     }
-    if is_in(WRAPPERS, file)
+    if WRAPPERS.has(file)
         && let Some(wrapped) = wrapped(behind)
     {
         return Some((at, wrapped));
     }
-    let (telling, word) = (is_telling(file), is_in(WORDS, file));
+    let (telling, word) = (is_telling(file), WORDS.has(file));
     if globbed && name.starts_with(b"/") && len > 4 {
         return Some((at, 0.8));
     }
@@ -283,7 +283,7 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let confidence = confidence(behind, telling, sure || braced, pathed || hidden)?;
     let bare =
         behind.trim_ascii().is_empty() || behind.first().is_some_and(|byte| matches!(byte, b'|' | b';'));
-    let listed = bare && !pathed && !hidden && is_in(COMMON, file);
+    let listed = bare && !pathed && !hidden && COMMON.has(file);
     let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
     Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
 }
@@ -310,11 +310,11 @@ fn is_telling(name: &[u8]) -> bool {
     let digits = |byte: &&u8| byte.is_ascii_digit() || matches!(**byte, b'.' | b'-');
     let version = name.iter().rev().take_while(digits).count();
     let bare = name.get(..name.len() - version).unwrap_or_default();
-    let versioned = version > 0 && bare.len() > 2 && (is_in(TELLING, bare) || bare == b"python");
+    let versioned = version > 0 && bare.len() > 2 && (TELLING.has(bare) || bare == b"python");
     let family = FAMILIES.iter().any(|start| {
         name.strip_prefix(start.as_bytes()).is_some_and(|rest| rest.len() > 2 && rest.is_ascii())
     });
-    is_in(TELLING, name) || versioned || family
+    TELLING.has(name) || versioned || family
 }
 
 /// How sure what stands behind `time`, `sudo` and their kin is a command: `time sh -c id`.
@@ -330,7 +330,7 @@ fn wrapped(behind: &[u8]) -> Option<f32> {
     if is_telling(name) {
         return Some(0.85);
     }
-    (is_in(WORDS, name) && (option || name == b"sh")).then_some(0.78)
+    (WORDS.has(name) && (option || name == b"sh")).then_some(0.78)
 }
 
 /// How sure a known name is a command, by what stands behind it.

@@ -1,7 +1,8 @@
-//! Names of commands of Unix and Windows. Both lists are in order, so that a name is found by halving.
+//! Names of commands of Unix and Windows. The lists are in order, so that a name is found by halving, behind a filter that most words
+//! do not pass.
 
 /// Names that are hardly words of a sentence.
-pub(super) const TELLING: &[&str] = &[
+pub(super) static TELLING: Names = Names::new(&[
     "7z",
     "7za",
     "7zr",
@@ -390,10 +391,10 @@ pub(super) const TELLING: &[&str] = &[
     "zsoelim",
     "zstdcat",
     "zypper",
-];
+]);
 
 /// Names that are also words.
-pub(super) const WORDS: &[&str] = &[
+pub(super) static WORDS: Names = Names::new(&[
     "ab", "alias", "apropos", "ar", "assoc", "at", "aws", "batch", "bc", "bg", "builtin", "cat", "cc", "cd",
     "cmd", "column", "comm", "command", "copy", "cp", "cut", "dash", "date", "dc", "dd", "declare", "del",
     "df", "diff", "dir", "docker", "du", "dvips", "echo", "ed", "emacs", "env", "eval", "exec", "expect",
@@ -406,15 +407,15 @@ pub(super) const WORDS: &[&str] = &[
     "strings", "sync", "tac", "tail", "tar", "tee", "test", "time", "timeout", "top", "touch", "tr", "trap",
     "tree", "type", "uniq", "unset", "unzip", "uptime", "ver", "vi", "vol", "w", "wait", "watch", "wc",
     "whereis", "which", "who", "xargs", "zip",
-];
+]);
 
 /// Of [`WORDS`] those that stand in lists and titles: without an argument they say little.
-pub(super) const COMMON: &[&str] = &[
+pub(super) static COMMON: Names = Names::new(&[
     "at", "cat", "column", "copy", "cut", "exec", "expect", "export", "file", "find", "finger", "fold",
     "free", "go", "groups", "head", "host", "kill", "last", "less", "make", "more", "nice", "route",
     "screen", "script", "service", "sleep", "sort", "source", "start", "strings", "tail", "test", "time",
     "top", "touch", "type", "watch", "which",
-];
+]);
 
 /// Families of commands by how their names begin.
 pub(super) const FAMILIES: &[&str] = &[
@@ -423,14 +424,49 @@ pub(super) const FAMILIES: &[&str] = &[
 ];
 
 /// Commands that run the command behind them.
-pub(super) const WRAPPERS: &[&str] = &[
+pub(super) static WRAPPERS: Names = Names::new(&[
     "command", "doas", "env", "exec", "ionice", "ltrace", "nice", "nohup", "setsid", "stdbuf", "strace",
     "sudo", "time", "timeout", "unshare", "xargs",
-];
+]);
 
-/// Whether `name` is in a list that is in order.
-pub(super) fn is_in(list: &[&str], name: &[u8]) -> bool {
-    list.binary_search_by(|word| word.as_bytes().cmp(name)).is_ok()
+/// A list of names in order.
+#[derive(Debug)]
+pub(super) struct Names {
+    list: &'static [&'static str],
+    /// A bit for each pair of first and last byte and length.
+    filter: [u64; FILTER_WORDS],
+}
+
+/// Words of the filter: enough that of a thousand random names one in five passes.
+const FILTER_WORDS: usize = 32;
+
+impl Names {
+    const fn new(list: &'static [&'static str]) -> Self {
+        let mut filter = [0; FILTER_WORDS];
+        let mut at = 0;
+        while at < list.len() {
+            let name = list[at].as_bytes();
+            let (word, bit) = place(name[0], name[name.len() - 1], name.len());
+            filter[word] |= bit;
+            at += 1;
+        }
+        Self { list, filter }
+    }
+
+    /// Whether `name`, in lower case, is one of them.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        let (Some(&first), Some(&last)) = (name.first(), name.last()) else { return false };
+        let (word, bit) = place(first, last, name.len());
+        self.filter[word] & bit != 0 && self.list.binary_search_by(|word| word.as_bytes().cmp(name)).is_ok()
+    }
+}
+
+/// Word and bit of a name in the filter.
+const fn place(first: u8, last: u8, len: usize) -> (usize, u64) {
+    let hash = (first as u32).wrapping_mul(0x9e37_79b1)
+        ^ (last as u32).wrapping_mul(0x85eb_ca6b)
+        ^ (len as u32).wrapping_mul(0xc2b2_ae35);
+    ((hash >> 27) as usize, 1 << (hash >> 21 & 63))
 }
 
 #[cfg(test)]
@@ -439,8 +475,10 @@ mod tests {
 
     #[test]
     fn the_lists_are_in_order() {
-        for list in [TELLING, WORDS, COMMON, WRAPPERS] {
-            assert!(list.is_sorted_by(|a, b| a < b));
+        for names in [&TELLING, &WORDS, &COMMON, &WRAPPERS] {
+            assert!(names.list.is_sorted_by(|a, b| a < b));
+            assert!(names.list.iter().all(|name| names.has(name.as_bytes())));
+            assert!(!["", "x", "hello", "zzzz"].iter().any(|name| names.has(name.as_bytes())));
         }
     }
 }
