@@ -55,6 +55,32 @@ fn evidence_of_a_secret_field_shows_the_attack_only() {
     );
 }
 
+/// The rule's literal stands everywhere in the long value; what it asks for at one place, or nowhere.
+#[test]
+fn a_match_anywhere_in_a_long_value_is_found() {
+    let text = "[[rule]]\nid = 'marker'\nrevision = 1\ntitle = 'A marker'\nclass = 'INPUT_VALIDATION'\nseverity = 'low'\n\
+                confidence = 0.9\nfields = ['args']\npattern = 'zzmark\\s*=\\s*[0-9]{1,4}'\n\
+                examples = { match = ['zzmark=1'], no_match = ['zzmark'] }";
+    let rules = Arc::new(RuleSet::compile(&[RuleSource { name: "site.toml", text }]).unwrap());
+    let offsets = |value: &str| {
+        let raw = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{value}", value.len());
+        let found = inspect(&mut Detector::new(Arc::clone(&rules)), raw.as_bytes());
+        found.iter().filter(|finding| finding.rule.id == "marker").map(|one| one.offset).collect::<Vec<_>>()
+    };
+    for decoys in [0, 1, 30, 63, 64, 65, 200] {
+        let filler = format!("{} {}", "word ".repeat(4000 / (decoys + 1)), "zzmark: ");
+        let decoyed = filler.repeat(decoys);
+        for (before, behind) in [("", &*decoyed), (&*decoyed, ""), (&*decoyed, &*filler)] {
+            for blanks in [0, 16, 17, 300] {
+                let found = offsets(&format!("{before}zzmark{}= 7{behind}{filler}", " ".repeat(blanks)));
+                assert!(!found.is_empty(), "{decoys} decoys, {blanks} blanks, {} before", before.len());
+            }
+            let missing = offsets(&format!("{before}zzmark {behind}{filler}"));
+            assert!(missing.is_empty(), "{decoys} decoys: {missing:?}");
+        }
+    }
+}
+
 const PLACES: [Place; 12] = [
     Place::Method,
     Place::Target,

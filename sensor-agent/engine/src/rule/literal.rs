@@ -210,6 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn how_far_a_match_reaches() {
+        let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
+        let rows: &[(&str, Option<usize>)] = &[
+            ("select", Some(6)),
+            (r"\bcat /etc/(?:passwd|group)", Some(15)),
+            (r"a{2,5}[0-9]?", Some(6)),
+            // Long white space is found in the view in which it is folded,
+            (r"select\s+x", Some(6 + MAX_BLANKS + 1)),
+            (r"x\s*=\s*y", Some(2 * MAX_BLANKS + 3)),
+            // unless the pattern wants a line end or two blanks.
+            (r"x\s*\ny", None),
+            (r"x\s*[;\n]y", None),
+            (r"x\s{2,}y", None),
+            (r"\w+select", None),
+            (r"select.*from", None),
+            (r"[a-z]{900}[0-9]{900}", None),
+        ];
+        for (pattern, expected) in rows {
+            assert_eq!(reach(&parser.parse(pattern).unwrap()), *expected, "{pattern}");
+        }
+    }
+
+    #[test]
     fn patterns_without_literals() {
         for pattern in [r"\w+", r"(?:abc)?", r"[a-z]{3}\d", r"abc|\d", r"(?:abc)*x?"] {
             assert_eq!(literals(pattern), None, "{pattern}");
