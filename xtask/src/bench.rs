@@ -5,6 +5,8 @@ mod block_latency;
 mod detection;
 mod engine;
 mod flood;
+#[path = "../../sensor-agent/engine/examples/engine/mixed.rs"]
+mod mixed;
 mod tap;
 mod xdp;
 

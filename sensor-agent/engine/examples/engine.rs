@@ -23,6 +23,8 @@ mod bodies;
 mod complexity;
 #[path = "engine/flows.rs"]
 mod flows;
+#[path = "engine/mixed.rs"]
+mod mixed;
 #[path = "engine/processor.rs"]
 mod processor;
 #[path = "engine/rules.rs"]

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::median;
+use super::mixed;
 use crate::packages::{self, Needed};
 use crate::{paths, step};
 
@@ -81,7 +82,11 @@ pub(super) fn run(
     let shim = build_shim(&folder)?;
     let configuration = folder.join("modsecurity.conf");
     fs::write(&configuration, CONFIGURATION)?;
-    let kinds = [gather(files, &folder, "ordinary", "benign")?, gather(files, &folder, "attacks", "attack")?];
+    let kinds = [
+        mixed_workload(&folder)?,
+        gather(files, &folder, "ordinary", "benign")?,
+        gather(files, &folder, "attacks", "attack")?,
+    ];
     super::machine();
     println!("\n             requests      ours per s    flagged    ModSecurity per s    flagged    ratio");
     for kind in kinds.iter().filter(|kind| kind.count > 0) {
@@ -95,7 +100,8 @@ pub(super) fn run(
         show(kind, &ours, &theirs);
     }
     println!(
-        "\none core each, in turns of {secs} s, the median of {TURNS}; requests of the tier `core`; both judge bytes in memory"
+        "\none core each, in turns of {secs} s, the median of {TURNS}; `mixed` is the engine's own workload, the others are \
+         the corpus' tier `core`; both judge bytes in memory"
     );
     Ok(())
 }
@@ -148,6 +154,26 @@ fn gather(files: &[PathBuf], folder: &Path, name: &'static str, label: &str) -> 
         }
     }
     Ok(Kind { name, count, lines, packed })
+}
+
+/// Requests of the mixed workload, so many that it does not matter what an engine spends once.
+const MIXED: u64 = 20_000;
+
+/// The workload of `bench engine`, its requests in turn as often as their shares say.
+fn mixed_workload(folder: &Path) -> Result<Kind> {
+    let (lines, packed) = (folder.join("mixed.jsonl"), folder.join("mixed.bin"));
+    let (mut text, mut bytes) =
+        (BufWriter::new(File::create(&lines)?), BufWriter::new(File::create(&packed)?));
+    let each =
+        mixed::REQUESTS.iter().flat_map(|&(share, request)| std::iter::repeat_n(request, share as usize));
+    let hundred: Vec<&str> = each.collect();
+    for number in 0..MIXED {
+        // A step that has no divisor in common with a hundred mixes the kinds.
+        let request = hundred[(number * 37) as usize % hundred.len()].as_bytes();
+        bytes.write_all(&packed_request(request)?)?;
+        writeln!(text, "{}", serde_json::json!({ "id": number, "raw_b64": STANDARD.encode(request) }))?;
+    }
+    Ok(Kind { name: "mixed", count: MIXED, lines, packed })
 }
 
 /// A request behind its length.

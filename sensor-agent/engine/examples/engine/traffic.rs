@@ -10,6 +10,7 @@ use sensor_engine::rule::RuleSet;
 use zerocopy::IntoBytes;
 
 use crate::allocations;
+use crate::mixed::REQUESTS;
 use crate::processor;
 
 /// Transactions of one measurement.
@@ -30,18 +31,6 @@ const BROWSER: &str = "Host: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux
     Accept-Encoding: gzip, deflate, br, zstd\r\nReferer: https://shop.example/list?page=2\r\nConnection: keep-alive\r\n\
     Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark; consent=all\r\n";
 
-macro_rules! get {
-    ($target:literal) => {
-        concat!(
-            "GET ", $target, " HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) \
-             Gecko/20100101 Firefox/140.0\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
-             Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nReferer: \
-             https://shop.example/list?page=2\r\nConnection: keep-alive\r\nCookie: session=8f14e45fceea167a5a36dedd4bea2543; \
-             theme=dark; consent=all\r\n\r\n"
-        )
-    };
-}
-
 const JSON_ANSWER: &str =
     "HTTP/1.1 200 OK\r\nServer: app\r\nContent-Type: application/json\r\nContent-Length: ";
 const HTML_ANSWER: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-cache\r\nContent-Length: ";
@@ -56,47 +45,31 @@ pub(crate) const SMALL: &[Exchange] = &[Exchange {
 
 /// What a shop sees.
 pub(crate) const MIXED: &[Exchange] = &[
+    Exchange { share: REQUESTS[0].0, request: REQUESTS[0].1, answer_head: HTML_ANSWER, answer_bytes: 1800 },
     Exchange {
-        share: 44,
-        request: get!("/shop/items/42?sort=price&page=3&q=green+tea"),
+        share: REQUESTS[1].0,
+        request: REQUESTS[1].1,
         answer_head: HTML_ANSWER,
-        answer_bytes: 1800,
+        answer_bytes: 10 * 1024,
     },
-    Exchange { share: 15, request: get!("/shop/"), answer_head: HTML_ANSWER, answer_bytes: 10 * 1024 },
+    Exchange { share: REQUESTS[2].0, request: REQUESTS[2].1, answer_head: JSON_ANSWER, answer_bytes: 240 },
     Exchange {
-        share: 25,
-        request: "POST /api/cart HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)\r\n\
-            Authorization: Bearer 8f14e45fceea167a5a36dedd4bea2543\r\nContent-Type: application/json\r\nContent-Length: 119\r\n\r\n\
-            {\"user\": 4711, \"items\": [{\"sku\": \"tea-42\", \"count\": 2, \"note\": \"gift\"}, {\"sku\": \"cup-7\", \"count\": 1}], \"express\": true}",
-        answer_head: JSON_ANSWER,
-        answer_bytes: 240,
-    },
-    Exchange {
-        share: 15,
-        request: "POST /account/login HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nOrigin: \
-            https://shop.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 83\r\n\r\n\
-            user=alice%40example.com&password=correct-horse-battery&remember=on&next=%2Faccount",
+        share: REQUESTS[3].0,
+        request: REQUESTS[3].1,
         answer_head: "HTTP/1.1 302 Found\r\nLocation: /account\r\nSet-Cookie: session=8f14e45fceea167a5a36dedd4bea2543; HttpOnly\r\nContent-Length: ",
         answer_bytes: 0,
     },
-    Exchange {
-        share: 1,
-        request: "GET /item?id=1%27%20UNION%20SELECT%20name,password%20FROM%20users-- HTTP/1.1\r\nHost: shop.example\r\n\
-            User-Agent: sqlmap/1.8\r\n\r\n",
-        answer_head: HTML_ANSWER,
-        answer_bytes: 1800,
-    },
+    Exchange { share: REQUESTS[4].0, request: REQUESTS[4].1, answer_head: HTML_ANSWER, answer_bytes: 1800 },
 ];
 
 const PAGE: Exchange =
-    Exchange { share: 100, request: get!("/shop/"), answer_head: HTML_ANSWER, answer_bytes: 10 * 1024 };
+    Exchange { share: 100, request: REQUESTS[1].1, answer_head: HTML_ANSWER, answer_bytes: 10 * 1024 };
 
 /// Pages.
 pub(crate) const PAGES: &[Exchange] = &[PAGE];
 
 /// Lists with numbers and dates.
-pub(crate) const LISTS: &[Exchange] =
-    &[Exchange { request: get!("/api/items?page=2"), answer_head: JSON_ANSWER, ..PAGE }];
+pub(crate) const LISTS: &[Exchange] = &[Exchange { answer_head: JSON_ANSWER, ..PAGE }];
 
 /// A line of a page, and an item of a list.
 const LINES: [&str; 2] = [
