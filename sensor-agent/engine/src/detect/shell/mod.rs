@@ -21,6 +21,8 @@ const IN_TEXT: f32 = 0.4;
 const IN_SPAN: f32 = 0.6;
 /// Fewest words around a piece of code within a text.
 const SPAN_WORDS: usize = 3;
+/// Texts between pieces of code that are searched for words.
+const MAX_SPANS: usize = 8;
 /// Longest name of a character reference.
 const MAX_REFERENCE: usize = 10;
 
@@ -122,11 +124,13 @@ fn is_in_span(value: &[u8], at: usize) -> bool {
     let word = |word: &&[u8]| {
         word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-".contains(byte))
     };
-    let before = value.get(first.saturating_sub(MAX_WALK)..first).unwrap_or_default();
-    let behind = value.get(last + 1..).unwrap_or_default();
-    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
-    let words = [before, behind].into_iter().flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
-    before.ends_with(b" ") && words.take(SPAN_WORDS).count() == SPAN_WORDS
+    let near =
+        value.get(first.saturating_sub(MAX_WALK)..(last + MAX_WALK).min(value.len())).unwrap_or_default();
+    // Behind every other backtick stands text again.
+    let texts = near.split(|byte| *byte == b'`').step_by(2).take(MAX_SPANS);
+    let words = texts.flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
+    value.get(..first).is_some_and(|before| before.ends_with(b" "))
+        && words.take(SPAN_WORDS).count() == SPAN_WORDS
 }
 
 /// Whether a separator stands between words as in a sentence, with a word behind it that is no option's or path's command:
@@ -254,6 +258,10 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
             _ => break,
         }
         at += 1;
+    }
+    // `\w` is a letter of a pattern.
+    if hidden && len < 2 {
+        return None;
     }
     let name = name.get(..len)?;
     let file = memchr::memrchr(b'/', name).map_or(name, |slash| name.get(slash + 1..).unwrap_or_default());
@@ -410,6 +418,7 @@ mod tests {
             "time sh -c id",
             "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
+            "please `rm -rf x`",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
@@ -428,10 +437,18 @@ mod tests {
             "AT&T; date night",
             "C++ || Java && Python",
             "red|blue|more",
+            "(\\d{3})-(\\d{4}) | \\w+@\\w+\\.com",
             "test;test",
             "&lt;b&gt;",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
+        }
+    }
+
+    #[test]
+    fn code_in_a_sentence_is_shown() {
+        for value in ["Use `ls -la | grep foo` to list, then `rm -rf node_modules && npm install`"] {
+            assert!(confidence(value) <= IN_SPAN, "{value}: {}", confidence(value));
         }
     }
 

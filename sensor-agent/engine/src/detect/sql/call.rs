@@ -156,6 +156,8 @@ impl Shapes<'_> {
         let found = |len, confidence| Some((Code::SqlSubquery, len, confidence));
         if matches!(self.kind(at), Kind::Word) && self.text_starts(at, SYSTEM_TABLES) {
             return match self.before(at) {
+                // `f(sys.argv[1])` is Python.
+                Kind::Open | Kind::Comma if self.text_starts(at, &["sys."]) && !self.has_select(at) => None,
                 Kind::Key(Key::From) | Kind::Comma | Kind::Open => found(1, 0.85),
                 Kind::Key(Key::Select) => found(1, 0.75),
                 _ => None,
@@ -180,6 +182,11 @@ impl Shapes<'_> {
             _ if from => found(3, 0.55),
             _ => None,
         }
+    }
+
+    /// Whether a SELECT stands in front of `at`.
+    fn has_select(&self, at: usize) -> bool {
+        (at.saturating_sub(LOOK_AHEAD)..at).any(|at| self.is(at, Key::Select))
     }
 
     /// Whether a select list mixes in literals.

@@ -36,6 +36,8 @@ impl Shapes<'_> {
             {
                 0.6
             }
+            // `does OR 1=1 mean anything`: no query goes on like this.
+            (Operand::Literal, Operand::Literal, Broken::No | Broken::Word) if self.is_prose(end) => 0.6,
             (Operand::Literal, Operand::Literal, Broken::No) => 0.8,
             (Operand::Literal, Operand::Literal, Broken::Word) => 0.88,
             (Operand::Literal, Operand::Literal, _) => 0.95,
@@ -53,6 +55,13 @@ impl Shapes<'_> {
             _ => return None,
         };
         Some((Code::SqlBoolean, end - at, confidence))
+    }
+
+    /// Whether what stands at `at`, behind a condition, is words of a sentence.
+    fn is_prose(&self, at: usize) -> bool {
+        let word =
+            |at: usize| self.kind(at) == Kind::Word && self.text(at).iter().all(u8::is_ascii_alphabetic);
+        word(at + usize::from(self.text_is(at, &["in", "is", "and", "or"]))) && (word(at + 1) || word(at + 2))
     }
 
     /// Whether two numbers stand in front of the token at `at`, and which is the larger.
@@ -148,6 +157,8 @@ impl Shapes<'_> {
             (Operand::Literal, Broken::Quote, false) if self.is_quoted_word(at + 1) => 0.5,
             (Operand::Literal | Operand::Function, Broken::Quote, _) | (_, Broken::Quote, true) => 0.85,
             (Operand::Literal | Operand::Function, _, true) => 0.85,
+            // `true and false` are words.
+            (Operand::Literal, Broken::Number, _) if self.kind(0) == Kind::Constant => 0.5,
             (Operand::Literal, ..) if self.kind(at + 1) == Kind::Constant => 0.75,
             (Operand::Function, ..) => 0.7,
             (Operand::Literal, ..) if self.before(at) != Kind::Number => 0.5,
@@ -197,6 +208,8 @@ impl Shapes<'_> {
             _ if self.kind(at + 1) == Kind::OpenText && self.text(at + 1).len() > LONG_TEXT => 0.5,
             _ if self.is_quoted_word(at + 1) && self.text(at) != b"=" => 0.5,
             _ if self.is_sentence(0) => 0.5,
+            // `url("/img/bg.png")`
+            Operand::Name if self.text(at) == b"/" && self.text(end) == b"/" => 0.5,
             _ => 0.75,
         };
         Some((Code::SqlExpression, end - at, confidence))

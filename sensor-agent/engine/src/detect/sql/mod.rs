@@ -173,6 +173,12 @@ mod tests {
             "it's",
             ":)",
             "***",
+            "print(os.path.join(sys.argv[1], '..'))",
+            "body { background: url(\"/img/bg.png\"); color: #fff; }",
+            "true and false or not null",
+            "What does OR 1=1 mean in a query?",
+            "is 1=1 or 2=2 in logic a tautology",
+            "drop table if exists foo; create table foo (id int primary key);",
             ">=",
         ] {
             assert!(confidence(value) < 0.7, "{value}: {:?}", Sql::default().find(value.as_bytes()));

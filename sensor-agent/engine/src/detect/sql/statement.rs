@@ -73,6 +73,8 @@ impl Shapes<'_> {
             Broken::Quote => 0.95,
             Broken::Number => 0.92,
             Broken::Word => 0.8,
+            // What is a statement from its first word on is somebody's script.
+            Broken::No if self.context == Context::Plain && self.statement(0).is_some() => 0.55,
             Broken::No => 0.7,
         };
         Some((Code::SqlStacked, len + 1, confidence))
