@@ -117,6 +117,17 @@ impl Worker {
         self.findings = findings;
     }
 
+    /// Judges what is odd about a connection, shown on a request.
+    pub(super) fn inspect_anomalies(&mut self, request: &Request, context: &mut Context<'_>) {
+        let mut findings = Vec::new();
+        self.fields.clear();
+        self.detect(Phase::Head, context.exchange, request, &mut findings);
+        if !findings.is_empty() {
+            let number = context.exchange.requests.saturating_sub(1);
+            self.decide(context.exchange, request, number, &findings, 0, context.time);
+        }
+    }
+
     fn decide_body(&mut self, open: &OpenRequest, new: usize, context: &mut Context<'_>) {
         if open.findings.len() > new {
             self.decide(context.exchange, &open.request, open.number, &open.findings, new, context.time);

@@ -78,7 +78,7 @@ impl<'a> Inspector<'a> {
             Some(Upgraded::Http2(_)) => counters.http2_connections += 1,
             Some(Upgraded::WebSocket(_)) => {
                 counters.websocket_connections += 1;
-                let (client, server) = self.exchange.endpoints(self.from.other());
+                let (client, server) = self.exchange.endpoints(self.exchange.client_side());
                 self.worker.commands.push_back(Command::WebSocket(Endpoints { client, server }));
             }
             None => {}
@@ -165,9 +165,9 @@ impl Sink for Inspector<'_> {
         }
         let awaited = exchange.asked.pop_front();
         self.worker.counters.transactions += u64::from(awaited.is_some());
-        let asked = awaited.as_ref().map(|awaited| awaited.asked);
+        let asked = awaited.as_ref().map_or(Asked::Unseen, |awaited| awaited.asked);
         self.begin_answer(awaited);
-        asked.unwrap_or_default()
+        asked
     }
 
     fn response(&mut self, response: &mut Response, framing: Framing) {
@@ -177,6 +177,10 @@ impl Sink for Inspector<'_> {
         if framing == Framing::Tunnel {
             self.worker.counters.tunnels += 1;
             let upgraded = Upgraded::accepted(response, self.exchange, self.settings);
+            // The request that asked for HTTP/2 is answered there.
+            let answered_later = matches!(upgraded, Some(Upgraded::Http2(_)));
+            let transactions = &mut self.worker.counters.transactions;
+            *transactions = transactions.saturating_sub(u64::from(answered_later));
             self.upgrade(upgraded);
         }
         #[cfg(test)]
@@ -228,8 +232,11 @@ impl Sink for Inspector<'_> {
     }
 
     fn tunnel(&mut self, data: &[u8]) -> bool {
-        let Some(mut upgraded) = self.exchange.upgraded.take() else { return self.exchange.tunnel };
-        if upgraded.data(data, self).is_err() {
+        let Some(mut upgraded) = self.exchange.upgraded.take() else {
+            self.worker.counters.tunnel_bytes += data.len() as u64;
+            return self.exchange.tunnel;
+        };
+        if !upgraded.data(data, self) {
             self.exchange.tunnel = false;
             return false;
         }
@@ -259,6 +266,17 @@ impl Sink for Inspector<'_> {
     fn joined_http2(&mut self) {
         self.worker.counters.http2_joined += 1;
         self.upgrade(Some(Upgraded::joined()));
+    }
+
+    fn joined_websocket(&mut self) {
+        self.worker.counters.websocket_joined += 1;
+        self.exchange.client = Some(self.from);
+        let upgraded = Upgraded::joined_websocket(self.exchange.requests, self.settings);
+        self.upgrade(Some(upgraded));
+    }
+
+    fn passed_over(&mut self, bytes: u64) {
+        self.worker.counters.searched_bytes += bytes;
     }
 
     fn encrypted(&mut self) {

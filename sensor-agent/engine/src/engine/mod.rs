@@ -15,6 +15,7 @@ mod evasion_tests;
 mod exchange;
 #[cfg(test)]
 mod facts_tests;
+mod flood;
 mod half;
 mod inspect;
 mod observer;

@@ -31,6 +31,11 @@ pub struct Settings {
     pub max_head_bytes: usize,
     /// Requests of a connection that may wait for their responses; the oldest is forgotten (`pipeline_overflows`).
     pub max_pipelined: usize,
+    /// HTTP/2 streams that a client may take back within ten seconds, if they are half of those that it opens (`http2_floods`). 0: any number.
+    pub max_http2_resets: u32,
+    /// SETTINGS, PING and CONTINUATION frames that an HTTP/2 client may send within ten seconds, if they are many times its streams
+    /// (`http2_floods`). 0: any number.
+    pub max_http2_control: u32,
     /// Bytes kept for all flows of this engine together; the flow idle for longest that holds memory makes room
     /// (`flows_evicted_memory`).
     pub max_total_bytes: usize,
@@ -83,6 +88,8 @@ impl Default for Settings {
             hole_patience: Duration::from_secs(1),
             max_head_bytes: 64 * 1024,
             max_pipelined: 128,
+            max_http2_resets: 100,
+            max_http2_control: 1000,
             max_total_bytes: 64 << 20,
             max_body_bytes: 128 * 1024,
             max_decoded_body_bytes: 512 * 1024,

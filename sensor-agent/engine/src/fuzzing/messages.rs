@@ -226,7 +226,7 @@ pub(super) fn websocket(data: &[u8]) {
     let (seed, data) = choice(data, 256);
     let read = |arriving: &mut dyn Iterator<Item = &[u8]>| {
         let (mut reader, mut talk) = (WebSocket::new(EXTENSIONS[extension], MOST), Talk::default());
-        arriving.for_each(|piece| reader.data(piece, &mut talk));
+        arriving.for_each(|piece| assert!(reader.data(piece, &mut talk)));
         reader.end(&mut talk);
         assert!(talk.messages.iter().all(|(message, _)| message.len() <= MOST + 4));
         talk

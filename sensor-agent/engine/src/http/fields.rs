@@ -2,7 +2,6 @@
 
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
-use super::anomaly::Anomaly;
 use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
@@ -38,12 +37,6 @@ pub fn push_response_head(response: &Response, fields: &mut Fields) {
             header.value.start as usize,
         );
     }
-}
-
-/// What is odd about the request once its fields are looked at.
-pub fn note_query(request: &mut Request) {
-    let separated = memchr(b';', request.query()).is_some();
-    request.anomalies.insert_if(separated, Anomaly::QuerySemicolon);
 }
 
 /// Adds the pairs of `name=value&name=value` (WHATWG URL, application/x-www-form-urlencoded); a piece without `=` is a name

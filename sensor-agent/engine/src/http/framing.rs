@@ -31,9 +31,11 @@ pub enum Asked {
     /// Nobody can have asked: this end sends requests itself, or nothing was sent before. Some server may read on behind
     /// such a head, so it must not hide what follows.
     Nothing,
-    /// Everything else, and what was not seen.
-    #[default]
+    /// Everything else.
     Other,
+    /// What was asked was not seen.
+    #[default]
+    Unseen,
 }
 
 /// The head that an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -310,7 +312,7 @@ mod tests {
             ),
             ("Transfer-Encoding: chunked,", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked, gzip", "Chunked transfer-encoding-unknown"),
-            ("Transfer-Encoding: \u{b}chunked", "Chunked transfer-encoding-unknown"),
+            ("Transfer-Encoding: \u{b}chunked", "Chunked transfer-encoding-unknown,header-control-byte"),
             ("Transfer-Encoding: cow\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer_Encoding: chunked", "None framing-name-near-miss"),

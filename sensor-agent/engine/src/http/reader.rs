@@ -16,6 +16,7 @@ use super::anomaly::{Anomalies, Anomaly};
 use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
+use super::oddity;
 use super::pending::{Body, Kind, Rest, finish};
 use super::readings::{Plausible, Readings};
 
@@ -49,6 +50,10 @@ pub trait Sink {
     fn tunnel_end(&mut self) {}
     /// The direction is joined in the middle, and carries HTTP/2 frames.
     fn joined_http2(&mut self) {}
+    /// The direction is joined in the middle, and carries WebSocket frames of a client.
+    fn joined_websocket(&mut self) {}
+    /// So many bytes were searched for the start of a message.
+    fn passed_over(&mut self, _bytes: u64) {}
     /// The direction begins with a TLS record: it is encrypted.
     fn encrypted(&mut self) {}
     /// Bytes of a request's trailer section.
@@ -138,7 +143,7 @@ impl Reader {
     fn step<'a>(&mut self, data: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink) -> &'a [u8] {
         match self.state {
             State::Start => self.start(data, scratch, sink),
-            State::Lost(in_line) => self.find_start(data, in_line, sink),
+            State::Lost(in_line) => self.search(data, in_line, sink),
             State::Body(body) => self.body(data, body, sink),
             State::LongHead(seen, body) => self.long_head(data, seen, body, sink),
             State::Proxy(left) => self.proxy_header(data, left),
@@ -264,15 +269,16 @@ impl Reader {
             let asked = sink.asked(response.status);
             self.role = if asked == Asked::Nothing { self.role } else { Some(Kind::Response) };
             let framing = framing::of_response(response, asked);
+            oddity::of_response(response, !matches!(asked, Asked::Nothing | Asked::Unseen));
             sink.response(response, framing);
             self.follow(Kind::Response, framing, None, sink);
         } else {
             self.role = Some(Kind::Request);
             let request = &mut scratch.request;
             head::parse_request(bytes, request);
-            super::fields::note_query(request);
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
+            oddity::of_request(request, framing);
             let other_length = framing::other_length(request);
             let plausible = Plausible::of(request, framing);
             self.readings = plausible.map(|other| Box::new(Readings::new(request, other, framing)));

@@ -9,6 +9,7 @@ use super::http2::frame::looks_like_frames;
 use super::pending::Kind;
 use super::reader::{Reader, Scratch, Sink, State};
 use super::start::{self, Start};
+use super::websocket::looks_like_messages;
 
 /// Longest line that may turn out to start a message while lost.
 const MAX_LOST_LINE: usize = 16 * 1024;
@@ -29,7 +30,9 @@ impl Reader {
                 self.state = State::Proxy(length);
                 return data;
             }
+            let lines = data.len();
             data = skip_empty_lines(data);
+            self.noted.insert_if(data.len() < lines, Anomaly::EmptyLineBefore);
             let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
             let Some(end) = end else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
@@ -108,11 +111,19 @@ impl Reader {
         while let State::Lost(in_line) = self.state
             && !data.is_empty()
         {
-            data = self.find_start(data, in_line, sink);
+            data = self.search(data, in_line, sink);
         }
         if !data.is_empty() {
             self.data(data, scratch, sink);
         }
+    }
+
+    pub(super) fn search<'a>(&mut self, data: &'a [u8], in_line: bool, sink: &mut impl Sink) -> &'a [u8] {
+        let rest = self.find_start(data, in_line, sink);
+        if matches!(self.state, State::Lost(_)) {
+            sink.passed_over((data.len() - rest.len()) as u64);
+        }
+        rest
     }
 
     /// Anywhere in a stream: looks for a line that can only be a message's first. The start of `data` counts as the start
@@ -125,6 +136,11 @@ impl Reader {
     ) -> &'a [u8] {
         if self.role.is_none() && !in_line && self.buffer.is_empty() && looks_like_frames(data) {
             sink.joined_http2();
+            self.become_tunnel();
+            return data;
+        }
+        if self.role.is_none() && !in_line && self.buffer.is_empty() && looks_like_messages(data) {
+            sink.joined_websocket();
             self.become_tunnel();
             return data;
         }
