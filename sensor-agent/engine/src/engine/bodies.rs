@@ -8,6 +8,7 @@ use crate::body;
 use crate::body::coding::{Decoded, is_coded, is_known};
 use crate::detect::Phase;
 use crate::field::Place;
+use crate::finding::Finding;
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_head;
 use crate::http::message::Request;
@@ -34,6 +35,38 @@ impl Worker {
                 [decoded.as_deref().unwrap_or(&open.body), &open.trailer],
                 context,
             );
+        }
+    }
+
+    /// Inspects what came behind the inspected beginning of a body: its end, and the trailer section.
+    pub(super) fn inspect_end(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
+        let mut tail = open.tail.take().unwrap_or_default();
+        self.counters.body_uninspected_bytes += tail.shorten(context.settings.max_body_tail_bytes);
+        if tail.bytes().is_empty() && open.trailer.is_empty() && open.extension.is_empty() {
+            return;
+        }
+        self.counters.body_tails += 1;
+        self.fields.clear();
+        if !tail.bytes().is_empty() {
+            body::push_end(&open.request, &open.body, tail.bytes(), &mut self.fields);
+        }
+        open.request.anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
+        if !open.extension.is_empty() {
+            self.fields.push(Place::Text, b"", &open.extension, 0);
+        }
+        let before = self.detect(Phase::Body, context.exchange, &open.request, &mut open.findings);
+        let new = open.findings.split_off(before);
+        let known = |finding: &Finding, all: &[Finding]| {
+            all.iter().any(|one| one.rule.number == finding.rule.number && one.field == finding.field)
+        };
+        for finding in new {
+            if !known(&finding, &open.findings) {
+                open.findings.push(finding);
+            }
+        }
+        self.decide_body(open, before, context);
+        if !open.embedded {
+            self.inspect_embedded(open.number, [tail.bytes(), &[]], context);
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::answers::{Answer, Awaited};
 use super::pace::Pace;
 use super::reflection::Probe;
+use super::tail::Tail;
 use super::upgraded::{Asking, Upgraded};
 use crate::facts::RequestFacts;
 use crate::finding::Finding;
@@ -25,6 +26,8 @@ pub(super) struct OpenRequest {
     pub(super) extension: Vec<u8>,
     pub(super) findings: Vec<Finding>,
     pub(super) inspected: bool,
+    /// The end of a body that is longer than `body` holds; `None` for one that is not, and where its end says nothing.
+    pub(super) tail: Option<Box<Tail>>,
     /// Whether it stood in another request's body.
     pub(super) embedded: bool,
     /// When its head was there.
@@ -49,6 +52,7 @@ impl OpenRequest {
             + self.trailer.capacity()
             + self.extension.capacity()
             + findings
+            + self.tail.as_ref().map_or(0, |tail| tail.memory() + size_of::<Tail>())
     }
 }
 

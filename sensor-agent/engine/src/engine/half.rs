@@ -130,9 +130,11 @@ impl Half {
     /// Tells the capture to leave out the rest of a large body that is not inspected. The stream takes it for acknowledged, so that
     /// the hole is none to wait for; what comes in all the same is read as before.
     fn skip_unwanted(&mut self, tools: &mut Tools<'_>) {
-        let request_done = tools.exchange.open.as_ref().is_some_and(|open| open.inspected);
+        let open = tools.exchange.open.as_ref();
+        let request_done = open.is_some_and(|open| open.inspected);
+        let tail = open.and_then(|open| open.tail.as_ref()).map_or(0, |_| tools.settings.max_body_tail_bytes);
         let response_done = tools.exchange.answer.as_ref().is_none_or(|answer| answer.inspected);
-        let ahead = self.reader.unwanted(request_done, response_done).min(MAX_SKIP);
+        let ahead = self.reader.unwanted(request_done, tail, response_done).min(MAX_SKIP);
         let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
         if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
             return;

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use super::answers::{Awaited, unanswered};
-use super::bodies::Context;
+use super::bodies::{Context, codings_of};
 use super::command::{Command, Endpoints};
 use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
+use super::tail::Tail;
 use super::upgraded::Upgraded;
 use super::worker::Worker;
 use crate::body::nested;
@@ -50,12 +51,24 @@ impl<'a> Inspector<'a> {
         self.exchange.missed[self.from.index()] += bytes;
         if !self.is_client() {
             self.answer_gap(bytes);
+        } else if let Some(tail) = self.exchange.open.as_mut().and_then(|open| open.tail.as_mut()) {
+            self.worker.counters.body_uninspected_bytes += tail.restart();
         }
     }
 
     fn inspect_body(&mut self, open: &mut OpenRequest) {
         let (settings, time) = (self.settings, self.time);
         self.worker.inspect_body(open, &mut Context { exchange: self.exchange, settings, time });
+    }
+
+    /// From here on only the end of the body is kept. The end of a compressed one says nothing.
+    fn begin_tail(&mut self, open: &mut OpenRequest) {
+        let most = self.settings.max_body_tail_bytes;
+        if most > 0 && codings_of(&open.request.headers()).is_none() {
+            let mut tail = Box::<Tail>::default();
+            tail.begin(&open.body, most);
+            open.tail = Some(tail);
+        }
     }
 
     pub(super) fn urgent(&mut self) {
@@ -210,11 +223,14 @@ impl Sink for Inspector<'_> {
         let (kept, rest) = data.split_at(taken);
         open.body.extend_from_slice(kept);
         self.worker.counters.body_bytes += kept.len() as u64;
-        self.worker.counters.body_uninspected_bytes += rest.len() as u64;
         if !rest.is_empty() && !open.inspected {
             open.request.anomalies.insert(Anomaly::BodyTooLong);
             self.inspect_body(&mut open);
+            self.begin_tail(&mut open);
         }
+        let most = self.settings.max_body_tail_bytes;
+        let unseen = open.tail.as_mut().map_or(rest.len() as u64, |tail| tail.push(rest, most));
+        self.worker.counters.body_uninspected_bytes += unseen;
         self.exchange.open = Some(open);
     }
 
@@ -294,7 +310,10 @@ impl Sink for Inspector<'_> {
         self.worker.counters.anomalies += u64::from(anomalies.len());
         let Some(mut open) = self.exchange.open.take() else { return };
         open.request.anomalies.merge(anomalies);
-        if !open.inspected {
+        if open.inspected {
+            let (settings, time) = (self.settings, self.time);
+            self.worker.inspect_end(&mut open, &mut Context { exchange: self.exchange, settings, time });
+        } else {
             self.inspect_body(&mut open);
         }
         self.keep(open);

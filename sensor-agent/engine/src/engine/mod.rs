@@ -33,6 +33,7 @@ mod smuggling_tests;
 #[cfg(test)]
 mod stream_tests;
 mod summary;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod upgraded;

@@ -41,6 +41,8 @@ pub struct Settings {
     pub max_total_bytes: usize,
     /// Bytes of a request body that are inspected (`body_uninspected_bytes`).
     pub max_body_bytes: usize,
+    /// Bytes at the end of a longer request body without content coding that are inspected too (`body_tails`). 0: none.
+    pub max_body_tail_bytes: usize,
     /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
     pub max_decoded_body_bytes: usize,
     /// Bytes of a response body that are inspected, before and after its content coding is removed
@@ -92,6 +94,7 @@ impl Default for Settings {
             max_http2_control: 1000,
             max_total_bytes: 64 << 20,
             max_body_bytes: 128 * 1024,
+            max_body_tail_bytes: 16 * 1024,
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
             trimmed_body_bytes: 4096,
@@ -114,6 +117,7 @@ impl Default for Settings {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
     raw: usize,
+    tail: usize,
     decoded: usize,
     response: usize,
 }
@@ -123,10 +127,12 @@ impl Settings {
     pub(super) fn trim(&mut self) -> BodyLimits {
         let whole = BodyLimits {
             raw: self.max_body_bytes,
+            tail: self.max_body_tail_bytes,
             decoded: self.max_decoded_body_bytes,
             response: self.max_response_body_bytes,
         };
         self.max_body_bytes = whole.raw.min(self.trimmed_body_bytes);
+        self.max_body_tail_bytes = 0;
         self.max_decoded_body_bytes = whole.decoded.min(self.trimmed_body_bytes);
         self.max_response_body_bytes = 0;
         whole
@@ -136,6 +142,7 @@ impl Settings {
 impl BodyLimits {
     pub(super) fn put_back(self, settings: &mut Settings) {
         settings.max_body_bytes = self.raw;
+        settings.max_body_tail_bytes = self.tail;
         settings.max_decoded_body_bytes = self.decoded;
         settings.max_response_body_bytes = self.response;
     }

@@ -519,7 +519,7 @@ fn a_body_that_never_completes_is_inspected_at_the_end() {
 
 #[test]
 fn a_long_body_is_inspected_up_to_its_limit() {
-    let settings = Settings { max_body_bytes: 6, ..Settings::default() };
+    let settings = Settings { max_body_bytes: 6, max_body_tail_bytes: 0, ..Settings::default() };
     let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\na=EVILmore";
     let (log, stats) = Dialog { settings, ..Dialog::default() }.run(&format!(">> {post}{GOOD}"));
     assert_eq!(log[..3], ["POST /", "body body.form.a=EVIL !body-too-long", "GET /"]);

@@ -279,6 +279,7 @@ impl Worker {
             open.findings.clear();
             open.extension.clear();
             open.probes.clear();
+            open.tail = None;
             open.length = 0;
             (open.inspected, open.embedded) = (false, false);
             self.spare.push(open);

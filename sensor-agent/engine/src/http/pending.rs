@@ -93,21 +93,21 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
 }
 
 impl Reader {
-    /// Bytes ahead that certainly belong to a body nobody inspects, or no more of: a request's if `request_done`, a response's if
-    /// `response_done`. What other readings of the framing may end earlier is never among them.
+    /// Bytes ahead that certainly belong to a body nobody inspects, or no more of: a request's if `request_done`, but for the last `tail`
+    /// bytes, a response's if `response_done`. What other readings of the framing may end earlier is never among them.
     #[must_use]
-    pub fn unwanted(&self, request_done: bool, response_done: bool) -> u64 {
+    pub fn unwanted(&self, request_done: bool, tail: usize, response_done: bool) -> u64 {
         let State::Body(body) = self.state else { return 0 };
-        let done = match body.kind {
-            Kind::Request => request_done,
-            Kind::Response => response_done,
+        let (done, tail) = match body.kind {
+            Kind::Request => (request_done, tail as u64),
+            Kind::Response => (response_done, 0),
         };
         if self.readings.is_some() || !done {
             return 0;
         }
         match body.rest {
-            Rest::Length(left) => left,
-            Rest::Chunked(chunked, None) => chunked.left_of_data(),
+            Rest::Length(left) => left.saturating_sub(tail),
+            Rest::Chunked(chunked, None) => chunked.left_of_data().saturating_sub(tail),
             // Only the end of the connection ends the other: it must not be passed over.
             Rest::Chunked(_, Some(_)) | Rest::UntilClose => 0,
         }
