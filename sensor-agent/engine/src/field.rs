@@ -17,6 +17,9 @@ pub enum Place {
     Target,
     /// The path part of the target, undecoded.
     Path,
+    /// A segment of the path, undecoded, named by its number from 1. It is no field of its own: rules that look at parameters are shown
+    /// it while they are shown the path.
+    Segment,
     /// A query parameter's value, undecoded; the name is the parameter's, undecoded.
     Query,
     /// A header's value; the name is in lower case.
@@ -58,6 +61,7 @@ impl Place {
             Self::Method => "method",
             Self::Target => "target",
             Self::Path => "path",
+            Self::Segment => "path.segment",
             Self::Query => "query",
             Self::Header => "header",
             Self::Cookie => "cookie",
@@ -101,7 +105,7 @@ impl Place {
     /// Whether values of this place are percent-encoded on the wire as a rule.
     #[must_use]
     pub const fn is_url_encoded(self) -> bool {
-        matches!(self, Self::Target | Self::Path | Self::Query | Self::Form)
+        matches!(self, Self::Target | Self::Path | Self::Segment | Self::Query | Self::Form)
     }
 }
 

@@ -225,7 +225,11 @@ mod tests {
         check("application/soap+xml", "<a>1</a>", &["body.xml.a=1", "body.text=<a>1</a>"]);
         check("application/grpc", "\0\0\0\0\x03\n\x01a", &["body.grpc.1=a"]);
         check("application/grpc", "a=1&b=2", &["body.form.a=1", "body.form.b=2", "body.text=a=1&b=2"]);
-        check("application/graphql", "{a(b:1)}", &["body.graphql.a.b=1"]);
+        check(
+            "application/graphql",
+            "{a(b:1)}",
+            &["body.graphql.operation=query", "body.graphql.selection=a", "body.graphql.a.b=1"],
+        );
     }
 
     #[test]

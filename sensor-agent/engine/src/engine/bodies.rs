@@ -88,8 +88,13 @@ impl Worker {
                 let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
                 counters.body_undecoded += u64::from(decoded != Decoded::Whole);
                 anomalies.extend(decoding_anomaly(decoded));
+                let layers = codings.split(|&byte| byte == b',').filter(|one| is_coded(one)).count();
+                anomalies.insert_if(layers > 1, Anomaly::CodingStacked);
+                anomalies.insert_if(decoded == Decoded::Unknown, Anomaly::CodingUnknown);
                 // What the name does not fit can still give some bytes; text that is no coding was sent as it is.
-                if decoded == Decoded::Part && open.body.is_ascii() && open.body != body {
+                let is_text = decoded == Decoded::Part && open.body.is_ascii();
+                anomalies.insert_if(is_text, Anomaly::CodingMismatch);
+                if is_text && open.body != body {
                     as_sent = &open.body;
                 }
                 body

@@ -45,6 +45,21 @@ fn c30_codings_in_layers_headers_and_members() {
 }
 
 #[test]
+fn c30_what_is_odd_about_codings_is_named() {
+    let odd = |headers: &str, body: &[u8]| {
+        let head =
+            format!(r"POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let bytes: String = body.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let (log, _) = Dialog::default().run(&format!(">> {head}{bytes}"));
+        log[1].split('!').skip(1).map(str::trim).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(odd("Content-Encoding: gzip", &gzip(b"a=1")), "");
+    assert_eq!(odd("Content-Encoding: gzip, gzip", &gzip(&gzip(b"a=1"))), "coding-stacked");
+    assert_eq!(odd("Content-Encoding: zip", b"a=1"), "body-encoded,coding-unknown");
+    assert_eq!(odd("Content-Encoding: gzip", b"a=1"), "body-encoded,coding-mismatch");
+}
+
+#[test]
 fn c37_padding_hides_nothing_up_to_the_limit() {
     let depth = Settings::default().max_body_bytes;
     for filler in [8 * 1024, 64 * 1024, depth - 20] {

@@ -22,6 +22,19 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     }
 }
 
+/// Most segments of a path that are told apart.
+const MAX_SEGMENTS: usize = 32;
+const NUMBERS: [&str; MAX_SEGMENTS] = [
+    "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19",
+    "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32",
+];
+
+/// The segments of a path with their numbers, empty ones left out: of `/a/b`, 1 is `a` and 2 is `b`.
+pub fn segments(path: &[u8]) -> impl Iterator<Item = (&'static [u8], &[u8])> {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+    NUMBERS.iter().map(|number| number.as_bytes()).zip(parts)
+}
+
 /// Adds the fields of a response head: the status, and every header.
 pub fn push_response_head(response: &Response, fields: &mut Fields) {
     let status = response.status;

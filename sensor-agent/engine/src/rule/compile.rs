@@ -259,6 +259,10 @@ impl<'a> Compiler<'a> {
             short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short)),
             short_rules,
             places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
+            names_segments: self
+                .rules
+                .iter()
+                .any(|rule| rule.fields.iter().any(super::FieldPattern::names_segments)),
             named,
             words: self.words,
             rules: self.rules,

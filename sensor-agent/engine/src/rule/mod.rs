@@ -79,6 +79,7 @@ pub struct RuleSet {
     exceptions: Vec<Exception>,
     /// A bit for each place that some rule looks into.
     places: u32,
+    names_segments: bool,
     /// Fields that rules name.
     named: named::Named,
     /// Beginnings of plain words that rules look at.
@@ -154,6 +155,12 @@ impl RuleSet {
     #[must_use]
     pub fn looks_into(&self, place: Place) -> bool {
         self.places & fields::bit(place) != 0
+    }
+
+    /// Whether some rule names segments of the path.
+    #[must_use]
+    pub fn names_segments(&self) -> bool {
+        self.names_segments
     }
 
     /// Whether some rule asks who the client is.

@@ -95,7 +95,8 @@ impl Views {
             self.decoded = 0;
             return;
         }
-        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
+        let plus =
+            matches!(field.place, Place::Query | Place::Segment | Place::Form | Place::Target | Place::Name);
         let mut signs = signs(field.value);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
