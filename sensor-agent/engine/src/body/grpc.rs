@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_message_is_named() {
+        let odd = |body: &[u8]| {
+            let mut anomalies = Anomalies::NONE;
+            push(None, body, &mut Fields::default(), &mut anomalies);
+            anomalies.contains(Anomaly::GrpcInvalid)
+        };
+        assert!(!odd(&framed(0, b"\x0a\x01a")) && !odd(&framed(0, b"")));
+        assert!(odd(&framed(0, b"no message")) && odd(b"\0\0\0\0\xff\x0a\x03cut"));
+    }
+
+    #[test]
     fn compressed_messages() {
         let mut packed = Vec::with_capacity(100);
         let mut compress = flate2::Compress::new(flate2::Compression::best(), false);

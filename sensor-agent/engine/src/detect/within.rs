@@ -12,13 +12,14 @@ const MAX_HEADER: usize = 2048;
 /// Longest header of words that could be a command.
 const MAX_COMMAND: usize = 256;
 
-/// The values within a path, a Referer or another header that could hold anything; they pass for parameters. `named` says that some rule
-/// looks at segments whatever is in them.
-pub(super) fn values<'a>(field: &Field<'a>, named: bool) -> impl Iterator<Item = Field<'a>> + use<'a> {
+/// The values within a path, a Referer or another header that could hold anything; they pass for parameters. `named` has a bit
+/// for each segment that some rule names, so that it is looked at whatever is in it.
+pub(super) fn values<'a>(field: &Field<'a>, named: u32) -> impl Iterator<Item = Field<'a>> + use<'a> {
     let path = if field.place == Place::Path { field.value } else { b"" };
     let segments = segments(path)
-        .filter(move |(_, part)| named || is_telling(part))
-        .map(|(name, value)| Field { place: Place::Segment, name, value, offset: 0 });
+        .enumerate()
+        .filter(move |(number, (_, part))| is_telling(part) || named & 1 << number != 0)
+        .map(|(_, (name, value))| Field { place: Place::Segment, name, value, offset: 0 });
     let (text, sign, name): (&[u8], u8, &'a [u8]) = match field.place {
         Place::Header if field.name == b"referer" => (query_of(field.value), b'&', b"referer"),
         Place::Header => (foreign(field).unwrap_or_default(), 0, field.name),
@@ -151,18 +152,18 @@ mod tests {
 
     fn of(place: Place, name: &'static str, value: &'static str) -> Vec<&'static str> {
         let field = Field { place, name: name.as_bytes(), value: value.as_bytes(), offset: 0 };
-        values(&field, false).map(|inner| std::str::from_utf8(inner.value).unwrap()).collect()
+        values(&field, 0).map(|inner| std::str::from_utf8(inner.value).unwrap()).collect()
     }
 
     #[test]
     fn segments_have_numbers() {
-        let shown = |named: bool| -> Vec<_> {
+        let shown = |named: u32| -> Vec<_> {
             let field = Field { place: Place::Path, name: b"", value: b"/a//b%27c/d", offset: 0 };
             let inner = values(&field, named);
             inner.map(|inner| format!("{inner}={}", inner.value.escape_ascii())).collect()
         };
-        assert_eq!(shown(false), ["path.segment.2=b%27c"]);
-        assert_eq!(shown(true), ["path.segment.1=a", "path.segment.2=b%27c", "path.segment.3=d"]);
+        assert_eq!(shown(0), ["path.segment.2=b%27c"]);
+        assert_eq!(shown(0b100), ["path.segment.2=b%27c", "path.segment.3=d"]);
     }
 
     #[test]

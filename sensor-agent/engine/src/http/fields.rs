@@ -23,7 +23,7 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
 }
 
 /// Most segments of a path that are told apart.
-const MAX_SEGMENTS: usize = 32;
+pub const MAX_SEGMENTS: usize = 32;
 const NUMBERS: [&str; MAX_SEGMENTS] = [
     "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19",
     "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32",

@@ -79,7 +79,8 @@ pub struct RuleSet {
     exceptions: Vec<Exception>,
     /// A bit for each place that some rule looks into.
     places: u32,
-    names_segments: bool,
+    /// A bit for each segment of the path that rules name, the first one lowest.
+    named_segments: u32,
     /// Fields that rules name.
     named: named::Named,
     /// Beginnings of plain words that rules look at.
@@ -157,10 +158,10 @@ impl RuleSet {
         self.places & fields::bit(place) != 0
     }
 
-    /// Whether some rule names segments of the path.
+    /// A bit for each segment of the path that some rule names by its number, the first one lowest.
     #[must_use]
-    pub fn names_segments(&self) -> bool {
-        self.names_segments
+    pub fn named_segments(&self) -> u32 {
+        self.named_segments
     }
 
     /// Whether some rule asks who the client is.
