@@ -90,7 +90,9 @@ for (const port of ports) {
 fn understood(site: &Site, port: u16) -> Vec<Logged> {
     let text = fs::read_to_string(site.agent.events()).unwrap_or_default();
     let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of_port = events.iter().filter(|event| event["dest_port"] == port);
+    // What shows over many requests is told of no single one.
+    let of_one = |event: &&Value| event["tx_id"].is_u64() && event["flow_id"].is_u64();
+    let of_port = events.iter().filter(|event| event["dest_port"] == port).filter(of_one);
     let mut statuses: HashMap<(u64, u64), u16> = HashMap::new();
     let mut requests: BTreeMap<(u64, u64), Logged> = BTreeMap::new();
     for event in of_port {

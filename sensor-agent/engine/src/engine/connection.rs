@@ -106,8 +106,8 @@ impl Connection {
         if !piece.ignored {
             half.note_timestamp(&piece, segment.timestamp);
         }
-        if fin && exchange.client == Some(from) {
-            pace::tell(half, exchange, segment.time, (&shared.settings, &mut shared.worker));
+        if fin {
+            pace::tell(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
         }
         half.take(piece, &mut tools(exchange, shared, from, segment.time));
         pace::note(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
@@ -128,9 +128,7 @@ impl Connection {
     pub(super) fn end(&mut self, time: Timestamp, shared: &mut Shared) {
         for side in [Side::Low, Side::High] {
             if let Some(half) = &mut self.halves[side.index()] {
-                if self.exchange.client == Some(side) {
-                    pace::tell(half, &mut self.exchange, time, (&shared.settings, &mut shared.worker));
-                }
+                pace::tell(half, &mut self.exchange, side, time, (&shared.settings, &mut shared.worker));
                 half.end(&mut tools(&mut self.exchange, shared, side, time));
             }
         }

@@ -96,6 +96,7 @@ counters! {
     websocket_uninspected_bytes: "bytes of WebSocket messages beyond what is inspected, or not decompressed",
     upgraded_lost: "HTTP/2 and WebSocket connections no longer inspected because bytes were missed",
     slow_requests: "connections with a request that did not get on",
+    slow_readers: "connections with a response that the client did not take",
     pipeline_overflows: "requests forgotten before their response because too many waited",
     segments_old: "segments that brought nothing new",
     segments_queued: "segments that came out of order",

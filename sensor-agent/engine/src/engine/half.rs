@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::worker::Worker;
 use crate::flow::Side;
 use crate::http::anomaly::Anomaly;
-use crate::http::reader::{Reader, Scratch};
+use crate::http::reader::{Reader, Rest, Scratch};
 use crate::stream::{Chunk, Conflict, Outcome, Piece, Pushed, Stream};
 use crate::time::Timestamp;
 
@@ -136,6 +136,10 @@ impl Half {
         let response_done = tools.exchange.answer.as_ref().is_none_or(|answer| answer.inspected);
         let ahead = self.reader.unwanted(request_done, tail, response_done).min(MAX_SKIP);
         let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
+        let is_response = tools.exchange.client == Some(tools.from.other());
+        if is_response && !tools.exchange.pace.is_proven(self.stream.position(), tools.settings) {
+            return;
+        }
         if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
             return;
         }
@@ -200,9 +204,14 @@ impl Half {
         self.reader.end(tools.scratch, &mut inspector);
     }
 
-    /// Whether the reader waits for the rest of a request: of its body (`true`) or of its head.
-    pub(super) fn rest_of_request(&self) -> Option<bool> {
-        self.reader.rest_of_request()
+    /// Which rest of a message the reader waits for.
+    pub(super) fn rest(&self) -> Option<Rest> {
+        self.reader.rest()
+    }
+
+    /// Whether the capture leaves out what comes here, so that nobody sees how it gets on.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.skipped > self.stream.position()
     }
 
     /// Bytes of memory held.

@@ -52,7 +52,7 @@ pub struct Settings {
     /// ([`Engine::trim_bodies`](super::Engine::trim_bodies)).
     pub trimmed_body_bytes: usize,
     /// A head or a body of a request that takes longer than this is slow if it comes with less than
-    /// [`slow_request_rate`](Self::slow_request_rate) (`slow_requests`).
+    /// [`slow_request_rate`](Self::slow_request_rate) (`slow_requests`), and so is the reader of a response (`slow_readers`).
     pub slow_request: Duration,
     /// Bytes a second.
     pub slow_request_rate: u64,

@@ -39,6 +39,15 @@ impl Body {
         }
     }
 
+    /// Whether the sender must have bytes that did not come yet.
+    pub(super) fn is_owed(&self) -> bool {
+        match self.rest {
+            Rest::Length(left) => left > 0,
+            Rest::Chunked(chunked, _) => chunked.left_of_data() > 0,
+            Rest::UntilClose => false,
+        }
+    }
+
     pub(super) fn extension(&self, data: &[u8], sink: &mut impl Sink) {
         if self.kind == Kind::Request {
             sink.request_extension(data);

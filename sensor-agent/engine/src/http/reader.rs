@@ -17,7 +17,7 @@ use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
 use super::oddity;
-use super::pending::{Body, Kind, Rest, finish};
+use super::pending::{self, Body, Kind, finish};
 use super::readings::{Plausible, Readings};
 
 /// Who listens to a reader.
@@ -64,6 +64,18 @@ pub trait Sink {
     fn response_end(&mut self, anomalies: Anomalies);
     /// The place in the stream was lost; the next message start is looked for.
     fn lost(&mut self);
+}
+
+/// What of a message is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// The rest of a request's head.
+    #[default]
+    OfHead,
+    /// The rest of a request's body.
+    OfBody,
+    /// The rest of a response's body.
+    OfResponse,
 }
 
 /// Memory for the message in hand, shared by all readers of a thread.
@@ -203,7 +215,7 @@ impl Reader {
     pub fn end(&mut self, scratch: &mut Scratch, sink: &mut impl Sink) {
         match self.state {
             State::Body(mut body) | State::LongHead(_, mut body) => {
-                let complete = matches!((self.state, body.rest), (State::Body(_), Rest::UntilClose));
+                let complete = matches!((self.state, body.rest), (State::Body(_), pending::Rest::UntilClose));
                 body.anomalies.insert_if(!complete, Anomaly::Incomplete);
                 finish(body, sink);
             }
@@ -235,13 +247,15 @@ impl Reader {
         matches!(self.state, State::Start) && self.buffer.is_empty()
     }
 
-    /// Whether the rest of a request is to come: of its body (`true`) or of its head. `None` between messages and within responses.
+    /// Which rest of a message is to come, if its sender must have it: of a request, or of the body of a response whose length was told, or
+    /// that of the chunk in hand. `None` between messages.
     #[must_use]
-    pub fn rest_of_request(&self) -> Option<bool> {
+    pub fn rest(&self) -> Option<Rest> {
         match self.state {
-            State::Start if !self.buffer.is_empty() && !starts_response(&self.buffer) => Some(false),
-            State::LongHead(_, body) if body.kind == Kind::Request => Some(false),
-            State::Body(body) if body.kind == Kind::Request => Some(true),
+            State::Start if !self.buffer.is_empty() && !starts_response(&self.buffer) => Some(Rest::OfHead),
+            State::LongHead(_, body) if body.kind == Kind::Request => Some(Rest::OfHead),
+            State::Body(body) if body.kind == Kind::Request => Some(Rest::OfBody),
+            State::Body(body) => body.is_owed().then_some(Rest::OfResponse),
             _ => None,
         }
     }
