@@ -139,6 +139,7 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     dropped: u32,
+    unopened: u32,
     pub(crate) spare: Spare,
 }
 
@@ -182,7 +183,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.dropped = 0;
+        (self.dropped, self.unopened) = (0, 0);
     }
 
     /// Adds a field. Beyond [`MAX_FIELDS`] or [`MAX_FIELD_BYTES`] it is counted and left out, and the result is false.
@@ -199,6 +200,17 @@ impl Fields {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         self.entries.push(Entry { place, name_start, value_start, end: self.bytes.len() as u32, offset });
         true
+    }
+
+    /// Notes a document in a value that is not taken apart because there were too many.
+    pub(crate) fn note_unopened(&mut self) {
+        self.unopened += 1;
+    }
+
+    /// Documents in values that were not taken apart because there were too many.
+    #[must_use]
+    pub fn unopened(&self) -> u32 {
+        self.unopened
     }
 
     /// The fields in the order in which they were added.

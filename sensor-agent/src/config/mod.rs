@@ -212,6 +212,10 @@ pub(crate) struct Limits {
     pub(crate) max_history_bytes: u64,
     /// Other readings that are inspected where segments contradict each other.
     pub(crate) max_readings: u64,
+    /// Requests of an HTTP/2 connection whose bodies are kept at once.
+    pub(crate) max_http2_streams: u64,
+    /// Bytes of a trailer section that are inspected.
+    pub(crate) max_trailer_bytes: u64,
     /// HTTP/2 streams that a client may take back within ten seconds.
     pub(crate) max_http2_resets: u32,
     /// Control frames that an HTTP/2 client may send within ten seconds.
@@ -314,6 +318,8 @@ impl Default for Limits {
             max_body_tail_bytes: engine.max_body_tail_bytes as u64,
             max_history_bytes: engine.max_history_bytes as u64,
             max_readings: engine.max_readings as u64,
+            max_http2_streams: engine.max_http2_streams as u64,
+            max_trailer_bytes: engine.max_trailer_bytes as u64,
             max_http2_resets: engine.max_http2_resets,
             max_http2_control: engine.max_http2_control,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
@@ -384,6 +390,8 @@ impl Config {
             max_body_tail_bytes: size(limits.max_body_tail_bytes),
             max_history_bytes: size(limits.max_history_bytes),
             max_readings: size(limits.max_readings),
+            max_http2_streams: size(limits.max_http2_streams),
+            max_trailer_bytes: size(limits.max_trailer_bytes),
             max_http2_resets: limits.max_http2_resets,
             max_http2_control: limits.max_http2_control,
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),

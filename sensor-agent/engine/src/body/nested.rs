@@ -29,7 +29,8 @@ pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
             let value = plain(&field);
             let Some(kind) = Kind::of(&field, &value) else { continue };
             if left == 0 {
-                return anomalies;
+                fields.note_unopened();
+                continue;
             }
             left -= 1;
             let (name, value) = (field.name.to_vec(), value.into_owned());

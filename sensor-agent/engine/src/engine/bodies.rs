@@ -173,7 +173,8 @@ impl Worker {
     }
 
     fn inspect_embedded(&mut self, number: u64, texts: [&[u8]; 2], context: &mut Context<'_>) {
-        for text in texts.into_iter().flat_map(embedded::find).take(embedded::MAX_EMBEDDED) {
+        let mut found = texts.into_iter().flat_map(embedded::find).fuse();
+        for text in found.by_ref().take(embedded::MAX_EMBEDDED) {
             self.counters.embedded_requests += 1;
             let mut open = self.spare.pop().unwrap_or_default();
             (open.number, open.embedded) = (number, true);
@@ -188,6 +189,7 @@ impl Worker {
             self.inspect_embedded_body(&mut open, &text[head_end..], context);
             self.give_back(open);
         }
+        self.counters.embedded_uninspected += found.count() as u64;
     }
 
     fn inspect_embedded_body(&mut self, open: &mut OpenRequest, body: &[u8], context: &mut Context<'_>) {

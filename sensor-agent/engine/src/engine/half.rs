@@ -8,7 +8,7 @@ use super::command::{Command, Skip};
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::Inspector;
-use super::readings::{self, Known};
+use super::readings::{self, Known, Start};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::flow::Side;
@@ -69,6 +69,8 @@ struct Disputes {
     inspected: (usize, usize),
     inspections: u32,
     known: Known,
+    /// Whether a message that was read is known to be contradicted.
+    noted: bool,
 }
 
 #[derive(Debug)]
@@ -276,6 +278,7 @@ impl Half {
             || !self.reader.is_between_messages()
         {
             self.reader.note(Anomaly::OverlapConflict);
+            self.disputes.get_or_insert_default().noted = true;
         }
     }
 
@@ -296,7 +299,8 @@ impl Half {
         disputes.inspections += 1;
         disputes.inspected = disputed;
         let (as_read, readings) = (self.stream.as_read(), self.stream.readings(tools.settings.max_readings));
-        readings::inspect(&as_read, &readings, self.at_message, &mut disputes.known, tools);
+        let start = Start { at_message: self.at_message, noted: disputes.noted };
+        readings::inspect(&as_read, &readings, start, &mut disputes.known, tools);
     }
 
     fn enforce_limits(&mut self, tools: &mut Tools<'_>) {

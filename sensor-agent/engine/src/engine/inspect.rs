@@ -21,9 +21,6 @@ use crate::http::message::{Request, Response};
 use crate::http::reader::Sink;
 use crate::time::Timestamp;
 
-/// Most bytes of a trailer section that are inspected.
-pub(super) const MAX_TRAILER: usize = 8 * 1024;
-
 /// Listens to the reader of one direction.
 #[derive(Debug)]
 pub(super) struct Inspector<'a> {
@@ -236,7 +233,7 @@ impl Sink for Inspector<'_> {
 
     fn request_extension(&mut self, data: &[u8]) {
         let Some(open) = &mut self.exchange.open else { return };
-        let taken = data.len().min(MAX_TRAILER.saturating_sub(open.extension.len()));
+        let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(open.extension.len()));
         open.extension.extend_from_slice(&data[..taken]);
         self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
     }
@@ -301,7 +298,7 @@ impl Sink for Inspector<'_> {
 
     fn request_trailer(&mut self, data: &[u8]) {
         let Some(open) = &mut self.exchange.open else { return };
-        let taken = data.len().min(MAX_TRAILER.saturating_sub(open.trailer.len()));
+        let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(open.trailer.len()));
         open.trailer.extend_from_slice(&data[..taken]);
         self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
     }

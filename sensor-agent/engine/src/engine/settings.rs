@@ -31,6 +31,10 @@ pub struct Settings {
     pub max_head_bytes: usize,
     /// Requests of a connection that may wait for their responses; the oldest is forgotten (`pipeline_overflows`).
     pub max_pipelined: usize,
+    /// Requests of an HTTP/2 connection whose bodies are kept at once; the oldest is inspected as far as it came (`http2_stream_overflows`).
+    pub max_http2_streams: usize,
+    /// Bytes of a trailer section, and of chunk extensions, that are inspected (`trailer_uninspected_bytes`).
+    pub max_trailer_bytes: usize,
     /// HTTP/2 streams that a client may take back within ten seconds, if they are half of those that it opens (`http2_floods`). 0: any number.
     pub max_http2_resets: u32,
     /// SETTINGS, PING and CONTINUATION frames that an HTTP/2 client may send within ten seconds, if they are many times its streams
@@ -90,6 +94,8 @@ impl Default for Settings {
             hole_patience: Duration::from_secs(1),
             max_head_bytes: 64 * 1024,
             max_pipelined: 128,
+            max_http2_streams: 128,
+            max_trailer_bytes: 8 * 1024,
             max_http2_resets: 100,
             max_http2_control: 1000,
             max_total_bytes: 64 << 20,

@@ -7,7 +7,7 @@ use super::answers::{Answer, Awaited};
 use super::bodies::Context;
 use super::exchange::{Exchange, OpenRequest};
 use super::flood::Flood;
-use super::inspect::{Inspector, MAX_TRAILER};
+use super::inspect::Inspector;
 use super::settings::Settings;
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::framing::{Asked, Framing};
@@ -18,9 +18,6 @@ use crate::http::message::{Request, Response};
 use crate::http::oddity;
 use crate::http::reader::Sink;
 use crate::http::websocket::{Messages, WebSocket};
-
-/// Most streams of a connection whose requests are kept at once; the oldest is inspected as far as it came.
-const MAX_STREAMS: usize = 128;
 
 /// A request that asked for another protocol, and its number.
 pub(super) type Asking = Box<(Request, u64)>;
@@ -260,7 +257,7 @@ impl Streams<'_, '_> {
         }
         self.answers.numbers.push_back((id, self.inspector.exchange.requests - 1));
         let Some(open) = self.inspector.exchange.open.take() else { return };
-        if self.streams.len() >= MAX_STREAMS {
+        if self.streams.len() >= self.inspector.settings.max_http2_streams {
             self.inspector.worker.counters.http2_stream_overflows += 1;
             let oldest = self.streams.remove(0);
             finish(oldest, Anomaly::Incomplete, self.inspector);
@@ -329,7 +326,7 @@ impl Frames for Streams<'_, '_> {
         }
         let Some(mut stream) = self.take(id) else { return self.begin_request(id, list, end) };
         let before = stream.open.trailer.len();
-        if before < MAX_TRAILER {
+        if before < self.inspector.settings.max_trailer_bytes {
             message::trailers(list, &mut stream.open.trailer);
         }
         self.streams.push(stream);

@@ -146,6 +146,7 @@ impl Worker {
             self.detector.set_process(process);
         }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
+        self.counters.documents_unopened += u64::from(self.fields.unopened());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
         #[cfg(test)]
         self.seam.inspect(phase, request, &self.fields, findings, before);
