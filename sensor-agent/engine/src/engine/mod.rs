@@ -31,6 +31,8 @@ mod settings;
 #[cfg(test)]
 mod smuggling_tests;
 #[cfg(test)]
+mod split_tests;
+#[cfg(test)]
 mod stream_tests;
 mod summary;
 mod tail;

@@ -228,7 +228,8 @@ fn of_headers(request: &Request, framing: Framing, anomalies: &mut Anomalies) {
     for (name, value) in request.headers() {
         of_header(name, value, has_body, &mut seen, anomalies);
         anomalies.insert_if(value.len() > LONG_HEADER, Anomaly::HeaderTooLong);
-        anomalies.insert_if(!is_ascii && !(name.is_ascii() && value.is_ascii()), Anomaly::HeaderNonAscii);
+        let odd = !is_ascii && [name, value].iter().any(|text| !text.is_ascii());
+        anomalies.insert_if(odd, Anomaly::HeaderNonAscii);
     }
     anomalies.insert_if(seen.cookies > 1 && request.version < 2, Anomaly::CookieRepeated);
 }
