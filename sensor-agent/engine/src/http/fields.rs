@@ -2,6 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
+use super::framing::holds_line_ends;
 use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
@@ -17,8 +18,9 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     fields.push(Place::Target, b"", request.target(), target);
     fields.push(Place::Path, b"", request.path(), target);
     push_pairs(Place::Query, b'&', request.query(), target + request.path().len() + 1, fields);
+    let in_pieces = holds_line_ends(request.anomalies);
     for header in &request.headers {
-        push_header(header.name.of(&request.head), header.value, &request.head, fields);
+        push_header(header.name.of(&request.head), header.value, &request.head, in_pieces, fields);
     }
 }
 
@@ -134,7 +136,7 @@ fn push_pair(place: Place, pair: &[u8], offset: usize, fields: &mut Fields) {
     fields.push(place, name, value, offset + pair.len() - value.len());
 }
 
-fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
+fn push_header(name: &[u8], value: Span, head: &[u8], in_pieces: bool, fields: &mut Fields) {
     if name.eq_ignore_ascii_case(b"cookie") {
         return push_cookies(value.of(head), value.start as usize, fields);
     }
@@ -142,7 +144,9 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     let mut lower = [0; MAX_NAME];
     let name = lower_case(name, &mut lower);
     fields.push(Place::Header, name, value.of(head), value.start as usize);
-    push_pieces(name, value.of(head), value.start as usize, fields);
+    if in_pieces {
+        push_pieces(name, value.of(head), value.start as usize, fields);
+    }
 }
 
 fn lower_case<'a>(name: &'a [u8], space: &'a mut [u8; MAX_NAME]) -> &'a [u8] {

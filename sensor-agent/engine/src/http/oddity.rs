@@ -1,7 +1,7 @@
 //! What is odd about a head beside its framing: targets that servers normalise differently, headers that replace what the request line
 //! says or that may stand once only. None of it decides how the message is read; detection and the list of transactions show it.
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter, memchr3};
 
 use super::anomaly::{Anomalies, Anomaly};
 use super::framing::Framing;
@@ -59,19 +59,6 @@ const METHODS: [&[u8]; 40] = [
     b"VERSION-CONTROL",
 ];
 
-/// Headers of which there may be one (RFC 9110 section 5.3), beside Host and those of framing and content.
-const SINGLE: [&[u8]; 9] = [
-    b"authorization",
-    b"user-agent",
-    b"referer",
-    b"origin",
-    b"max-forwards",
-    b"if-modified-since",
-    b"if-range",
-    b"proxy-authorization",
-    b"from",
-];
-
 /// What `Connection` is there to name; anything else is a field that the client wants a proxy to take off.
 const CONNECTION_OPTIONS: [&[u8]; 6] =
     [b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings", b"proxy-connection"];
@@ -109,7 +96,7 @@ fn of_method(method: &[u8], anomalies: &mut Anomalies) {
 }
 
 fn of_target(request: &Request, anomalies: &mut Anomalies) {
-    let target = request.target();
+    let (target, path) = (request.target(), request.path());
     anomalies.insert_if(target.len() > LONG_TARGET, Anomaly::TargetTooLong);
     let form = match (target.first(), request.method()) {
         (Some(b'/'), _) | (None, _) => None,
@@ -119,23 +106,23 @@ fn of_target(request: &Request, anomalies: &mut Anomalies) {
         _ => Some(Anomaly::TargetFormInvalid),
     };
     anomalies.extend(form);
-    let path = request.path();
-    if memchr3(b'#', b'\\', b'%', target).is_some() {
+    if let Some(at) = memchr3(b'#', b';', b'%', target) {
         anomalies.insert_if(memchr(b'#', target).is_some(), Anomaly::TargetFragment);
-        anomalies.insert_if(memchr(b'\\', path).is_some(), Anomaly::PathBackslash);
-        of_escapes(target, path.len(), anomalies);
-    }
-    if let Some(at) = memchr(b';', target) {
-        anomalies.insert_if(at < path.len(), Anomaly::PathParameter);
+        anomalies.insert_if(memchr(b';', path).is_some(), Anomaly::PathParameter);
         anomalies.insert_if(memchr(b';', request.query()).is_some(), Anomaly::QuerySemicolon);
+        of_escapes(target, at, path.len(), anomalies);
     }
     // The slashes of a scheme are none of the path.
     let from = if form.is_none() { 0 } else { memchr::memmem::find(path, b"://").map_or(0, |at| at + 3) };
     let path = path.get(from..).unwrap_or_default();
-    for at in memchr_iter(b'/', path) {
+    for at in memchr2_iter(b'/', b'\\', path) {
+        anomalies.insert_if(path[at] == b'\\', Anomaly::PathBackslash);
         let rest = path.get(at + 1..).unwrap_or_default();
-        anomalies.insert_if(rest.first() == Some(&b'/'), Anomaly::PathEmptySegment);
-        anomalies.insert_if(is_dot_segment(rest), Anomaly::PathDotSegment);
+        match rest.first() {
+            Some(b'/') => _ = anomalies.insert(Anomaly::PathEmptySegment),
+            Some(b'.' | b'%') => anomalies.insert_if(is_dot_segment(rest), Anomaly::PathDotSegment),
+            _ => {}
+        }
     }
     if !path.is_ascii() {
         anomalies.insert_if(std::str::from_utf8(path).is_err(), Anomaly::Utf8Invalid);
@@ -174,10 +161,10 @@ fn is_overlong(pair: &[u8]) -> bool {
     matches!(pair, [0xc0 | 0xc1, 0x80..=0xbf] | [0xe0, 0x80..=0x9f])
 }
 
-/// Percent-encodings; the path ends at `path_end`.
-fn of_escapes(target: &[u8], path_end: usize, anomalies: &mut Anomalies) {
-    let (mut bytes, mut has_high) = (Vec::new(), false);
-    for at in memchr_iter(b'%', target) {
+/// Percent-encodings from `from` on; the path ends at `path_end`.
+fn of_escapes(target: &[u8], from: usize, path_end: usize, anomalies: &mut Anomalies) {
+    let mut has_high = false;
+    for at in memchr_iter(b'%', target.get(from..).unwrap_or_default()).map(|at| from + at) {
         let rest = target.get(at..).unwrap_or_default();
         let in_path = at < path_end;
         let Some(code) = escaped(rest) else {
@@ -198,7 +185,7 @@ fn of_escapes(target: &[u8], path_end: usize, anomalies: &mut Anomalies) {
     }
     if has_high {
         let path = target.get(..path_end).unwrap_or_default();
-        bytes.extend(percent_encoding::percent_decode(path));
+        let bytes: Vec<u8> = percent_encoding::percent_decode(path).collect();
         anomalies.insert_if(std::str::from_utf8(&bytes).is_err(), Anomaly::Utf8Invalid);
     }
 }
@@ -214,52 +201,85 @@ fn are_hex(text: &[u8], count: usize) -> bool {
     text.get(..count).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Which headers were seen that may stand once.
+/// Headers of which there may be one (RFC 9110 section 5.3), beside Host and those of framing and content.
+#[derive(Clone, Copy, Debug)]
+enum Single {
+    Authorization,
+    UserAgent,
+    Referer,
+    Origin,
+    MaxForwards,
+    IfModifiedSince,
+    IfRange,
+    ProxyAuthorization,
+    From,
+}
+
+/// What was seen of headers that may stand once.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    /// A bit for each [`Single`].
     singles: u16,
     cookies: u32,
 }
 
+impl Seen {
+    fn note(&mut self, single: Single, anomalies: &mut Anomalies) {
+        let bit = 1 << single as u16;
+        anomalies.insert_if(self.singles & bit != 0, Anomaly::HeaderRepeated);
+        self.singles |= bit;
+    }
+}
+
 fn of_headers(request: &Request, framing: Framing, anomalies: &mut Anomalies) {
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    let is_ascii = request.head.is_ascii();
     let mut seen = Seen::default();
     for (name, value) in request.headers() {
         of_header(name, value, has_body, &mut seen, anomalies);
         anomalies.insert_if(value.len() > LONG_HEADER, Anomaly::HeaderTooLong);
-        let odd = !is_ascii && [name, value].iter().any(|text| !text.is_ascii());
-        anomalies.insert_if(odd, Anomaly::HeaderNonAscii);
     }
     anomalies.insert_if(seen.cookies > 1 && request.version < 2, Anomaly::CookieRepeated);
+    if !request.head.is_ascii() {
+        let odd = request.headers().any(|(name, value)| !name.is_ascii() || !value.is_ascii());
+        anomalies.insert_if(odd, Anomaly::HeaderNonAscii);
+    }
 }
 
+/// Most headers have a length, or a first letter, that none of these has.
 fn of_header(name: &[u8], value: &[u8], has_body: bool, seen: &mut Seen, anomalies: &mut Anomalies) {
+    let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return };
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-    match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-        (4, Some(b'h')) if is(b"host") => of_host(value, anomalies),
-        (5, Some(b'r')) if is(b"range") => {
+    match (name.len(), first) {
+        (4, b'h') if is(b"host") => of_host(value, anomalies),
+        (4, b'f') if is(b"from") => seen.note(Single::From, anomalies),
+        (5, b'r') if is(b"range") => {
             anomalies.insert_if(memchr_iter(b',', value).count() >= MANY_RANGES, Anomaly::RangeMany);
         }
-        (6, Some(b'c')) if is(b"cookie") => seen.cookies += 1,
-        (6, Some(b'e')) if is(b"expect") => anomalies.insert_if(!has_body, Anomaly::ExpectWithoutBody),
-        (7, Some(b'u')) if is(b"upgrade") => anomalies.insert_if(has_body, Anomaly::UpgradeWithBody),
-        (10, Some(b'c')) if is(b"connection") => {
+        (6, b'c') if is(b"cookie") => seen.cookies += 1,
+        (6, b'e') if is(b"expect") => anomalies.insert_if(!has_body, Anomaly::ExpectWithoutBody),
+        (6, b'o') if is(b"origin") => seen.note(Single::Origin, anomalies),
+        (7, b'u') if is(b"upgrade") => anomalies.insert_if(has_body, Anomaly::UpgradeWithBody),
+        (7, b'r') if is(b"referer") => seen.note(Single::Referer, anomalies),
+        (8, b'i') if is(b"if-range") => seen.note(Single::IfRange, anomalies),
+        (10, b'u') if is(b"user-agent") => seen.note(Single::UserAgent, anomalies),
+        (10, b'c') if is(b"connection") => {
             anomalies.insert_if(names_a_field(value), Anomaly::ConnectionNamesField);
         }
-        (13, Some(b'x')) if is(b"x-rewrite-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
-        (14, Some(b'x')) if is(b"x-original-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
-        (13 | 17 | 22, Some(b'x'))
+        (12, b'm') if is(b"max-forwards") => seen.note(Single::MaxForwards, anomalies),
+        (13, b'a') if is(b"authorization") => {
+            seen.note(Single::Authorization, anomalies);
+            anomalies.insert_if(!has_credentials(value), Anomaly::AuthorizationInvalid);
+        }
+        (17, b'i') if is(b"if-modified-since") => seen.note(Single::IfModifiedSince, anomalies),
+        (19, b'p') if is(b"proxy-authorization") => seen.note(Single::ProxyAuthorization, anomalies),
+        (13, b'x') if is(b"x-rewrite-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
+        (14, b'x') if is(b"x-original-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
+        (13 | 17 | 22, b'x')
             if is(b"x-http-method") || is(b"x-method-override") || is(b"x-http-method-override") =>
         {
             anomalies.insert(Anomaly::MethodOverridden);
         }
         _ => {}
-    }
-    if let Some(number) = SINGLE.iter().position(|known| is(known)) {
-        anomalies.insert_if(seen.singles & 1 << number != 0, Anomaly::HeaderRepeated);
-        seen.singles |= 1 << number;
-        anomalies.insert_if(number == 0 && !has_credentials(value), Anomaly::AuthorizationInvalid);
     }
 }
 
@@ -275,6 +295,9 @@ fn of_host(value: &[u8], anomalies: &mut Anomalies) {
 }
 
 fn names_a_field(connection: &[u8]) -> bool {
+    if connection.eq_ignore_ascii_case(b"keep-alive") || connection.eq_ignore_ascii_case(b"close") {
+        return false;
+    }
     let options = connection.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     options
         .filter(|option| !option.is_empty())
