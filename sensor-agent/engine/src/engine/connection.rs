@@ -36,7 +36,7 @@ pub(super) struct Shared {
 pub(super) struct Connection {
     pub(super) last_seen: Timestamp,
     /// Memory of the connection when it was last added up.
-    pub(super) memory: usize,
+    pub(super) memory: u32,
     /// It is over, and kept a little so that late segments are not taken for a new one.
     pub(super) closed: bool,
     halves: [Option<Box<Half>>; 2],
@@ -153,9 +153,9 @@ impl Connection {
     }
 
     /// Adds up the memory held.
-    pub(super) fn measure(&self) -> usize {
+    pub(super) fn measure(&self) -> u32 {
         let halves: usize = self.halves.iter().flatten().map(|half| half.memory()).sum();
-        halves + self.exchange.memory()
+        u32::try_from(halves + self.exchange.memory()).unwrap_or(u32::MAX)
     }
 
     fn acknowledge(&mut self, side: Side, segment: &Segment<'_>, shared: &mut Shared) {

@@ -3,6 +3,8 @@
 //! A hole that is given up for lack of time or space is a guess: an attacker can leave one open until patience ends, and
 //! fill it then. So the state before the guess is parked, and taken back if the hole is filled after all.
 
+use std::num::NonZeroU32;
+
 use super::acceptance::is_newer;
 use super::command::{Command, Skip};
 use super::counters::Counters;
@@ -49,7 +51,7 @@ pub(super) struct Half {
     /// Offset behind all that the sender sent, FIN included.
     pub(super) sent: i64,
     /// Timestamp of the last segment that the receiver took it from.
-    pub(super) recent_timestamp: Option<u32>,
+    pub(super) recent_timestamp: Option<NonZeroU32>,
     /// Made when there is something to dispute.
     disputes: Option<Box<Disputes>>,
     /// Whether a message starts where the history does.
@@ -161,7 +163,7 @@ impl Half {
             && self.stream.is_acknowledged(piece.sequence)
             && is_newer(sent, self.recent_timestamp)
         {
-            self.recent_timestamp = Some(sent);
+            self.recent_timestamp = NonZeroU32::new(sent);
         }
     }
 

@@ -45,7 +45,7 @@ impl<'a> Inspector<'a> {
     pub(super) fn gap(&mut self, bytes: u64) {
         self.worker.counters.gaps += 1;
         self.worker.counters.gap_bytes += bytes;
-        self.exchange.missed[self.from.index()] += bytes;
+        self.exchange.note_missed(self.from, bytes);
         if !self.is_client() {
             self.answer_gap(bytes);
         } else if let Some(tail) = self.exchange.open.as_mut().and_then(|open| open.tail.as_mut()) {
@@ -163,7 +163,7 @@ impl Sink for Inspector<'_> {
 
     fn asked(&mut self, status: u16) -> Asked {
         let exchange = &mut *self.exchange;
-        exchange.responses += 1;
+        exchange.responses = exchange.responses.saturating_add(1);
         let unasked =
             exchange.client.is_none() && exchange.responses == 1 && exchange.from_start[self.from.index()];
         if exchange.client == Some(self.from) || unasked {
@@ -210,7 +210,7 @@ impl Sink for Inspector<'_> {
 
     fn proxied(&mut self, client: IpAddr) {
         self.worker.counters.proxied_connections += 1;
-        self.exchange.proxied = Some(client);
+        self.exchange.note_proxied(client);
     }
 
     fn request_body(&mut self, data: &[u8]) {

@@ -71,7 +71,7 @@ pub(super) fn note(
         }
         return;
     };
-    let number = if is_client { exchange.requests } else { exchange.responses } as u32;
+    let number = if is_client { exchange.requests as u32 } else { exchange.responses };
     if !exchange.pace.is_in_hand() || (exchange.pace.number, exchange.pace.part) != (number, part) {
         exchange.pace = Pace { since: time, from: half.stream.position(), number, part, told: false };
         return;

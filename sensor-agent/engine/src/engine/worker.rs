@@ -117,7 +117,7 @@ impl Worker {
     /// Who sent a request.
     pub(super) fn identity(&self, exchange: &Exchange, request: &Request) -> Client {
         let proxies = self.proxies.at(exchange.server_address());
-        proxies.client(exchange.client_address().ip(), exchange.proxied, request)
+        proxies.client(exchange.client_address().ip(), exchange.proxied(), request)
     }
 
     /// Whether the other end is a trusted proxy.
@@ -214,7 +214,7 @@ impl Worker {
             findings: reported,
             verdict,
             blocked_until,
-            client_bytes_missed: exchange.missed[client.index()],
+            client_bytes_missed: exchange.missed(client),
             account: None,
         })));
     }
@@ -231,10 +231,8 @@ impl Worker {
             Action::Block(duration) => Some(self.block(exchange, verdict, findings, time, duration, false)),
             Action::Observe(duration) => Some(self.block(exchange, verdict, findings, time, duration, true)),
             Action::Unverified => {
-                if exchange.deferred.is_empty() {
-                    self.counters.blocks_deferred += 1;
-                    exchange.deferred.extend(findings.iter().take(MAX_DEFERRED).cloned());
-                }
+                let kept = findings.get(..MAX_DEFERRED).unwrap_or(findings);
+                self.counters.blocks_deferred += u64::from(exchange.defer(kept));
                 None
             }
             Action::Exempt | Action::Report => None,
@@ -263,10 +261,7 @@ impl Worker {
 
     /// Blocks the source of a connection that has become verified, if findings wait for that.
     pub(super) fn verify(&mut self, exchange: &mut Exchange, time: Timestamp) {
-        if exchange.deferred.is_empty() || !exchange.is_verified() {
-            return;
-        }
-        let findings = std::mem::take(&mut exchange.deferred);
+        let Some(findings) = exchange.take_deferred() else { return };
         if let Some(verdict) = self.judge(exchange, Client::peer(exchange.client_address().ip()), &findings) {
             self.act(exchange, &verdict, &findings, time);
         }

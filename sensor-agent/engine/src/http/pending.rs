@@ -26,8 +26,24 @@ pub(super) enum Kind {
 pub(super) enum Rest {
     Length(u64),
     /// Also the bytes left by Content-Length, if there is one beside.
-    Chunked(Chunked, Option<u64>),
+    Chunked(Chunked, Other),
     UntilClose,
+}
+
+/// Bytes left by another framing, if there is one. An option of the number would cost every connection eight bytes more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other(u64);
+
+impl Other {
+    const NONE: u64 = u64::MAX;
+
+    fn of(left: Option<u64>) -> Self {
+        Self(left.map_or(Self::NONE, |left| left.min(Self::NONE - 1)))
+    }
+
+    fn left(self) -> Option<u64> {
+        (self.0 != Self::NONE).then_some(self.0)
+    }
 }
 
 impl Body {
@@ -68,7 +84,7 @@ impl Rest {
         match self {
             Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
             Self::Chunked(mut chunked, other) => {
-                let other = other.and_then(|other| other.checked_sub(bytes));
+                let other = Other::of(other.left().and_then(|other| other.checked_sub(bytes)));
                 chunked.skip(bytes).then_some(Self::Chunked(chunked, other))
             }
             Self::UntilClose => Some(Self::UntilClose),
@@ -79,7 +95,7 @@ impl Rest {
 /// A step of the chunked coding; what it uses up counts for the other framing too.
 pub(super) fn step<'a>(
     chunked: &mut Chunked,
-    other: &mut Option<u64>,
+    other: &mut Other,
     data: &'a [u8],
     anomalies: &mut Anomalies,
 ) -> Step<'a> {
@@ -89,7 +105,7 @@ pub(super) fn step<'a>(
         Step::Data(_, rest) | Step::Extension(_, rest) | Step::Trailer(_, rest) => rest.len(),
         Step::Done(rest) | Step::Broken(rest) => rest.len(),
     };
-    *other = other.map(|left| left.saturating_sub((data.len() - rest) as u64));
+    *other = Other::of(other.left().map(|left| left.saturating_sub((data.len() - rest) as u64)));
     step
 }
 
@@ -116,9 +132,11 @@ impl Reader {
         }
         match body.rest {
             Rest::Length(left) => left.saturating_sub(tail),
-            Rest::Chunked(chunked, None) => chunked.left_of_data().saturating_sub(tail),
+            Rest::Chunked(chunked, other) if other.left().is_none() => {
+                chunked.left_of_data().saturating_sub(tail)
+            }
             // Only the end of the connection ends the other: it must not be passed over.
-            Rest::Chunked(_, Some(_)) | Rest::UntilClose => 0,
+            Rest::Chunked(..) | Rest::UntilClose => 0,
         }
     }
 
@@ -155,7 +173,7 @@ impl Reader {
         let rest = match framing {
             Framing::None => Rest::Length(0),
             Framing::Length(bytes) => Rest::Length(bytes),
-            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), Other::of(other_length)),
             Framing::UntilClose => Rest::UntilClose,
             Framing::Tunnel => {
                 finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
@@ -206,7 +224,7 @@ impl Reader {
                 }
                 Step::Broken(rest) => {
                     // A server that delimits the body otherwise takes the rest for its content.
-                    if let Some(left) = other.filter(|&left| left > 0) {
+                    if let Some(left) = other.left().filter(|&left| left > 0) {
                         self.state = State::Body(Body { rest: Rest::Length(left), ..body });
                         return rest;
                     }

@@ -92,17 +92,38 @@ pub struct Reader {
     /// A head, or while lost a line, that is not complete yet.
     pub(super) buffer: Vec<u8>,
     /// `scanned <= buffer.len()`: no head (line) ends before.
-    pub(super) scanned: usize,
+    pub(super) scanned: u32,
     /// Whether the first line of `buffer` was looked at.
     pub(super) line_seen: bool,
     /// What the direction carried last.
     pub(super) role: Option<Kind>,
     /// Oddities seen before the message they belong to.
-    pub(super) noted: Anomalies,
+    pub(super) noted: Noted,
     /// An ambiguous request whose other readings are not complete yet.
     pub(super) readings: Option<Box<Readings>>,
     /// Largest head kept, in bytes.
-    pub(super) max_head: usize,
+    pub(super) max_head: u32,
+}
+
+/// Oddities that are seen before the message that they belong to. They are few, and every connection holds some.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noted(u8);
+
+/// What can be noted so.
+const NOTED: [Anomaly; 3] = [Anomaly::NotHttp, Anomaly::OverlapConflict, Anomaly::EmptyLineBefore];
+
+impl Noted {
+    pub(super) fn insert(&mut self, anomaly: Anomaly) {
+        debug_assert!(NOTED.contains(&anomaly));
+        self.0 |= NOTED.iter().position(|&one| one == anomaly).map_or(0, |at| 1 << at);
+    }
+
+    fn anomalies(self) -> Anomalies {
+        if self.0 == 0 {
+            return Anomalies::NONE;
+        }
+        NOTED.into_iter().enumerate().filter(|(at, _)| self.0 & 1 << at != 0).map(|(_, one)| one).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +147,9 @@ impl Reader {
     #[must_use]
     pub fn new(at_start: bool, max_head: usize) -> Self {
         let state = if at_start { State::Start } else { State::Lost(false) };
-        let noted = Anomalies::NONE;
+        let noted = Noted::default();
+        // Spans within a head are as long.
+        let max_head = u32::try_from(max_head).unwrap_or(u32::MAX);
         Self {
             state,
             buffer: Vec::new(),
@@ -230,9 +253,9 @@ impl Reader {
     /// Notes an oddity of the stream for the message in hand, or the next one.
     pub fn note(&mut self, anomaly: Anomaly) {
         match &mut self.state {
-            State::Body(body) | State::LongHead(_, body) => body.anomalies.insert(anomaly),
+            State::Body(body) | State::LongHead(_, body) => _ = body.anomalies.insert(anomaly),
             _ => self.noted.insert(anomaly),
-        };
+        }
     }
 
     /// From here on the direction is not HTTP.
@@ -273,7 +296,7 @@ impl Reader {
         scratch: &mut Scratch,
         sink: &mut impl Sink,
     ) {
-        let mut anomalies = std::mem::take(&mut self.noted);
+        let mut anomalies = std::mem::take(&mut self.noted).anomalies();
         anomalies.merge(late);
         self.forget();
         if starts_response(bytes) {

@@ -32,13 +32,15 @@ impl Reader {
             }
             let lines = data.len();
             data = skip_empty_lines(data);
-            self.noted.insert_if(data.len() < lines, Anomaly::EmptyLineBefore);
+            if data.len() < lines {
+                self.noted.insert(Anomaly::EmptyLineBefore);
+            }
             let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
             let Some(end) = end else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
                 return self.refuse(data, sink);
             }
-            if end <= self.max_head {
+            if end <= self.max_head as usize {
                 self.head(&data[..end], Anomalies::NONE, scratch, sink);
                 return &data[end..];
             }
@@ -60,10 +62,10 @@ impl Reader {
         sink: &mut impl Sink,
     ) -> &'a [u8] {
         let before = self.buffer.len();
-        let taken = data.len().min(self.max_head.saturating_sub(before));
+        let taken = data.len().min((self.max_head as usize).saturating_sub(before));
         self.buffer.extend_from_slice(&data[..taken]);
         let line_seen = self.line_seen;
-        let end = head::find_end(&self.buffer, self.scanned);
+        let end = head::find_end(&self.buffer, self.scanned as usize);
         if !line_seen && !self.may_start_message() {
             let buffer = std::mem::take(&mut self.buffer);
             self.refuse(&buffer, sink);
@@ -78,7 +80,7 @@ impl Reader {
             self.give_back(buffer);
             return &data[end.saturating_sub(before)..];
         }
-        self.scanned = self.buffer.len().saturating_sub(3);
+        self.scanned = self.buffer.len().saturating_sub(3) as u32;
         if taken < data.len() {
             self.cut_head(Anomaly::HeadTooLong, scratch, sink);
         }
@@ -87,7 +89,7 @@ impl Reader {
 
     /// Looks at the first line of the buffer, if it is complete, else at its beginning.
     pub(super) fn may_start_message(&mut self) -> bool {
-        match memchr(b'\n', self.buffer.get(self.scanned..).unwrap_or_default()) {
+        match memchr(b'\n', self.buffer.get(self.scanned as usize..).unwrap_or_default()) {
             Some(_) => {
                 self.line_seen = true;
                 starts_message(&self.buffer)
@@ -165,7 +167,7 @@ impl Reader {
             return &data[end + 1..];
         }
         (self.state, self.scanned, self.line_seen) = (State::Start, 0, kept > 0);
-        self.scanned = kept;
+        self.scanned = kept as u32;
         if kept > 0 { &data[end + 1..] } else { data }
     }
 
