@@ -9,7 +9,7 @@ use crate::http::http2::hpack::FieldList;
 use crate::http::http2::message;
 use crate::http::message::{Request, Response};
 use crate::http::reader::{Reader, Scratch, Sink};
-use crate::http::websocket::{Messages, WebSocket};
+use crate::http::websocket::{Messages, WebSocket, looks_like_messages};
 
 /// Longest head that the readers here keep.
 const MAX_HEAD: usize = 512;
@@ -232,4 +232,8 @@ pub(super) fn websocket(data: &[u8]) {
         talk
     };
     assert_eq!(read(&mut std::iter::once(data)), read(&mut pieces(data, seed as u8)));
+    // Joined in the middle, what is no WebSocket is told at the first frame that shows it.
+    let (mut reader, mut talk) = (WebSocket::joined(MOST), Talk::default());
+    let went_on = pieces(data, seed as u8).all(|piece| reader.data(piece, &mut talk));
+    assert!(went_on || !looks_like_messages(data));
 }
