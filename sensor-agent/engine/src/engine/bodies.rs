@@ -54,6 +54,8 @@ impl Worker {
         if !open.extension.is_empty() {
             self.fields.push(Place::Text, b"", &open.extension, 0);
         }
+        let holds_requests = !open.embedded && embedded::find(tail.bytes()).next().is_some();
+        open.request.anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
         let before = self.detect(Phase::Body, context.exchange, &open.request, &mut open.findings);
         let new = open.findings.split_off(before);
         let known = |finding: &Finding, all: &[Finding]| {
@@ -65,7 +67,7 @@ impl Worker {
             }
         }
         self.decide_body(open, before, context);
-        if !open.embedded {
+        if holds_requests {
             self.inspect_embedded(open.number, [tail.bytes(), &[]], context);
         }
     }
