@@ -155,7 +155,7 @@ impl Stream {
         let offset = self.offset(sequence);
         if offset - self.next <= MAX_WINDOW {
             self.acknowledged = self.acknowledged.max(offset);
-            while let Some(piece) = self.from_aside() {
+            while let Some(piece) = self.take_from_aside() {
                 self.take(&piece, out);
             }
             self.skip_acknowledged(out);
@@ -294,7 +294,7 @@ impl Stream {
     }
 
     /// A piece kept aside that the receiver has taken after all.
-    fn from_aside(&mut self) -> Option<Queued<'static>> {
+    fn take_from_aside(&mut self) -> Option<Queued<'static>> {
         let piece = self.aside.as_mut()?.take(self.next, self.acknowledged);
         self.aside = self.aside.take().filter(|aside| !aside.is_empty());
         piece
