@@ -50,6 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith('/orders/'):
             mine = user and int(self.path.rsplit('/', 1)[1]) % 100 == int(user[1:])
             return self.say(200, 'an order') if mine else self.say(403, 'no')
+        if self.path == '/large':
+            return self.say(200, 'a line of a large page\n' * 20000)
         self.say(404 if self.path.startswith('/missing') else 200, 'a page')
     def log_message(self, *_):
         pass

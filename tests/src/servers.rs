@@ -38,10 +38,25 @@ pub struct Logged {
     pub status: u16,
 }
 
+/// A page for browsers: pictures, styles and scripts, and requests of every kind by a script that says in the title when they are over.
+const PAGE: &str = r#"<!doctype html><html><head><title>busy</title><link rel=stylesheet href='/browser/a.css?x=1'></head><body>
+<img src='/browser/b.png'><script src='/browser/c.js'></script><form></form><script>
+const methods = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD'];
+const ask = n => fetch('/browser/fetch/' + n + '?q=a b"<é>', {method: methods[n % 6],
+  headers: {'X-Number': String(n)}, body: n % 6 in {1: 0, 2: 0, 4: 0} ? JSON.stringify({n, text: 'x'.repeat(n * 40)}) : undefined});
+const form = new FormData();
+form.append('file', new Blob(['y'.repeat(30000)]), 'a.txt');
+Promise.all([...Array(36).keys()].map(n => ask(n).then(answer => answer.text())))
+  .then(() => fetch('/browser/form', {method: 'POST', body: form}))
+  .then(() => fetch('/missing/form', {method: 'POST', body: new URLSearchParams({a: '1', b: 'two words'})}))
+  .then(() => { document.title = 'over'; });
+</script></body></html>"#;
+
 /// Python's own server: it answers anything with what it was sent.
 const PYTHON: &str = r#"
 import http.server, json, socketserver, sys
 log = open(sys.argv[2], 'a', buffering=1)
+page = open(sys.argv[3], 'rb').read()
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     def body(self):
@@ -59,8 +74,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = 404 if self.path.startswith('/missing') else 200
         log.write(json.dumps({'port': self.client_address[1], 'method': self.command, 'target': self.path,
                               'agent': self.headers.get('User-Agent', ''), 'status': status}) + '\n')
+        is_page = self.path == '/browser'
+        data = page if is_page else data
         self.send_response(status)
-        self.send_header('Content-Type', 'text/plain')
+        self.send_header('Content-Type', 'text/html' if is_page else 'text/plain')
         self.send_header('Content-Length', str(len(data)))
         self.end_headers()
         if self.command != 'HEAD':
@@ -78,6 +95,7 @@ Server(('', int(sys.argv[1])), Handler).serve_forever()
 const NODE: &str = r#"
 const fs = require('fs');
 const log = fs.openSync(process.argv[3], 'a');
+const page = fs.readFileSync(process.argv[4]);
 require('http').createServer((request, response) => {
   let size = 0;
   request.on('data', data => { size += data.length; });
@@ -85,6 +103,7 @@ require('http').createServer((request, response) => {
     const status = request.url.startsWith('/missing') ? 404 : 200;
     fs.writeSync(log, JSON.stringify({port: request.socket.remotePort, method: request.method, target: request.url,
       agent: request.headers['user-agent'] || '', status}) + '\n');
+    if (request.url === '/browser') { response.writeHead(status, {'Content-Type': 'text/html'}); response.end(page); return; }
     response.writeHead(status, {'Content-Type': 'application/json'});
     response.write('{"size": ');
     response.end(size + '}');
@@ -111,9 +130,11 @@ impl Logging {
 
     fn script(host: &Host, folder: &Path, port: u16, program: &Path, script: (&str, &str)) -> Result<Self> {
         let (file, log) = (folder.join(script.0), folder.join(format!("{port}.log")));
+        let page = folder.join("page.html");
         fs::write(&file, script.1)?;
+        fs::write(&page, PAGE)?;
         let mut command = host.command(program);
-        command.arg(file).arg(port.to_string()).arg(&log).stdin(Stdio::null());
+        command.arg(file).arg(port.to_string()).arg(&log).arg(page).stdin(Stdio::null());
         Self::listening(host, Process::start(&mut command)?, log, port)
     }
 
@@ -124,6 +145,7 @@ impl Logging {
     pub fn nginx(host: &Host, folder: &Path, port: u16, http2: bool) -> Result<Self> {
         let folder = folder.join(format!("nginx-{port}"));
         fs::create_dir_all(&folder)?;
+        fs::write(folder.join("page.html"), PAGE)?;
         let (configuration, log) = (folder.join("nginx.conf"), folder.join("access.log"));
         fs::write(&configuration, nginx_configuration(&folder, port, http2))?;
         let mut command = host.command(Path::new("/usr/sbin/nginx"));
@@ -182,6 +204,7 @@ fn nginx_configuration(folder: &Path, port: u16, http2: bool) -> String {
            server {{\n\
              listen {port}{http2};\n\
              listen [::]:{port}{http2};\n\
+             location = /browser {{ default_type text/html; alias {folder}/page.html; }}\n\
              location / {{ return 200 \"ok\\n\"; }}\n\
              location /missing {{ return 404; }}\n\
            }}\n\

@@ -2,10 +2,13 @@
 //! one address does not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, setsockopt, sockopt};
 use sensor_tests::agent::Setup;
 use sensor_tests::application::{Application, PORT, login};
 use sensor_tests::http::{Client, Response, get};
@@ -174,6 +177,45 @@ fn who_holds_many_connections_with_slow_requests_is_blocked() {
     assert_eq!(alert["sensor"]["findings"][0]["rule"], "slow-requests", "{alert}");
     wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
     assert_eq!((town.rules(1), town.is_blocked(1)), (Vec::new(), false));
+}
+
+/// A connection that asks for a large page and takes as little of it as the kernel lets it.
+fn ask_and_do_not_read(server: SocketAddr) -> anyhow::Result<TcpStream> {
+    const SMALLEST: usize = 1024;
+    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+    setsockopt(&socket, sockopt::RcvBuf, &SMALLEST)?;
+    let SocketAddr::V4(server) = server else { anyhow::bail!("{server} is no IPv4") };
+    socket::connect(socket.as_raw_fd(), &SockaddrIn::from(server))?;
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(&get("/large"))?;
+    Ok(stream)
+}
+
+#[test]
+fn r4_who_holds_many_connections_with_responses_that_are_not_read_is_blocked() {
+    let extra = "[limits]\nslow_request_secs = 1\nslow_request_rate = 10000\n".to_owned();
+    let Some(town) = Town::start(&Setup { extra, ..Setup::default() }) else { return };
+    let hold = |client: u8, count: usize| {
+        let server = SocketAddr::new(town.site.lab.server(client), PORT);
+        let wait = || {
+            let held = (0..count).map(|_| ask_and_do_not_read(server)).collect::<anyhow::Result<Vec<_>>>()?;
+            std::thread::sleep(Duration::from_secs(4));
+            drop(held);
+            Ok(())
+        };
+        town.site.client(client).enter(wait).unwrap();
+    };
+    assert_eq!(town.talk(1, &vec![get("/large"); 40]).len(), 40, "who reads is served");
+    hold(1, 5);
+    hold(2, 40);
+    let alert = town.site.agent.wait_for_alert(address(2, 2)).unwrap();
+    assert_eq!(alert["sensor"]["findings"][0]["rule"], "slow-requests", "{alert}");
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(2)).unwrap();
+    assert_eq!((town.rules(1), town.is_blocked(1)), (Vec::new(), false));
+    // Five, and as many as make an attack: who is blocked is not seen any more.
+    let readers =
+        || town.site.agent.metric("sensor_engine_slow_readers_total").is_ok_and(|count| count >= 35.0);
+    wait_until("they are counted", Duration::from_secs(5), readers).unwrap();
 }
 
 const VOUCHERS: &str = r#"

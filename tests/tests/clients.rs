@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sensor_tests::agent::Setup;
-use sensor_tests::process::wait_until;
+use sensor_tests::process::{Process, wait_until};
 use sensor_tests::servers::{Logged, Logging};
 use sensor_tests::site::Site;
 use serde_json::Value;
@@ -49,6 +49,7 @@ const NGINX: u16 = 8080;
 const NGINX_HTTP2: u16 = 8081;
 const PYTHON: u16 = 8082;
 const NODE: u16 = 8083;
+const BROWSER: &str = "/usr/bin/chromium";
 
 /// Requests over connections that are kept, as Python's own client sends them.
 const PYTHON_CLIENT: &str = r#"
@@ -89,7 +90,9 @@ for (const port of ports) {
 fn understood(site: &Site, port: u16) -> Vec<Logged> {
     let text = fs::read_to_string(site.agent.events()).unwrap_or_default();
     let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of_port = events.iter().filter(|event| event["dest_port"] == port);
+    // What shows over many requests is told of no single one.
+    let of_one = |event: &&Value| event["tx_id"].is_u64() && event["flow_id"].is_u64();
+    let of_port = events.iter().filter(|event| event["dest_port"] == port).filter(of_one);
     let mut statuses: HashMap<(u64, u64), u16> = HashMap::new();
     let mut requests: BTreeMap<(u64, u64), Logged> = BTreeMap::new();
     for event in of_port {
@@ -166,6 +169,33 @@ fn curl(site: &Site, host: &str, port: u16) {
     }
 }
 
+/// A browser that opens a page, which sends requests of every kind. The document says when all of them are over.
+fn browse(site: &Site, host: &str, port: u16) {
+    let mut command: Command = site.client(1).command(Path::new(BROWSER));
+    let flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ];
+    let profile = site.folder.path().join(format!("browser-{port}"));
+    command.args(flags).arg(format!("--user-data-dir={}", profile.display()));
+    command.arg(format!("http://{host}:{port}/browser")).env("HOME", site.folder.path());
+    let shown = site.folder.path().join(format!("document-{port}.html"));
+    command.stdin(Stdio::null()).stdout(fs::File::create(&shown).unwrap()).stderr(Stdio::null());
+    let mut browser = Process::start(&mut command).unwrap();
+    let text = || fs::read_to_string(&shown).unwrap_or_default();
+    let done = || !browser.running() || text().contains("</html>");
+    wait_until("the browser's document", Duration::from_secs(90), done).unwrap();
+    assert!(text().contains("<title>over</title>"), "port {port}: {}", text());
+}
+
 /// Programs that are not there are said, and left out.
 fn there(program: &str) -> bool {
     let found = Command::new("which")
@@ -233,6 +263,11 @@ fn what_the_sensor_understands_is_what_the_servers_logged() {
     }
     if there("wrk") {
         run(&site, "wrk", &["-t", "1", "-c", "8", "-d", "1s", &format!("http://{host}:{PYTHON}/wrk?x=y")]);
+    }
+    if there(BROWSER) {
+        for port in [NGINX, PYTHON, NODE] {
+            browse(&site, &host, port);
+        }
     }
     for server in &servers {
         let same = || understood(&site, server.port) == sorted(server.logged().unwrap());

@@ -17,6 +17,9 @@ pub enum Place {
     Target,
     /// The path part of the target, undecoded.
     Path,
+    /// A segment of the path, undecoded, named by its number from 1. It is no field of its own: rules that look at parameters are shown
+    /// it while they are shown the path.
+    Segment,
     /// A query parameter's value, undecoded; the name is the parameter's, undecoded.
     Query,
     /// A header's value; the name is in lower case.
@@ -58,6 +61,7 @@ impl Place {
             Self::Method => "method",
             Self::Target => "target",
             Self::Path => "path",
+            Self::Segment => "path.segment",
             Self::Query => "query",
             Self::Header => "header",
             Self::Cookie => "cookie",
@@ -101,7 +105,7 @@ impl Place {
     /// Whether values of this place are percent-encoded on the wire as a rule.
     #[must_use]
     pub const fn is_url_encoded(self) -> bool {
-        matches!(self, Self::Target | Self::Path | Self::Query | Self::Form)
+        matches!(self, Self::Target | Self::Path | Self::Segment | Self::Query | Self::Form)
     }
 }
 
@@ -135,6 +139,7 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     dropped: u32,
+    unopened: u32,
     pub(crate) spare: Spare,
 }
 
@@ -178,7 +183,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.dropped = 0;
+        (self.dropped, self.unopened) = (0, 0);
     }
 
     /// Adds a field. Beyond [`MAX_FIELDS`] or [`MAX_FIELD_BYTES`] it is counted and left out, and the result is false.
@@ -195,6 +200,17 @@ impl Fields {
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
         self.entries.push(Entry { place, name_start, value_start, end: self.bytes.len() as u32, offset });
         true
+    }
+
+    /// Notes a document in a value that is not taken apart because there were too many.
+    pub(crate) fn note_unopened(&mut self) {
+        self.unopened += 1;
+    }
+
+    /// Documents in values that were not taken apart because there were too many.
+    #[must_use]
+    pub fn unopened(&self) -> u32 {
+        self.unopened
     }
 
     /// The fields in the order in which they were added.

@@ -132,7 +132,9 @@ named! {
         HtmlEntities = "html",
         /// Backslash escapes of JSON and JavaScript resolved.
         JsEscapes = "js",
-        /// Overlong, fullwidth and look-alike characters folded to ASCII; invisible ones and NUL removed.
+        /// Escapes of style sheets resolved.
+        CssEscapes = "css",
+        /// Overlong, fullwidth and look-alike characters, and what NFKC makes ASCII, folded to it; invisible ones and NUL removed.
         Unicode = "unicode",
         /// SQL block comments removed; the inside of MySQL's conditional ones kept.
         SqlComments = "sql-comments",

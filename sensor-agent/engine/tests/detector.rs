@@ -108,6 +108,27 @@ fn an_exception_leaves_a_finding_out_and_counts_it() {
     assert_eq!(detector.stats().findings_excepted, 1);
 }
 
+/// Segments of the path have names, and a rule that names one sees it whatever is in it.
+#[test]
+fn segments_of_the_path_are_fields() {
+    let text = "[[rule]]\nid = 'internal'\ntitle = 't'\nclass = 'ACCESS_CONTROL'\nseverity = 'high'\nconfidence = 0.9\n\
+                fields = ['path.segment.2']\nshort_field = true\npattern = '^internal$'\n\
+                also = [{ fields = ['path.segment.1'], pattern = '^api$' }]\n\
+                [rule.examples]\nmatch = [['path.segment.2=internal', 'path.segment.1=api']]\nno_match = ['path.segment.2=x']\n";
+    let set = RuleSet::compile(&[RuleSource { name: "t", text }]).unwrap();
+    let mut detector = Detector::new(Arc::new(set));
+    let mut found = |target: &str| -> Vec<String> {
+        let found = inspect(&mut detector, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        found.into_iter().map(|finding| format!("{} {}", finding.rule.id, finding.field)).collect()
+    };
+    assert_eq!(found("/api/internal/x"), ["internal path.segment.2"]);
+    assert_eq!(found("/api//internal"), ["internal path.segment.2"]);
+    assert_eq!(found("/api/x/internal"), [""; 0]);
+    assert_eq!(found("/web/internal"), [""; 0]);
+    let found = findings("GET /a/1'%20UNION%20SELECT%201--/b HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(found.iter().any(|finding| finding.field == "path.segment.2"), "{found:?}");
+}
+
 #[test]
 fn exceptions_without_effect_are_named() {
     let text = "[[exception]]\nrule = 'sql-bolean'\npath = '/'\nreason = 'x'\n[[exception]]\nrule = 'xss-*'\npath = '/'\nreason = 'y'";

@@ -206,6 +206,20 @@ pub(crate) struct Limits {
     pub(crate) max_total_bytes: u64,
     /// Bytes of a body that are inspected.
     pub(crate) max_body_bytes: u64,
+    /// Bytes at the end of a longer body that are inspected too.
+    pub(crate) max_body_tail_bytes: u64,
+    /// Bytes of a client's unanswered requests that are remembered.
+    pub(crate) max_history_bytes: u64,
+    /// Other readings that are inspected where segments contradict each other.
+    pub(crate) max_readings: u64,
+    /// Requests of an HTTP/2 connection whose bodies are kept at once.
+    pub(crate) max_http2_streams: u64,
+    /// Bytes of a trailer section that are inspected.
+    pub(crate) max_trailer_bytes: u64,
+    /// HTTP/2 streams that a client may take back within ten seconds.
+    pub(crate) max_http2_resets: u32,
+    /// Control frames that an HTTP/2 client may send within ten seconds.
+    pub(crate) max_http2_control: u32,
     /// Bytes of a body that are inspected once its coding is removed.
     pub(crate) max_decoded_body_bytes: u64,
     /// Bytes of a response's body that are inspected.
@@ -301,6 +315,13 @@ impl Default for Limits {
             max_pipelined: engine.max_pipelined as u64,
             max_total_bytes: engine.max_total_bytes as u64,
             max_body_bytes: engine.max_body_bytes as u64,
+            max_body_tail_bytes: engine.max_body_tail_bytes as u64,
+            max_history_bytes: engine.max_history_bytes as u64,
+            max_readings: engine.max_readings as u64,
+            max_http2_streams: engine.max_http2_streams as u64,
+            max_trailer_bytes: engine.max_trailer_bytes as u64,
+            max_http2_resets: engine.max_http2_resets,
+            max_http2_control: engine.max_http2_control,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
             trimmed_body_bytes: engine.trimmed_body_bytes as u64,
@@ -366,6 +387,13 @@ impl Config {
             max_pipelined: size(limits.max_pipelined),
             max_total_bytes: size(limits.max_total_bytes),
             max_body_bytes: size(limits.max_body_bytes),
+            max_body_tail_bytes: size(limits.max_body_tail_bytes),
+            max_history_bytes: size(limits.max_history_bytes),
+            max_readings: size(limits.max_readings),
+            max_http2_streams: size(limits.max_http2_streams),
+            max_trailer_bytes: size(limits.max_trailer_bytes),
+            max_http2_resets: limits.max_http2_resets,
+            max_http2_control: limits.max_http2_control,
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
             trimmed_body_bytes: size(limits.trimmed_body_bytes),

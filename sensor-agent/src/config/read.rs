@@ -191,6 +191,17 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             integer(MIB, 64 * 1024 * MIB),
         ),
         max_body_bytes: section.read("max_body_bytes", default.max_body_bytes, integer(0, 64 * MIB)),
+        max_body_tail_bytes: section.read(
+            "max_body_tail_bytes",
+            default.max_body_tail_bytes,
+            integer(0, 64 * MIB),
+        ),
+        max_history_bytes: section.read("max_history_bytes", default.max_history_bytes, integer(0, 64 * MIB)),
+        max_readings: section.read("max_readings", default.max_readings, integer(0, 16)),
+        max_http2_streams: section.read("max_http2_streams", default.max_http2_streams, integer(1, 65_536)),
+        max_trailer_bytes: section.read("max_trailer_bytes", default.max_trailer_bytes, integer(0, MIB)),
+        max_http2_resets: section.read("max_http2_resets", default.max_http2_resets, rate),
+        max_http2_control: section.read("max_http2_control", default.max_http2_control, rate),
         max_stream_segments: section.read(
             "max_stream_segments",
             default.max_stream_segments,

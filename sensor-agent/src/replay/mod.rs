@@ -133,8 +133,8 @@ impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
     }
 
     fn har(&mut self, file: File) -> Result<()> {
-        for request in har::requests(file.take(MAX_TEXT_BYTES))? {
-            self.one_request(&request)?;
+        for exchange in har::exchanges(file.take(MAX_TEXT_BYTES))? {
+            self.one_request(&exchange.request, &exchange.response)?;
         }
         Ok(())
     }
@@ -142,14 +142,14 @@ impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
     fn request(&mut self, file: File) -> Result<()> {
         let mut bytes = Vec::new();
         file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes)?;
-        self.one_request(&request::with_line_ends(&bytes))
+        self.one_request(&request::with_line_ends(&bytes), &[])
     }
 
     /// Each request goes over a connection of its own.
-    fn one_request(&mut self, request: &[u8]) -> Result<()> {
+    fn one_request(&mut self, request: &[u8], response: &[u8]) -> Result<()> {
         self.account.read += 1;
         let port = 1024 + (self.account.read % 60_000) as u16;
-        for record in request::records_from(port, request) {
+        for record in request::dialog_from(port, request, response) {
             self.account.records += 1;
             self.engine.handle_record(&record);
             self.drain()?;

@@ -136,6 +136,25 @@ fn requests_and_archives_are_replayed_too() {
     assert_eq!(replayed(archive).1, ["192.0.2.1 INPUT_VALIDATION"]);
 }
 
+/// The responses of an archive are listed with their requests.
+#[test]
+fn archives_have_responses() {
+    let archive = br#"{"log":{"entries":[{"request":{"method":"GET","url":"http://a/x"},
+        "response":{"status":404,"statusText":"No","content":{"text":"gone"}}}]}}"#;
+    let mut written = tempfile::NamedTempFile::new().unwrap();
+    written.write_all(archive).unwrap();
+    let settings = Settings { list_transactions: true, ..Settings::default() };
+    let engine = Engine::new(settings, Arc::default(), Arc::new(Policy::default()));
+    let mut lines = Vec::new();
+    let replay = Replay::new(engine, None, |seen| {
+        let Seen::Transaction(one) = seen else { return Ok(()) };
+        lines.push(crate::alert::listing::text(&one));
+        Ok(())
+    });
+    replay.run(written.path()).unwrap();
+    assert_eq!(lines, ["192.0.2.1:1025 198.51.100.1:80 #0 GET a/x HTTP/1.1 0 404 4"]);
+}
+
 #[test]
 fn garbage_behind_a_capture_header_is_no_panic() {
     let mut file = pcap(Link::Ethernet, &[]);
@@ -180,7 +199,10 @@ fn transactions_are_listed_as_they_were_understood() {
     let ends = "192.0.2.7:40000 198.51.100.1:8080";
     assert_eq!(
         lines,
-        [format!("{ends} #0 POST h/a?b=c HTTP/1.1 3 201 5"), format!("{ends} #1 GET h/2 HTTP/1.1 0 - 0"),]
+        [
+            format!("{ends} #0 POST h/a?b=c HTTP/1.1 3 201 5 [header-control-byte]"),
+            format!("{ends} #1 GET h/2 HTTP/1.1 0 - 0"),
+        ]
     );
     let event: serde_json::Value = serde_json::from_str(&events[0]).unwrap();
     assert_eq!((&event["event_type"], &event["http"]["status"]), (&"http".into(), &201.into()));

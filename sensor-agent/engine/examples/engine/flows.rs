@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sensor_engine::engine::Settings;
+use sensor_engine::facts::Key;
 
 use crate::allocations;
 use crate::traffic::{self, Ends};
@@ -27,12 +28,14 @@ pub(crate) fn report() {
             "POST /api HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"a\": 1,",
         ),
     ] {
-        let settings = Settings { max_flows: FLOWS as usize, ..Settings::default() };
+        let settings =
+            Settings { max_flows: FLOWS as usize, facts: Some(Key::default()), ..Settings::default() };
         let mut engine = traffic::engine(&Arc::default(), settings);
         let (before, mut record) = (allocations::bytes(), Vec::new());
         for number in 0..FLOWS {
             Ends::new(number).record(0, text.as_bytes(), 1_000_000, &mut record);
             engine.handle_record(&record);
+            while engine.next_facts().is_some() {}
         }
         let used = allocations::bytes() - before;
         let stats = engine.stats();

@@ -1,5 +1,6 @@
 //! A tolerant scanner of GraphQL documents (October 2021 specification): the values of arguments become fields named by the
-//! path of their selection, `user.orders.filter`; selections of the introspection schema are shown by name.
+//! path of their selection, `user.orders.filter`; `operation` is what kind of operation it is and its name, `selection` the path of what is
+//! asked for. Selections of the introspection schema are shown by name; batches, depth and aliases, which multiply work, are named oddities.
 
 use crate::field::{Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -7,6 +8,12 @@ use crate::http::fields::is_nearly_full;
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 64;
+/// Deeper selections than people write.
+const DEEP: usize = 16;
+/// More aliases than people write in one document.
+const MANY_ALIASES: u32 = 32;
+/// Most selections of one document that are shown.
+const MAX_SELECTIONS: u32 = 64;
 /// Most tokens of one document that are read.
 const MAX_TOKENS: usize = 20_000;
 /// Longest path that names a value.
@@ -28,8 +35,15 @@ pub(super) fn looks_like(text: &[u8]) -> bool {
 
 /// Adds the argument values of a document.
 pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
-    let mut scanner = Scanner { text, at: 0, path: Vec::new(), levels: Vec::new(), fields };
-    if !scanner.run() {
+    let (path, levels, heading, counts) = Default::default();
+    let mut scanner = Scanner { text, at: 0, path, levels, heading, counts, fields };
+    let complete = scanner.run();
+    let Counts { operations, aliases, depth, introspects, .. } = scanner.counts;
+    anomalies.insert_if(introspects, Anomaly::GraphQlIntrospection);
+    anomalies.insert_if(operations > 1, Anomaly::GraphQlBatch);
+    anomalies.insert_if(depth > DEEP, Anomaly::GraphQlDeep);
+    anomalies.insert_if(aliases > MANY_ALIASES, Anomaly::GraphQlAliases);
+    if !complete {
         anomalies.insert(Anomaly::GraphQlInvalid);
         let (rest, at) = (text.get(scanner.at..).unwrap_or_default(), scanner.at);
         if !rest.is_empty() {
@@ -52,7 +66,20 @@ struct Scanner<'a> {
     path: Vec<u8>,
     /// What is open, and the length of the path there.
     levels: Vec<(Inside, usize)>,
+    /// The words before the selections of an operation or fragment.
+    heading: Vec<u8>,
+    counts: Counts,
     fields: &'a mut Fields,
+}
+
+/// What the document consists of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    operations: u32,
+    selections: u32,
+    aliases: u32,
+    depth: usize,
+    introspects: bool,
 }
 
 impl Scanner<'_> {
@@ -112,9 +139,39 @@ impl Scanner<'_> {
             (b'{', Inside::Selection) => Inside::Selection,
             _ => Inside::Value,
         };
+        if self.levels.is_empty() && byte == b'{' {
+            self.operation();
+        }
         self.levels.push((inside, self.path.len()));
+        let selections = self.levels.iter().filter(|(inside, _)| *inside == Inside::Selection).count();
+        self.counts.depth = self.counts.depth.max(selections);
         self.at += 1;
         true
+    }
+
+    /// Shows what the selections that begin here belong to; without a word it is a query.
+    fn operation(&mut self) {
+        let heading = std::mem::take(&mut self.heading);
+        let heading = if heading.is_empty() { b"query" } else { &heading[..] };
+        self.counts.operations += u32::from(!heading.starts_with(b"fragment"));
+        self.fields.push(Place::GraphQl, b"operation", heading, self.at);
+    }
+
+    /// Shows a selection, or remembers a word of what is to begin.
+    fn select(&mut self, word: &[u8], start: usize) {
+        self.counts.introspects |= matches!(word, b"__schema" | b"__type");
+        if self.levels.is_empty() {
+            if self.heading.len() + word.len() < MAX_PATH {
+                self.heading.extend_from_slice(if self.heading.is_empty() { b"" } else { b" " });
+                self.heading.extend_from_slice(word);
+            }
+            return;
+        }
+        extend(&mut self.path, word);
+        self.counts.selections += 1;
+        if self.counts.selections <= MAX_SELECTIONS {
+            self.fields.push(Place::GraphQl, b"selection", &self.path, start);
+        }
     }
 
     fn close(&mut self) -> bool {
@@ -145,15 +202,10 @@ impl Scanner<'_> {
         let base = self.levels.last().map_or(0, |&(_, path)| path);
         match (self.inside(), named) {
             // An alias names nothing that the application knows.
-            (Inside::Selection, true) => {}
+            (Inside::Selection, true) => self.counts.aliases += 1,
             (Inside::Selection, false) => {
                 self.path.truncate(base);
-                if !self.levels.is_empty() {
-                    extend(&mut self.path, word);
-                }
-                if word.starts_with(b"__") {
-                    self.fields.push(Place::GraphQl, &self.path, word, start);
-                }
+                self.select(word, start);
             }
             (_, true) => {
                 self.path.truncate(base);
@@ -235,8 +287,12 @@ mod tests {
     fn check(text: &str, expected: &[&str]) {
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
         push(text.as_bytes(), &mut fields, &mut anomalies);
+        let name = |field: &crate::field::Field<'_>| match field.place {
+            Place::GraphQl => field.name.escape_ascii().to_string(),
+            _ => "TEXT".to_owned(),
+        };
         let mut shown: Vec<_> =
-            fields.iter().map(|field| format!("{field}={}", field.value.escape_ascii())).collect();
+            fields.iter().map(|field| format!("{}={}", name(&field), field.value.escape_ascii())).collect();
         shown.extend(anomalies.iter().map(|anomaly| format!("!{anomaly}")));
         assert_eq!(shown, expected, "{text}");
     }
@@ -244,28 +300,56 @@ mod tests {
     /// Case C39.
     #[test]
     fn arguments_are_named_by_their_path() {
-        check("{user(id: \"1' or 1=1\") {name}}", &[r"body.graphql.user.id=1\' or 1=1"]);
         check(
-            "query Q { a: orders(filter: {name: \"x\", n: [1, -2.5]}, kind: OPEN) { items(first: 5) { id } } other(b: true) }",
+            "{user(id: \"1' or 1=1\") {name}}",
+            &["operation=query", "selection=user", r"user.id=1\' or 1=1", "selection=user.name"],
+        );
+        check(
+            "query Q($v: Int = 5) { a: orders(filter: {name: \"x\", n: [1, -2.5]}, kind: OPEN) { items(first: 5) { id } } }",
             &[
-                "body.graphql.orders.filter.name=x",
-                "body.graphql.orders.filter.n=1",
-                "body.graphql.orders.filter.n=-2.5",
-                "body.graphql.orders.kind=OPEN",
-                "body.graphql.orders.items.first=5",
-                "body.graphql.other.b=true",
+                "v=Int",
+                "v=5",
+                "operation=query Q",
+                "selection=orders",
+                "orders.filter.name=x",
+                "orders.filter.n=1",
+                "orders.filter.n=-2.5",
+                "orders.kind=OPEN",
+                "selection=orders.items",
+                "orders.items.first=5",
+                "selection=orders.items.id",
             ],
         );
-        check(r#"mutation { add(t: "\u0027\n\"x") }"#, &[r#"body.graphql.add.t=\'\n\"x"#]);
-        check("{a(b: \"\"\"x \"y\" z\"\"\")}", &[r#"body.graphql.a.b=x \"y\" z"#]);
-        check("{__schema{types{name}}}", &["body.graphql.__schema=__schema"]);
-        check("{a # EVIL\n}", &["body.graphql.comment=# EVIL"]);
+        check(
+            r#"mutation { add(t: "\u0027\n\"x") }"#,
+            &["operation=mutation", "selection=add", r#"add.t=\'\n\"x"#],
+        );
+        check("{a(b: \"\"\"x \"y\" z\"\"\")}", &["operation=query", "selection=a", r#"a.b=x \"y\" z"#]);
+        check("{a # EVIL\n}", &["operation=query", "comment=# EVIL", "selection=a"]);
+    }
+
+    /// What asks for the schema, or for much work at once.
+    #[test]
+    fn introspection_batches_depth_and_aliases() {
+        let odd = |text: &str| {
+            let mut anomalies = Anomalies::NONE;
+            push(text.as_bytes(), &mut Fields::default(), &mut anomalies);
+            anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(odd("{a{__typename b}}"), "");
+        assert_eq!(odd("{__schema{types{name}}}"), "graphql-introspection");
+        assert_eq!(odd("query{__type(name: \"A\"){name}}"), "graphql-introspection");
+        assert_eq!(odd("query A {a} fragment F on B {c}"), "");
+        assert_eq!(odd("query A {a} mutation B {b}"), "graphql-batch");
+        assert_eq!(odd(&format!("{}{}", "{a".repeat(16), "}".repeat(16))), "");
+        assert_eq!(odd(&format!("{}{}", "{a".repeat(17), "}".repeat(17))), "graphql-deep");
+        assert_eq!(odd(&format!("{{{}}}", "x: a ".repeat(33))), "graphql-aliases");
     }
 
     #[test]
     fn what_does_not_parse_is_text() {
-        check("{a(b: \"open", &["body.graphql.a.b=open", "!graphql-invalid"]);
-        check("{a ~ EVIL}", &["body.text=~ EVIL}", "!graphql-invalid"]);
+        check("{a(b: \"open", &["operation=query", "selection=a", "a.b=open", "!graphql-invalid"]);
+        check("{a ~ EVIL}", &["operation=query", "selection=a", "TEXT=~ EVIL}", "!graphql-invalid"]);
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
         push(&b"{a".repeat(100_000), &mut fields, &mut anomalies);
         push(&b"a:b ".repeat(100_000), &mut fields, &mut anomalies);

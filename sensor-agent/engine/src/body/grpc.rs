@@ -34,15 +34,16 @@ pub(super) fn push(coding: Option<&[u8]>, body: &[u8], fields: &mut Fields, anom
     while let Some((&[flag, a, b, c, d], behind)) = rest.split_first_chunk::<PREFIX>() {
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let message = behind.get(..length).unwrap_or(behind);
+        anomalies.insert_if(message.len() < length, Anomaly::GrpcInvalid);
         rest = behind.get(length..).unwrap_or_default();
         let mut path = Path::default();
         match coding.filter(|_| flag & 1 != 0) {
             Some(coding) => {
                 let (decoded, message) = decoder.decode(coding, message, MAX_MESSAGE);
                 anomalies.insert_if(decoded != Decoded::Whole, Anomaly::BodyEncoded);
-                push_message(message, &mut path, fields);
+                push_message(message, &mut path, fields, anomalies);
             }
-            None => push_message(message, &mut path, fields),
+            None => push_message(message, &mut path, fields, anomalies),
         }
     }
     if !rest.is_empty() {
@@ -51,13 +52,14 @@ pub(super) fn push(coding: Option<&[u8]>, body: &[u8], fields: &mut Fields, anom
 }
 
 /// Adds a message's texts; one that is no Protocol Buffers is text as a whole.
-fn push_message(message: &[u8], path: &mut Path, fields: &mut Fields) {
+fn push_message(message: &[u8], path: &mut Path, fields: &mut Fields, anomalies: &mut Anomalies) {
     if message.is_empty() {
         return;
     }
     if is_message(message) {
         push_fields(message, path, fields);
     } else {
+        anomalies.insert(Anomaly::GrpcInvalid);
         fields.push(Place::Grpc, path.text(), message, 0);
     }
 }
@@ -205,6 +207,17 @@ mod tests {
         check(&[&framed(0, b"\x0a\x01a")[..], b"\0\0"].concat(), &["body.grpc.1=a", r"body.text=\x00\x00"]);
         check(b"\0\0\0\0\xff\x0a\x03cut", &["body.grpc.1=cut"]);
         check(&framed(0, b""), &[]);
+    }
+
+    #[test]
+    fn what_is_no_message_is_named() {
+        let odd = |body: &[u8]| {
+            let mut anomalies = Anomalies::NONE;
+            push(None, body, &mut Fields::default(), &mut anomalies);
+            anomalies.contains(Anomaly::GrpcInvalid)
+        };
+        assert!(!odd(&framed(0, b"\x0a\x01a")) && !odd(&framed(0, b"")));
+        assert!(odd(&framed(0, b"no message")) && odd(b"\0\0\0\0\xff\x0a\x03cut"));
     }
 
     #[test]

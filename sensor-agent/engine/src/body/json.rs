@@ -7,6 +7,8 @@ use crate::http::fields::{is_nearly_full, push_name};
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 16 * 1024;
+/// Deeper nesting than people and programs write.
+const DEEP: usize = 128;
 /// Longest path that names a value; deeper keys are left out of the name.
 const MAX_PATH: usize = 512;
 
@@ -32,9 +34,10 @@ pub(super) fn push_below(
     let at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let Spare { mut path, string, keys, levels } = std::mem::take(&mut fields.spare);
     path.extend_from_slice(root);
-    let mut scanner = Scanner { text, at, path, levels, string, keys, odd: false, fields };
+    let mut scanner = Scanner { text, at, path, levels, string, keys, odd: false, deep: false, fields };
     let result = scanner.run();
-    let Scanner { mut keys, odd, path, string, levels, fields, .. } = scanner;
+    let Scanner { mut keys, odd, deep, path, string, levels, fields, .. } = scanner;
+    anomalies.insert_if(deep, Anomaly::JsonDeep);
     keys.sort_unstable();
     anomalies.insert_if(keys.windows(2).any(|pair| pair[0] == pair[1]), Anomaly::JsonDuplicateKey);
     anomalies.insert_if(odd, Anomaly::JsonNonstandard);
@@ -55,6 +58,7 @@ struct Scanner<'a> {
     keys: Vec<u64>,
     /// Whether there was what only lenient parsers take.
     odd: bool,
+    deep: bool,
     fields: &'a mut Fields,
 }
 
@@ -98,6 +102,7 @@ impl Scanner<'_> {
             return Err(Invalid);
         }
         self.levels.push((self.path.len() as u32, index));
+        self.deep |= self.levels.len() > DEEP;
         self.enter()?;
         Ok(true)
     }
@@ -355,6 +360,8 @@ mod tests {
         check("{\"f\u{0}ield\": \"x\"}", "NAME=f\u{0}ield f\\x00ield=x");
         assert_eq!(odd(r#"{"a": 1, "b": {"a": 2}, "a": 3}"#), "json-duplicate-key");
         assert_eq!(odd(r#"[{"a": 1}, {"a": 2}]"#), "");
+        assert_eq!(odd(&format!("{}1{}", "[".repeat(128), "]".repeat(128))), "");
+        assert_eq!(odd(&format!("{}1{}", "[".repeat(129), "]".repeat(129))), "json-deep");
         assert_eq!(odd("{'a': 1}"), "json-nonstandard");
         let deep = format!("{}\"EVIL\"{}", "[".repeat(10_000), "]".repeat(10_000));
         let mut fields = Fields::default();

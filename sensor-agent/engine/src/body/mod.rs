@@ -43,16 +43,37 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
     match charset.or_else(|| Charset::sniff(body)) {
         Some(charset) => {
             anomalies.insert_if(charset.is_unusual(), Anomaly::CharsetUnusual);
-            push_forms(&types, &charset.decode(body), fields, &mut anomalies);
+            let decoded = charset.decode(body);
+            push_forms(&types, looks(&decoded), &decoded, fields, &mut anomalies);
             // A server that does not know the charset takes the body as it is.
             if charset.is_unusual() && body.is_ascii() {
-                push_forms(&types, body, fields, &mut anomalies);
+                push_forms(&types, looks(body), body, fields, &mut anomalies);
             }
         }
-        None => push_forms(&types, body, fields, &mut anomalies),
+        None => push_forms(&types, looks(body), body, fields, &mut anomalies),
     }
     anomalies.merge(nested::expand_from(first, fields));
     anomalies
+}
+
+/// Adds the fields of a body's end, which is read as what its `beginning` is. What it lacks to be a document is no oddity.
+pub fn push_end(request: &Request, beginning: &[u8], end: &[u8], fields: &mut Fields) {
+    let mut anomalies = Anomalies::NONE;
+    let first = fields.len();
+    let types = content_types(request, &mut anomalies);
+    let charset = types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?));
+    match charset {
+        Some(charset) => {
+            let (beginning, end) = (charset.decode(beginning), charset.decode(end));
+            push_forms(&types, looks(&beginning), &end, fields, &mut anomalies);
+        }
+        None => push_forms(&types, looks(beginning), end, fields, &mut anomalies),
+    }
+    nested::expand_from(first, fields);
+}
+
+fn looks(body: &[u8]) -> Form<'_> {
+    sniff(body.trim_ascii_start())
 }
 
 type ContentTypes<'a> = [Option<&'a [u8]>; MAX_TYPES];
@@ -89,8 +110,13 @@ fn is_nearly_content_type(name: &[u8]) -> bool {
 }
 
 /// Reads a body as everything that a server may take it for.
-fn push_forms(types: &ContentTypes<'_>, body: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
-    let sniffed = sniff(body.trim_ascii_start());
+fn push_forms(
+    types: &ContentTypes<'_>,
+    sniffed: Form<'_>,
+    body: &[u8],
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) {
     let mut done: [Option<Form<'_>>; MAX_TYPES + 1] = [None; MAX_TYPES + 1];
     let declared =
         || types.iter().flatten().map(|one| Form::declared(one)).filter(|form| *form != Form::Text);
@@ -199,7 +225,11 @@ mod tests {
         check("application/soap+xml", "<a>1</a>", &["body.xml.a=1", "body.text=<a>1</a>"]);
         check("application/grpc", "\0\0\0\0\x03\n\x01a", &["body.grpc.1=a"]);
         check("application/grpc", "a=1&b=2", &["body.form.a=1", "body.form.b=2", "body.text=a=1&b=2"]);
-        check("application/graphql", "{a(b:1)}", &["body.graphql.a.b=1"]);
+        check(
+            "application/graphql",
+            "{a(b:1)}",
+            &["body.graphql.operation=query", "body.graphql.selection=a", "body.graphql.a.b=1"],
+        );
     }
 
     #[test]

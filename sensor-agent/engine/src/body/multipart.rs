@@ -101,6 +101,7 @@ fn push_parts(
         let Some(next) = next else { break };
         start = next + delimiter.len();
     }
+    anomalies.insert_if(delimiters.next().is_some(), Anomaly::TooManyParts);
     anomalies.insert_if(!closed, Anomaly::MultipartInvalid);
     true
 }
@@ -158,7 +159,9 @@ fn push_part(
     let value = value.strip_suffix(b"\n").unwrap_or(value);
     let value = value.strip_suffix(b"\r").unwrap_or(value);
     fields.push(Place::Multipart, &headers.name, value, at);
+    anomalies.insert_if(headers.names == 0, Anomaly::PartUnnamed);
     if let Some(decoded) = transfer::decode(headers.transfer, value) {
+        anomalies.insert(Anomaly::PartEncoded);
         fields.push(Place::Multipart, &headers.name, &decoded, at);
     }
     let nested = starts_with_ignore_case(headers.content_type, b"multipart/");
@@ -267,7 +270,7 @@ mod tests {
             "--b\r\n{DISPOSITION}\"f\"; filename=\"x;\\\".php\"\r\nContent-Type: x/y\r\n\r\n<?\r\n--b--"
         );
         check(TYPE, &body, r#"f.filename=x;\\\".php f=<?"#);
-        check(TYPE, "--b\r\nX-Odd: y\r\n\r\n1\r\n--b--", r".header=X-Odd: y =1");
+        check(TYPE, "--b\r\nX-Odd: y\r\n\r\n1\r\n--b--", r".header=X-Odd: y =1 !multipart-part-unnamed");
         check(TYPE, "no parts", "NONE");
         check("multipart/form-data", "--\r\n", "NONE");
     }
@@ -354,12 +357,12 @@ mod tests {
         check(
             &format!("{disposition}\r\nContent-Transfer-Encoding: base64"),
             "RVZJ\r\nTA==",
-            r"f=RVZJ\r\nTA== f=EVIL",
+            r"f=RVZJ\r\nTA== f=EVIL !multipart-part-encoded",
         );
         check(
             &format!("{disposition}\r\nContent-Transfer-Encoding: quoted-printable"),
             "E=56I=\r\nL",
-            r"f=E=56I=\r\nL f=EVIL",
+            r"f=E=56I=\r\nL f=EVIL !multipart-part-encoded",
         );
         check(
             &format!("{disposition}; filename=\"a.php\0.jpg\""),
@@ -367,6 +370,14 @@ mod tests {
             &format!(r"f.filename=a.php\x00.jpg f=x {odd}"),
         );
         check("Content-Disposition: form-data; name=\"f", "x", "f=x");
+    }
+
+    #[test]
+    fn more_parts_than_are_told_apart_are_one() {
+        let body = format!("--b\r\n{DISPOSITION}a\r\n\r\n1\r\n").repeat(MAX_PARTS + 5) + "--b--";
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
+        assert!(anomalies.contains(Anomaly::TooManyParts) && fields.len() <= MAX_PARTS);
     }
 
     #[test]

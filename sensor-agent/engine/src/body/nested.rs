@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{graphql, is_json, is_xml, json, xml};
 use crate::field::{Field, Fields, Place};
-use crate::http::anomaly::Anomalies;
+use crate::http::anomaly::{Anomalies, Anomaly};
 
 /// Documents inside documents.
 const MAX_DEPTH: usize = 3;
@@ -21,7 +21,7 @@ pub fn expand(fields: &mut Fields) -> Anomalies {
 
 /// As [`expand`], for the fields from this number on.
 pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
-    let (mut anomalies, mut left) = (Anomalies::NONE, MAX_VALUES);
+    let (mut anomalies, mut left, mut operations) = (Anomalies::NONE, MAX_VALUES, 0);
     for _ in 0..MAX_DEPTH {
         let end = fields.len();
         for index in from..end {
@@ -29,14 +29,19 @@ pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
             let value = plain(&field);
             let Some(kind) = Kind::of(&field, &value) else { continue };
             if left == 0 {
-                return anomalies;
+                fields.note_unopened();
+                continue;
             }
             left -= 1;
             let (name, value) = (field.name.to_vec(), value.into_owned());
             match kind {
                 Kind::Json => _ = json::push_below(&name, &value, fields, &mut anomalies),
                 Kind::Xml => xml::push(&value, fields, &mut Anomalies::default()),
-                Kind::GraphQl => graphql::push(&value, fields, &mut anomalies),
+                Kind::GraphQl => {
+                    graphql::push(&value, fields, &mut anomalies);
+                    operations += 1;
+                    anomalies.insert_if(operations > 1, Anomaly::GraphQlBatch);
+                }
             }
         }
         from = end;
@@ -121,10 +126,32 @@ mod tests {
         check(Place::Cookie, "c", "{\"a\":[\"EVIL\"]}", &["body.json.c.a.0=EVIL"]);
         check(Place::Query, "q", "+[{%22a%22:1}]", &["body.json.q.0.a=1"]);
         check(Place::Form, "x", "<a>EVIL</a>", &["body.xml.a=EVIL"]);
-        check(Place::Query, "query", "{user(id:%22EVIL%22){n}}", &["body.graphql.user.id=EVIL"]);
-        check(Place::Json, "0.query", "query {a(b: 1)}", &["body.graphql.a.b=1"]);
+        check(
+            Place::Query,
+            "query",
+            "{user(id:%22EVIL%22){n}}",
+            &[
+                "body.graphql.operation=query",
+                "body.graphql.selection=user",
+                "body.graphql.user.id=EVIL",
+                "body.graphql.selection=user.n",
+            ],
+        );
+        check(
+            Place::Json,
+            "0.query",
+            "query {a(b: 1)}",
+            &["body.graphql.operation=query", "body.graphql.selection=a", "body.graphql.a.b=1"],
+        );
         check(Place::Query, "q", "{x}", &[]);
         check(Place::Header, "x", "[::1]:80", &[]);
+    }
+
+    #[test]
+    fn several_operations_are_a_batch() {
+        let mut fields = Fields::default();
+        (0..2).for_each(|_| _ = fields.push(Place::Json, b"0.query", b"{a{b}}", 0));
+        assert!(expand(&mut fields).contains(Anomaly::GraphQlBatch));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! entities are shown and never resolved, nor is anything fetched.
 
 use memchr::memmem;
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use crate::field::{Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -30,6 +30,7 @@ pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) 
     };
     let complete = scanner.run(anomalies);
     anomalies.insert_if(!complete, Anomaly::XmlInvalid);
+    anomalies.insert_if(memmem::find(text, b"www.w3.org/2001/XInclude").is_some(), Anomaly::XmlInclude);
 }
 
 struct Scanner<'a> {
@@ -148,6 +149,9 @@ impl<'a> Scanner<'a> {
         let declaration = &rest[..end.map_or(rest.len(), |end| end + 1)];
         let length = declaration.len();
         self.fields.push(Place::Xml, b"doctype", declaration, self.at);
+        // The name of the root element, and where the document type stands, if elsewhere.
+        let mut words = declaration.split(u8::is_ascii_whitespace).skip(2).filter(|word| !word.is_empty());
+        anomalies.insert_if(words.next().is_some_and(is_elsewhere), Anomaly::XmlExternal);
         push_entities(declaration, self.at, self.fields, anomalies);
         self.at += length;
         end.is_some()
@@ -278,16 +282,34 @@ fn push_entities(declaration: &[u8], offset: usize, fields: &mut Fields, anomali
         let mut words = body.trim_ascii().splitn(2, u8::is_ascii_whitespace);
         let (mut name, mut value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if name == b"%" {
+            anomalies.insert(Anomaly::XmlParameterEntity);
             let mut words = value.trim_ascii().splitn(2, u8::is_ascii_whitespace);
             (name, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         }
         let value = value.trim_ascii();
+        let first = value.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        anomalies.insert_if(is_elsewhere(first), Anomaly::XmlExternal);
+        anomalies.insert_if(!is_elsewhere(first) && holds_entity(value), Anomaly::XmlEntityNested);
         let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
         let value = value.strip_suffix(b"\"").or_else(|| value.strip_suffix(b"'")).unwrap_or(value);
         let mut resolved = Vec::with_capacity(value.len());
         resolve(value, &mut resolved);
         fields.push(Place::Xml, &[b"entity.", name].concat(), &resolved, offset + at);
     }
+}
+
+/// Whether a word says that what it declares stands elsewhere.
+fn is_elsewhere(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"SYSTEM") || word.eq_ignore_ascii_case(b"PUBLIC")
+}
+
+/// Whether a text refers to an entity that is none of the predefined ones.
+fn holds_entity(text: &[u8]) -> bool {
+    memchr_iter(b'&', text).any(|at| {
+        let name = text.get(at + 1..).unwrap_or_default();
+        let end = memchr(b';', name).unwrap_or(0);
+        end > 0 && character(&name[..end]).is_none()
+    })
 }
 
 /// Where an entity declaration ends: at its `>` outside quotes.
@@ -394,12 +416,39 @@ mod tests {
                 "a=&e;%p;",
                 "!xml-doctype",
                 "!xml-entity",
+                "!xml-external",
+                "!xml-parameter-entity",
             ],
         );
         let lol = format!("<!DOCTYPE a [{}]><a>&z;</a>", "<!ENTITY z '&y;&y;'>".repeat(500));
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
         push(lol.as_bytes(), &mut fields, &mut anomalies);
         assert_eq!(fields.len(), MAX_ENTITIES + 2);
+    }
+
+    /// Case C35: what reaches out of the document, or makes much of little.
+    #[test]
+    fn constructs_of_attacks_are_named() {
+        let odd = |text: &str| {
+            let mut anomalies = Anomalies::NONE;
+            push(text.as_bytes(), &mut Fields::default(), &mut anomalies);
+            anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(odd("<!DOCTYPE html><a>1</a>"), "xml-doctype");
+        assert_eq!(odd("<!DOCTYPE a SYSTEM 'http://h/x.dtd'><a>1</a>"), "xml-doctype,xml-external");
+        assert_eq!(
+            odd("<!DOCTYPE a [<!ENTITY e PUBLIC 'x' 'file:///y'>]><a>&e;</a>"),
+            "xml-doctype,xml-entity,xml-external"
+        );
+        assert_eq!(
+            odd("<!DOCTYPE a [<!ENTITY e '&lt;x'><!ENTITY f '&e;&e;'>]><a>&f;</a>"),
+            "xml-doctype,xml-entity,xml-entity-nested"
+        );
+        assert_eq!(odd("<!DOCTYPE a [<!ENTITY e '&lt;x'>]><a>&e;</a>"), "xml-doctype,xml-entity");
+        assert_eq!(
+            odd("<a xmlns:xi='http://www.w3.org/2001/XInclude'><xi:include href='file:///x'/></a>"),
+            "xml-include"
+        );
     }
 
     #[test]

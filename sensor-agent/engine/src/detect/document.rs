@@ -165,7 +165,7 @@ pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
     let lines = decoded.iter().filter(|byte| **byte == b'\n').count();
     let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && lines >= MANY_LINES;
     let short = decoded.len() < MIN_BYTES && !file;
-    if short || !(field.place.is_body() || field.place == Place::Query) {
+    if short || !(field.place.is_body() || matches!(field.place, Place::Query | Place::Segment)) {
         return false;
     }
     let sample = decoded.get(..SAMPLE).unwrap_or(decoded);

@@ -286,7 +286,7 @@ impl Detector {
                 continue;
             }
             let mut look = self.field(part, index, &field, findings);
-            for inner in within::values(&field) {
+            for inner in within::values(&field, self.rules.named_segments()) {
                 look = look.and(self.value(part, index, &inner, findings));
             }
             if look == Look::Clean && (field.place != Place::Header || protocol::is_sound(&field)) {

@@ -43,6 +43,8 @@ const OF_HEAD: &[Oddity] = &[
     row(Anomaly::HeaderWithoutColon, Code::Malformed, 0.55, "host"),
     row(Anomaly::RequestLineInvalid, Code::Malformed, 0.55, "host"),
     row(Anomaly::UnexpectedBody, Code::Malformed, 0.5, "content-length"),
+    row(Anomaly::OverlapConflict, Code::Overlap, 0.6, "host"),
+    row(Anomaly::Http2Flood, Code::Http2Flood, 0.8, "host"),
 ];
 
 /// Oddities of bodies.
@@ -60,6 +62,7 @@ const OF_BODY: &[Oddity] = &[
     row(Anomaly::PartHeaderOdd, Code::Malformed, 0.55, "content-type"),
     row(Anomaly::CharsetUnusual, Code::Malformed, 0.5, "content-type"),
     row(Anomaly::BodyBomb, Code::BodyBomb, 0.8, "content-encoding"),
+    row(Anomaly::OverlapConflict, Code::Overlap, 0.6, "host"),
 ];
 
 /// The surest oddity of each kind that this phase brought up.

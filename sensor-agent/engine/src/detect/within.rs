@@ -3,6 +3,7 @@
 //! there as they stand in parameters.
 
 use crate::field::{Field, Place};
+use crate::http::fields::segments;
 
 /// Most values of one field that are looked at.
 const MAX_VALUES: usize = 32;
@@ -11,20 +12,25 @@ const MAX_HEADER: usize = 2048;
 /// Longest header of words that could be a command.
 const MAX_COMMAND: usize = 256;
 
-/// The values within a path, a Referer or another header that could hold anything; they pass for parameters.
-pub(super) fn values<'a>(field: &Field<'a>) -> impl Iterator<Item = Field<'a>> + use<'a> {
+/// The values within a path, a Referer or another header that could hold anything; they pass for parameters. `named` has a bit
+/// for each segment that some rule names, so that it is looked at whatever is in it.
+pub(super) fn values<'a>(field: &Field<'a>, named: u32) -> impl Iterator<Item = Field<'a>> + use<'a> {
+    let path = if field.place == Place::Path { field.value } else { b"" };
+    let segments = segments(path)
+        .enumerate()
+        .filter(move |(number, (_, part))| is_telling(part) || named & 1 << number != 0)
+        .map(|(_, (name, value))| Field { place: Place::Segment, name, value, offset: 0 });
     let (text, sign, name): (&[u8], u8, &'a [u8]) = match field.place {
-        Place::Path => (field.value, b'/', b"path"),
         Place::Header if field.name == b"referer" => (query_of(field.value), b'&', b"referer"),
         Place::Header => (foreign(field).unwrap_or_default(), 0, field.name),
-        _ => (b"", b'/', b""),
+        _ => (b"", 0, b""),
     };
     let parts = text.split(move |&byte| byte == sign && sign != 0).map(move |part| match sign {
         b'&' => memchr::memchr(b'=', part).map_or(part, |at| part.get(at + 1..).unwrap_or_default()),
         _ => part,
     });
     let value = move |value| Field { place: Place::Query, name, value, offset: 0 };
-    parts.filter(|part| is_telling(part)).take(MAX_VALUES).map(value)
+    segments.chain(parts.filter(|part| is_telling(part)).take(MAX_VALUES).map(value))
 }
 
 /// What stands behind the question mark of a URL.
@@ -146,7 +152,18 @@ mod tests {
 
     fn of(place: Place, name: &'static str, value: &'static str) -> Vec<&'static str> {
         let field = Field { place, name: name.as_bytes(), value: value.as_bytes(), offset: 0 };
-        values(&field).map(|inner| std::str::from_utf8(inner.value).unwrap()).collect()
+        values(&field, 0).map(|inner| std::str::from_utf8(inner.value).unwrap()).collect()
+    }
+
+    #[test]
+    fn segments_have_numbers() {
+        let shown = |named: u32| -> Vec<_> {
+            let field = Field { place: Place::Path, name: b"", value: b"/a//b%27c/d", offset: 0 };
+            let inner = values(&field, named);
+            inner.map(|inner| format!("{inner}={}", inner.value.escape_ascii())).collect()
+        };
+        assert_eq!(shown(0), ["path.segment.2=b%27c"]);
+        assert_eq!(shown(0b100), ["path.segment.2=b%27c", "path.segment.3=d"]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! section 5, RFC 2385, RFC 5961 section 5). The rules err on the side of taking: what is known here is never ahead of what the
 //! receiver knows, and a piece that was ignored by mistake is read once the receiver acknowledges it.
 
+use std::num::NonZeroU32;
+
 use sensor_common::record::tcp;
 
 use super::counters::Counters;
@@ -76,11 +78,11 @@ fn joined(segment: &Segment<'_>, sender: Option<&Half>) -> bool {
 }
 
 /// As `tcp_paws_check` in Linux's include/net/tcp.h: one tick of disorder is nothing, and 0 was never a timestamp.
-fn is_old(sent: u32, recent: u32) -> bool {
-    recent != 0 && recent.wrapping_sub(sent).cast_signed() > 1
+fn is_old(sent: u32, recent: NonZeroU32) -> bool {
+    recent.get().wrapping_sub(sent).cast_signed() > 1
 }
 
 /// Whether a timestamp is not older than the last, so that it becomes the last.
-pub(super) fn is_newer(sent: u32, recent: Option<u32>) -> bool {
-    recent.is_none_or(|recent| sent.wrapping_sub(recent).cast_signed() >= 0)
+pub(super) fn is_newer(sent: u32, recent: Option<NonZeroU32>) -> bool {
+    recent.is_none_or(|recent| sent.wrapping_sub(recent.get()).cast_signed() >= 0)
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::bodies::codings_of;
 use super::command::{Command, Outcome, Transaction};
 use super::exchange::{Exchange, OpenRequest};
-use super::inspect::{Inspector, MAX_TRAILER};
+use super::inspect::Inspector;
 use super::reflection;
 use super::settings::Settings;
 use super::worker::{Subject, Worker};
@@ -146,7 +146,7 @@ impl Inspector<'_> {
 
     pub(super) fn answer_trailer(&mut self, data: &[u8]) {
         let Some(answer) = &mut self.exchange.answer else { return };
-        let taken = data.len().min(MAX_TRAILER.saturating_sub(answer.trailer.len()));
+        let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(answer.trailer.len()));
         answer.trailer.extend_from_slice(&data[..taken]);
     }
 

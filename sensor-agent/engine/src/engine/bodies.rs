@@ -8,6 +8,7 @@ use crate::body;
 use crate::body::coding::{Decoded, is_coded, is_known};
 use crate::detect::Phase;
 use crate::field::Place;
+use crate::finding::Finding;
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_head;
 use crate::http::message::Request;
@@ -37,6 +38,40 @@ impl Worker {
         }
     }
 
+    /// Inspects what came behind the inspected beginning of a body: its end, and the trailer section.
+    pub(super) fn inspect_end(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
+        let mut tail = open.tail.take().unwrap_or_default();
+        self.counters.body_uninspected_bytes += tail.shorten(context.settings.max_body_tail_bytes);
+        if tail.bytes().is_empty() && open.trailer.is_empty() && open.extension.is_empty() {
+            return;
+        }
+        self.counters.body_tails += 1;
+        self.fields.clear();
+        if !tail.bytes().is_empty() {
+            body::push_end(&open.request, &open.body, tail.bytes(), &mut self.fields);
+        }
+        open.request.anomalies.merge(body::push_trailer(&open.trailer, &mut self.fields));
+        if !open.extension.is_empty() {
+            self.fields.push(Place::Text, b"", &open.extension, 0);
+        }
+        let holds_requests = !open.embedded && embedded::find(tail.bytes()).next().is_some();
+        open.request.anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
+        let before = self.detect(Phase::Body, context.exchange, &open.request, &mut open.findings);
+        let new = open.findings.split_off(before);
+        let known = |finding: &Finding, all: &[Finding]| {
+            all.iter().any(|one| one.rule.number == finding.rule.number && one.field == finding.field)
+        };
+        for finding in new {
+            if !known(&finding, &open.findings) {
+                open.findings.push(finding);
+            }
+        }
+        self.decide_body(open, before, context);
+        if holds_requests {
+            self.inspect_embedded(open.number, [tail.bytes(), &[]], context);
+        }
+    }
+
     /// Runs the detector over a body; appends to its findings and returns how many there were before.
     pub(super) fn find_in_body(
         &mut self,
@@ -55,8 +90,13 @@ impl Worker {
                 let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
                 counters.body_undecoded += u64::from(decoded != Decoded::Whole);
                 anomalies.extend(decoding_anomaly(decoded));
+                let layers = codings.split(|&byte| byte == b',').filter(|one| is_coded(one)).count();
+                anomalies.insert_if(layers > 1, Anomaly::CodingStacked);
+                anomalies.insert_if(decoded == Decoded::Unknown, Anomaly::CodingUnknown);
                 // What the name does not fit can still give some bytes; text that is no coding was sent as it is.
-                if decoded == Decoded::Part && open.body.is_ascii() && open.body != body {
+                let is_text = decoded == Decoded::Part && open.body.is_ascii();
+                anomalies.insert_if(is_text, Anomaly::CodingMismatch);
+                if is_text && open.body != body {
                     as_sent = &open.body;
                 }
                 body
@@ -117,6 +157,17 @@ impl Worker {
         self.findings = findings;
     }
 
+    /// Judges what is odd about a connection, shown on a request.
+    pub(super) fn inspect_anomalies(&mut self, request: &Request, context: &mut Context<'_>) {
+        let mut findings = Vec::new();
+        self.fields.clear();
+        self.detect(Phase::Head, context.exchange, request, &mut findings);
+        if !findings.is_empty() {
+            let number = context.exchange.requests.saturating_sub(1);
+            self.decide(context.exchange, request, number, &findings, 0, context.time);
+        }
+    }
+
     fn decide_body(&mut self, open: &OpenRequest, new: usize, context: &mut Context<'_>) {
         if open.findings.len() > new {
             self.decide(context.exchange, &open.request, open.number, &open.findings, new, context.time);
@@ -124,7 +175,8 @@ impl Worker {
     }
 
     fn inspect_embedded(&mut self, number: u64, texts: [&[u8]; 2], context: &mut Context<'_>) {
-        for text in texts.into_iter().flat_map(embedded::find).take(embedded::MAX_EMBEDDED) {
+        let mut found = texts.into_iter().flat_map(embedded::find).fuse();
+        for text in found.by_ref().take(embedded::MAX_EMBEDDED) {
             self.counters.embedded_requests += 1;
             let mut open = self.spare.pop().unwrap_or_default();
             (open.number, open.embedded) = (number, true);
@@ -139,6 +191,7 @@ impl Worker {
             self.inspect_embedded_body(&mut open, &text[head_end..], context);
             self.give_back(open);
         }
+        self.counters.embedded_uninspected += found.count() as u64;
     }
 
     fn inspect_embedded_body(&mut self, open: &mut OpenRequest, body: &[u8], context: &mut Context<'_>) {

@@ -36,7 +36,7 @@ pub(super) struct Shared {
 pub(super) struct Connection {
     pub(super) last_seen: Timestamp,
     /// Memory of the connection when it was last added up.
-    pub(super) memory: usize,
+    pub(super) memory: u32,
     /// It is over, and kept a little so that late segments are not taken for a new one.
     pub(super) closed: bool,
     halves: [Option<Box<Half>>; 2],
@@ -106,8 +106,8 @@ impl Connection {
         if !piece.ignored {
             half.note_timestamp(&piece, segment.timestamp);
         }
-        if fin && exchange.client == Some(from) {
-            pace::tell(half, exchange, segment.time, (&shared.settings, &mut shared.worker));
+        if fin {
+            pace::tell(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
         }
         half.take(piece, &mut tools(exchange, shared, from, segment.time));
         pace::note(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
@@ -128,9 +128,7 @@ impl Connection {
     pub(super) fn end(&mut self, time: Timestamp, shared: &mut Shared) {
         for side in [Side::Low, Side::High] {
             if let Some(half) = &mut self.halves[side.index()] {
-                if self.exchange.client == Some(side) {
-                    pace::tell(half, &mut self.exchange, time, (&shared.settings, &mut shared.worker));
-                }
+                pace::tell(half, &mut self.exchange, side, time, (&shared.settings, &mut shared.worker));
                 half.end(&mut tools(&mut self.exchange, shared, side, time));
             }
         }
@@ -155,9 +153,9 @@ impl Connection {
     }
 
     /// Adds up the memory held.
-    pub(super) fn measure(&self) -> usize {
+    pub(super) fn measure(&self) -> u32 {
         let halves: usize = self.halves.iter().flatten().map(|half| half.memory()).sum();
-        halves + self.exchange.memory()
+        u32::try_from(halves + self.exchange.memory()).unwrap_or(u32::MAX)
     }
 
     fn acknowledge(&mut self, side: Side, segment: &Segment<'_>, shared: &mut Shared) {

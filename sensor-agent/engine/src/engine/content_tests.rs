@@ -1,7 +1,7 @@
 //! What hides content from who reads less than the application does, cases C30, C37, C38 and C39, through the engine.
 
 use super::Settings;
-use super::tests::Dialog;
+use super::tests::{Dialog, GOOD};
 
 /// Sends a POST with these headers and this body, in pieces of a size; what was reported, and the counters.
 fn post(headers: &str, body: &[u8], piece: usize) -> (Vec<String>, super::Stats) {
@@ -45,18 +45,89 @@ fn c30_codings_in_layers_headers_and_members() {
 }
 
 #[test]
+fn c30_what_is_odd_about_codings_is_named() {
+    let odd = |headers: &str, body: &[u8]| {
+        let head =
+            format!(r"POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let bytes: String = body.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let (log, _) = Dialog::default().run(&format!(">> {head}{bytes}"));
+        log[1].split('!').skip(1).map(str::trim).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(odd("Content-Encoding: gzip", &gzip(b"a=1")), "");
+    assert_eq!(odd("Content-Encoding: gzip, gzip", &gzip(&gzip(b"a=1"))), "coding-stacked");
+    assert_eq!(odd("Content-Encoding: zip", b"a=1"), "body-encoded,coding-unknown");
+    assert_eq!(odd("Content-Encoding: gzip", b"a=1"), "body-encoded,coding-mismatch");
+}
+
+#[test]
 fn c37_padding_hides_nothing_up_to_the_limit() {
     let depth = Settings::default().max_body_bytes;
     for filler in [8 * 1024, 64 * 1024, depth - 20] {
         let body = format!("a={}&q=EVIL", "x".repeat(filler));
         assert_eq!(post("", body.as_bytes(), 60_000).0, FORM, "{filler}");
     }
-    let (found, stats) = post("", format!("a={}&q=EVIL", "x".repeat(1 << 20)).as_bytes(), 60_000);
-    assert!(found.is_empty() && stats.named("body_uninspected_bytes") > 900_000);
+    let (found, stats) = post("", format!("a={0}&q=EVIL&b={0}", "x".repeat(1 << 20)).as_bytes(), 60_000);
+    assert!(found.is_empty() && stats.named("body_uninspected_bytes") > 1_900_000);
     let parameters = format!("{}q=EVIL", "a=1&".repeat(1000));
     assert_eq!(post("", parameters.as_bytes(), 60_000).0, FORM);
     let (found, _) = post("", format!("{}q=EVIL", "a=1&".repeat(10_000)).as_bytes(), 60_000);
     assert_eq!(found.len(), 1);
+}
+
+/// The end of a body that is longer than its inspected beginning is inspected too, and no border hides anything.
+#[test]
+fn c37_the_end_of_a_long_body_is_inspected() {
+    let settings = Settings::default();
+    let (head, tail) = (settings.max_body_bytes, settings.max_body_tail_bytes);
+    for filler in [head - 8, head - 6, head - 4, head - 2, head, head + tail - 20, 1 << 20] {
+        for piece in [60_000, 1461] {
+            let body = format!("a={}&q=EVIL", "x".repeat(filler));
+            let (found, stats) = post("", body.as_bytes(), piece);
+            assert_eq!(found, FORM, "{filler} in pieces of {piece}");
+            let unseen = body.len().saturating_sub(head + tail);
+            assert_eq!(stats.named("body_uninspected_bytes"), unseen as u64, "{filler}");
+        }
+    }
+    // Of documents, the end is text, or parts.
+    let json = format!(r#"{{"a": "{}", "b": "EVIL"}}"#, "x".repeat(1 << 20));
+    let (found, _) = post("Content-Type: application/json\r\n", json.as_bytes(), 60_000);
+    assert_eq!(found, ["REPORT 0 body.text"]);
+    let parts = format!(
+        "--b\r\nContent-Disposition: form-data; name=f\r\n\r\n{}\r\n--b\r\nContent-Disposition: form-data; name=g\r\n\r\nEVIL\r\n--b--",
+        "x".repeat(1 << 20)
+    );
+    let (found, _) = post("Content-Type: multipart/form-data; boundary=b\r\n", parts.as_bytes(), 60_000);
+    assert_eq!(found, ["REPORT 0 body.multipart.g"]);
+    // A request at the end, and a trailer.
+    let smuggled = format!("a={}\r\n\r\nGET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(1 << 20));
+    let (found, _) = post("", smuggled.as_bytes(), 60_000);
+    assert!(found.iter().any(|line| line == "REPORT 0 query.q"), "{found:?}");
+    let head = r"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunks = format!("{:x}\\r\\n{}\\r\\n", 50_000, "x".repeat(50_000)).repeat(6);
+    let (log, _) = Dialog::default().run(&format!(">> {head}{chunks}0\\r\\nX: EVIL\\r\\n\\r\\n"));
+    assert!(log.iter().any(|line| line == "REPORT 0 header.x"));
+    // Of compressed bodies the end says nothing.
+    let (_, stats) = post("Content-Encoding: gzip\r\n", &vec![7; 1 << 18], 60_000);
+    assert_eq!(stats.named("body_uninspected_bytes"), (1 << 18) - (1 << 17));
+}
+
+/// What stands between beginning and end is left in the kernel.
+#[test]
+fn c37_the_middle_of_a_large_body_is_left_out() {
+    let settings = Settings::default();
+    let (read, length) = (settings.max_body_bytes + 100, 10 << 20);
+    let head = format!(r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+    let begin = format!(">> {head}\n>> {}\n>> {}", "x".repeat(60_000), "x".repeat(read - 60_000));
+    let missed = length - read - settings.max_body_tail_bytes;
+    let end = format!(">> lost {missed}\n>> {}&q=EVIL", "y".repeat(settings.max_body_tail_bytes - 7));
+    let (log, stats) = Dialog::default().run(&format!("{begin}\n{end}\n>> {GOOD}"));
+    let skip = log.iter().find_map(|line| line.strip_prefix("SKIP 10.0.0.9:4000 "));
+    let unescaped = super::tests::unescape(&head).len();
+    let until = 1000 + unescaped + length - settings.max_body_tail_bytes;
+    assert_eq!(skip, Some(until.to_string().as_str()));
+    let short: Vec<_> = log.iter().map(|line| &line[..line.len().min(60)]).collect();
+    assert!(short.contains(&"REPORT 0 body.text") && short.contains(&"GET /"), "{short:?}");
+    assert_eq!((stats.named("skips"), stats.named("resyncs")), (1, 0));
 }
 
 #[test]

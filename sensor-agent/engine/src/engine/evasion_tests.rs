@@ -37,7 +37,7 @@ fn e3_to_e5_overlaps_behind_a_hole() {
         (">> @8 EVI\n>> @10 XD", "EVID"),
     ] {
         let (log, _) = Dialog::default().run(&format!("{overlaps}\n>> @12 {rest}\n>> @0 GET /?q="));
-        let as_read = log.iter().find(|line| line.starts_with("GET /?q=") && !line.contains("EVIL !"));
+        let as_read = log.first();
         assert!(
             as_read.is_some_and(|line| line.starts_with(&format!("GET /?q={read}"))),
             "{overlaps} {log:?}"

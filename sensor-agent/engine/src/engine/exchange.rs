@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::answers::{Answer, Awaited};
 use super::pace::Pace;
 use super::reflection::Probe;
+use super::tail::Tail;
 use super::upgraded::{Asking, Upgraded};
 use crate::facts::RequestFacts;
 use crate::finding::Finding;
@@ -25,6 +26,8 @@ pub(super) struct OpenRequest {
     pub(super) extension: Vec<u8>,
     pub(super) findings: Vec<Finding>,
     pub(super) inspected: bool,
+    /// The end of a body that is longer than `body` holds; `None` for one that is not, and where its end says nothing.
+    pub(super) tail: Option<Box<Tail>>,
     /// Whether it stood in another request's body.
     pub(super) embedded: bool,
     /// When its head was there.
@@ -49,6 +52,7 @@ impl OpenRequest {
             + self.trailer.capacity()
             + self.extension.capacity()
             + findings
+            + self.tail.as_ref().map_or(0, |tail| tail.memory() + size_of::<Tail>())
     }
 }
 
@@ -71,22 +75,29 @@ pub(super) struct Exchange {
     pub(super) from_start: [bool; 2],
     /// The kernel knows that the handshake was completed.
     pub(super) handshake: bool,
-    /// Whether payload of an end left the host, and whether it arrived there. Both can be: taps on a bridge see it twice.
-    payload_ways: [[bool; 2]; 2],
-    /// Bytes of a direction that were on the wire, but not captured.
-    pub(super) missed: [u64; 2],
+    /// Whether payload of an end left the host, and whether it arrived there: a bit for each. Both can be: taps on a bridge see it twice.
+    payload_ways: u8,
     /// The requests whose responses are still to come.
     pub(super) asked: VecDeque<Awaited>,
     /// The response in hand, if it is looked into.
     pub(super) answer: Option<Box<Answer>>,
-    /// The sender that a PROXY protocol header names.
-    pub(super) proxied: Option<IpAddr>,
-    pub(super) responses: u64,
+    pub(super) responses: u32,
     pub(super) requests: u64,
-    /// Findings that would block the source if it were verified.
-    pub(super) deferred: Vec<Finding>,
+    /// What hardly any connection has.
+    rare: Option<Box<Rare>>,
     /// How the request in hand gets on.
     pub(super) pace: Pace,
+}
+
+/// What hardly any connection has, so that it is made when there is some.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Bytes of a direction that were on the wire, but not captured.
+    missed: [u64; 2],
+    /// The sender that a PROXY protocol header names.
+    proxied: Option<IpAddr>,
+    /// Findings that would block the source if it were verified.
+    deferred: Vec<Finding>,
 }
 
 impl Exchange {
@@ -102,14 +113,12 @@ impl Exchange {
             upgraded: None,
             from_start: [false; 2],
             handshake: false,
-            payload_ways: [[false; 2]; 2],
-            missed: [0; 2],
+            payload_ways: 0,
             asked: VecDeque::new(),
             answer: None,
-            proxied: None,
             responses: 0,
             requests: 0,
-            deferred: Vec::new(),
+            rare: None,
             pace: Pace::default(),
         }
     }
@@ -117,13 +126,14 @@ impl Exchange {
     /// Whether the client owns its address: the kernel says so, or the other end sent payload, which it only does on a
     /// completed handshake. Payload that came from the same side of the host proves nothing.
     pub(super) fn is_verified(&self) -> bool {
-        let [low, high] = self.payload_ways;
-        self.handshake || low[0] && high[1] || low[1] && high[0]
+        let came = |end: Side, ingress: bool| self.payload_ways & way(end, ingress) != 0;
+        let crossed = |ingress: bool| came(Side::Low, ingress) && came(Side::High, !ingress);
+        self.handshake || crossed(false) || crossed(true)
     }
 
     /// Notes payload of an end.
     pub(super) fn note_payload(&mut self, from: Side, ingress: bool) {
-        self.payload_ways[from.index()][usize::from(ingress)] = true;
+        self.payload_ways |= way(from, ingress);
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -134,7 +144,48 @@ impl Exchange {
         let awaited =
             self.asked.capacity() * size_of::<Awaited>() + self.asked.iter().map(kept).sum::<usize>();
         let answer = self.answer.as_ref().map_or(0, |answer| answer.memory());
-        open + asking + upgraded + awaited + answer + self.deferred.capacity() * size_of::<Finding>()
+        let rare = self
+            .rare
+            .as_ref()
+            .map_or(0, |rare| size_of::<Rare>() + rare.deferred.capacity() * size_of::<Finding>());
+        open + asking + upgraded + awaited + answer + rare
+    }
+
+    /// Notes bytes of an end that were on the wire, but not captured.
+    pub(super) fn note_missed(&mut self, from: Side, bytes: u64) {
+        self.rare.get_or_insert_default().missed[from.index()] += bytes;
+    }
+
+    /// Bytes of an end that were on the wire, but not captured.
+    pub(super) fn missed(&self, from: Side) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.missed[from.index()])
+    }
+
+    /// Notes the sender that a PROXY protocol header names.
+    pub(super) fn note_proxied(&mut self, client: IpAddr) {
+        self.rare.get_or_insert_default().proxied = Some(client);
+    }
+
+    /// The sender that a PROXY protocol header names.
+    pub(super) fn proxied(&self) -> Option<IpAddr> {
+        self.rare.as_ref().and_then(|rare| rare.proxied)
+    }
+
+    /// Keeps findings that would block the source if it were verified, unless some are kept; whether they were.
+    pub(super) fn defer(&mut self, findings: &[Finding]) -> bool {
+        let deferred = &mut self.rare.get_or_insert_default().deferred;
+        let is_first = deferred.is_empty();
+        if is_first {
+            deferred.extend_from_slice(findings);
+        }
+        is_first
+    }
+
+    /// Takes the findings that wait, if the source is verified by now.
+    pub(super) fn take_deferred(&mut self) -> Option<Vec<Finding>> {
+        let is_verified = self.is_verified();
+        let rare = self.rare.as_mut().filter(|rare| is_verified && !rare.deferred.is_empty())?;
+        Some(std::mem::take(&mut rare.deferred))
     }
 
     /// Sender and receiver of what comes from `from`.
@@ -155,4 +206,9 @@ impl Exchange {
     pub(super) fn server_address(&self) -> SocketAddr {
         self.key.address(self.client_side().other())
     }
+}
+
+/// The bit of payload from that end, on that way.
+const fn way(from: Side, ingress: bool) -> u8 {
+    1 << (2 * from.index() + ingress as usize)
 }

@@ -3,17 +3,19 @@
 //! A hole that is given up for lack of time or space is a guess: an attacker can leave one open until patience ends, and
 //! fill it then. So the state before the guess is parked, and taken back if the hole is filled after all.
 
+use std::num::NonZeroU32;
+
 use super::acceptance::is_newer;
 use super::command::{Command, Skip};
 use super::counters::Counters;
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::Inspector;
-use super::readings::{self, Known};
+use super::readings::{self, Known, Start};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::flow::Side;
 use crate::http::anomaly::Anomaly;
-use crate::http::reader::{Reader, Scratch};
+use crate::http::reader::{Reader, Rest, Scratch};
 use crate::stream::{Chunk, Conflict, Outcome, Piece, Pushed, Stream};
 use crate::time::Timestamp;
 
@@ -49,7 +51,7 @@ pub(super) struct Half {
     /// Offset behind all that the sender sent, FIN included.
     pub(super) sent: i64,
     /// Timestamp of the last segment that the receiver took it from.
-    pub(super) recent_timestamp: Option<u32>,
+    pub(super) recent_timestamp: Option<NonZeroU32>,
     /// Made when there is something to dispute.
     disputes: Option<Box<Disputes>>,
     /// Whether a message starts where the history does.
@@ -69,6 +71,8 @@ struct Disputes {
     inspected: (usize, usize),
     inspections: u32,
     known: Known,
+    /// Whether a message that was read is known to be contradicted.
+    noted: bool,
 }
 
 #[derive(Debug)]
@@ -130,10 +134,16 @@ impl Half {
     /// Tells the capture to leave out the rest of a large body that is not inspected. The stream takes it for acknowledged, so that
     /// the hole is none to wait for; what comes in all the same is read as before.
     fn skip_unwanted(&mut self, tools: &mut Tools<'_>) {
-        let request_done = tools.exchange.open.as_ref().is_some_and(|open| open.inspected);
+        let open = tools.exchange.open.as_ref();
+        let request_done = open.is_some_and(|open| open.inspected);
+        let tail = open.and_then(|open| open.tail.as_ref()).map_or(0, |_| tools.settings.max_body_tail_bytes);
         let response_done = tools.exchange.answer.as_ref().is_none_or(|answer| answer.inspected);
-        let ahead = self.reader.unwanted(request_done, response_done).min(MAX_SKIP);
+        let ahead = self.reader.unwanted(request_done, tail, response_done).min(MAX_SKIP);
         let until = self.stream.position() + i64::try_from(ahead).unwrap_or(0);
+        let is_response = tools.exchange.client == Some(tools.from.other());
+        if is_response && !tools.exchange.pace.is_proven(self.stream.position(), tools.settings) {
+            return;
+        }
         if ahead < MIN_SKIP || until - self.skipped < MIN_SKIP as i64 || self.stream.has_hole() {
             return;
         }
@@ -153,7 +163,7 @@ impl Half {
             && self.stream.is_acknowledged(piece.sequence)
             && is_newer(sent, self.recent_timestamp)
         {
-            self.recent_timestamp = Some(sent);
+            self.recent_timestamp = NonZeroU32::new(sent);
         }
     }
 
@@ -198,9 +208,14 @@ impl Half {
         self.reader.end(tools.scratch, &mut inspector);
     }
 
-    /// Whether the reader waits for the rest of a request: of its body (`true`) or of its head.
-    pub(super) fn rest_of_request(&self) -> Option<bool> {
-        self.reader.rest_of_request()
+    /// Which rest of a message the reader waits for.
+    pub(super) fn rest(&self) -> Option<Rest> {
+        self.reader.rest()
+    }
+
+    /// Whether the capture leaves out what comes here, so that nobody sees how it gets on.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.skipped > self.stream.position()
     }
 
     /// Bytes of memory held.
@@ -265,6 +280,7 @@ impl Half {
             || !self.reader.is_between_messages()
         {
             self.reader.note(Anomaly::OverlapConflict);
+            self.disputes.get_or_insert_default().noted = true;
         }
     }
 
@@ -285,7 +301,8 @@ impl Half {
         disputes.inspections += 1;
         disputes.inspected = disputed;
         let (as_read, readings) = (self.stream.as_read(), self.stream.readings(tools.settings.max_readings));
-        readings::inspect(&as_read, &readings, self.at_message, &mut disputes.known, tools);
+        let start = Start { at_message: self.at_message, noted: disputes.noted };
+        readings::inspect(&as_read, &readings, start, &mut disputes.known, tools);
     }
 
     fn enforce_limits(&mut self, tools: &mut Tools<'_>) {

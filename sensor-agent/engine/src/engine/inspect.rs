@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use super::answers::{Awaited, unanswered};
-use super::bodies::Context;
+use super::bodies::{Context, codings_of};
 use super::command::{Command, Endpoints};
 use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
+use super::tail::Tail;
 use super::upgraded::Upgraded;
 use super::worker::Worker;
 use crate::body::nested;
@@ -19,9 +20,6 @@ use crate::http::framing::{Asked, Framing};
 use crate::http::message::{Request, Response};
 use crate::http::reader::Sink;
 use crate::time::Timestamp;
-
-/// Most bytes of a trailer section that are inspected.
-pub(super) const MAX_TRAILER: usize = 8 * 1024;
 
 /// Listens to the reader of one direction.
 #[derive(Debug)]
@@ -47,15 +45,27 @@ impl<'a> Inspector<'a> {
     pub(super) fn gap(&mut self, bytes: u64) {
         self.worker.counters.gaps += 1;
         self.worker.counters.gap_bytes += bytes;
-        self.exchange.missed[self.from.index()] += bytes;
+        self.exchange.note_missed(self.from, bytes);
         if !self.is_client() {
             self.answer_gap(bytes);
+        } else if let Some(tail) = self.exchange.open.as_mut().and_then(|open| open.tail.as_mut()) {
+            self.worker.counters.body_uninspected_bytes += tail.restart();
         }
     }
 
     fn inspect_body(&mut self, open: &mut OpenRequest) {
         let (settings, time) = (self.settings, self.time);
         self.worker.inspect_body(open, &mut Context { exchange: self.exchange, settings, time });
+    }
+
+    /// From here on only the end of the body is kept. The end of a compressed one says nothing.
+    fn begin_tail(&mut self, open: &mut OpenRequest) {
+        let most = self.settings.max_body_tail_bytes;
+        if most > 0 && codings_of(&open.request.headers()).is_none() {
+            let mut tail = Box::<Tail>::default();
+            tail.begin(&open.body, most);
+            open.tail = Some(tail);
+        }
     }
 
     pub(super) fn urgent(&mut self) {
@@ -78,7 +88,7 @@ impl<'a> Inspector<'a> {
             Some(Upgraded::Http2(_)) => counters.http2_connections += 1,
             Some(Upgraded::WebSocket(_)) => {
                 counters.websocket_connections += 1;
-                let (client, server) = self.exchange.endpoints(self.from.other());
+                let (client, server) = self.exchange.endpoints(self.exchange.client_side());
                 self.worker.commands.push_back(Command::WebSocket(Endpoints { client, server }));
             }
             None => {}
@@ -153,7 +163,7 @@ impl Sink for Inspector<'_> {
 
     fn asked(&mut self, status: u16) -> Asked {
         let exchange = &mut *self.exchange;
-        exchange.responses += 1;
+        exchange.responses = exchange.responses.saturating_add(1);
         let unasked =
             exchange.client.is_none() && exchange.responses == 1 && exchange.from_start[self.from.index()];
         if exchange.client == Some(self.from) || unasked {
@@ -165,9 +175,9 @@ impl Sink for Inspector<'_> {
         }
         let awaited = exchange.asked.pop_front();
         self.worker.counters.transactions += u64::from(awaited.is_some());
-        let asked = awaited.as_ref().map(|awaited| awaited.asked);
+        let asked = awaited.as_ref().map_or(Asked::Unseen, |awaited| awaited.asked);
         self.begin_answer(awaited);
-        asked.unwrap_or_default()
+        asked
     }
 
     fn response(&mut self, response: &mut Response, framing: Framing) {
@@ -177,6 +187,10 @@ impl Sink for Inspector<'_> {
         if framing == Framing::Tunnel {
             self.worker.counters.tunnels += 1;
             let upgraded = Upgraded::accepted(response, self.exchange, self.settings);
+            // The request that asked for HTTP/2 is answered there.
+            let answered_later = matches!(upgraded, Some(Upgraded::Http2(_)));
+            let transactions = &mut self.worker.counters.transactions;
+            *transactions = transactions.saturating_sub(u64::from(answered_later));
             self.upgrade(upgraded);
         }
         #[cfg(test)]
@@ -196,7 +210,7 @@ impl Sink for Inspector<'_> {
 
     fn proxied(&mut self, client: IpAddr) {
         self.worker.counters.proxied_connections += 1;
-        self.exchange.proxied = Some(client);
+        self.exchange.note_proxied(client);
     }
 
     fn request_body(&mut self, data: &[u8]) {
@@ -206,17 +220,20 @@ impl Sink for Inspector<'_> {
         let (kept, rest) = data.split_at(taken);
         open.body.extend_from_slice(kept);
         self.worker.counters.body_bytes += kept.len() as u64;
-        self.worker.counters.body_uninspected_bytes += rest.len() as u64;
         if !rest.is_empty() && !open.inspected {
             open.request.anomalies.insert(Anomaly::BodyTooLong);
             self.inspect_body(&mut open);
+            self.begin_tail(&mut open);
         }
+        let most = self.settings.max_body_tail_bytes;
+        let unseen = open.tail.as_mut().map_or(rest.len() as u64, |tail| tail.push(rest, most));
+        self.worker.counters.body_uninspected_bytes += unseen;
         self.exchange.open = Some(open);
     }
 
     fn request_extension(&mut self, data: &[u8]) {
         let Some(open) = &mut self.exchange.open else { return };
-        let taken = data.len().min(MAX_TRAILER.saturating_sub(open.extension.len()));
+        let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(open.extension.len()));
         open.extension.extend_from_slice(&data[..taken]);
         self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
     }
@@ -228,8 +245,11 @@ impl Sink for Inspector<'_> {
     }
 
     fn tunnel(&mut self, data: &[u8]) -> bool {
-        let Some(mut upgraded) = self.exchange.upgraded.take() else { return self.exchange.tunnel };
-        if upgraded.data(data, self).is_err() {
+        let Some(mut upgraded) = self.exchange.upgraded.take() else {
+            self.worker.counters.tunnel_bytes += data.len() as u64;
+            return self.exchange.tunnel;
+        };
+        if !upgraded.data(data, self) {
             self.exchange.tunnel = false;
             return false;
         }
@@ -261,13 +281,24 @@ impl Sink for Inspector<'_> {
         self.upgrade(Some(Upgraded::joined()));
     }
 
+    fn joined_websocket(&mut self) {
+        self.worker.counters.websocket_joined += 1;
+        self.exchange.client = Some(self.from);
+        let upgraded = Upgraded::joined_websocket(self.exchange.requests, self.settings);
+        self.upgrade(Some(upgraded));
+    }
+
+    fn passed_over(&mut self, bytes: u64) {
+        self.worker.counters.searched_bytes += bytes;
+    }
+
     fn encrypted(&mut self) {
         self.worker.counters.encrypted_connections += 1;
     }
 
     fn request_trailer(&mut self, data: &[u8]) {
         let Some(open) = &mut self.exchange.open else { return };
-        let taken = data.len().min(MAX_TRAILER.saturating_sub(open.trailer.len()));
+        let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(open.trailer.len()));
         open.trailer.extend_from_slice(&data[..taken]);
         self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
     }
@@ -276,7 +307,10 @@ impl Sink for Inspector<'_> {
         self.worker.counters.anomalies += u64::from(anomalies.len());
         let Some(mut open) = self.exchange.open.take() else { return };
         open.request.anomalies.merge(anomalies);
-        if !open.inspected {
+        if open.inspected {
+            let (settings, time) = (self.settings, self.time);
+            self.worker.inspect_end(&mut open, &mut Context { exchange: self.exchange, settings, time });
+        } else {
             self.inspect_body(&mut open);
         }
         self.keep(open);

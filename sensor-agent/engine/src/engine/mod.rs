@@ -15,6 +15,7 @@ mod evasion_tests;
 mod exchange;
 #[cfg(test)]
 mod facts_tests;
+mod flood;
 mod half;
 mod inspect;
 mod observer;
@@ -30,8 +31,11 @@ mod settings;
 #[cfg(test)]
 mod smuggling_tests;
 #[cfg(test)]
+mod split_tests;
+#[cfg(test)]
 mod stream_tests;
 mod summary;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod upgraded;
@@ -323,7 +327,7 @@ impl Engine {
     fn remove(&mut self, slot: Slot) {
         let Some(mut connection) = self.table.remove(slot) else { return };
         self.holders.remove(slot);
-        self.memory -= connection.memory;
+        self.memory -= connection.memory as usize;
         connection.end(self.now, &mut self.shared);
     }
 
@@ -371,9 +375,9 @@ impl Engine {
     fn account(&mut self, slot: Slot) {
         let Some(connection) = self.table.get_mut(slot) else { return };
         let memory = connection.measure();
-        self.memory = self.memory - connection.memory + memory;
+        self.memory = self.memory - connection.memory as usize + memory as usize;
         connection.memory = memory;
-        if memory > HOLDER_FROM {
+        if memory as usize > HOLDER_FROM {
             self.holders.touch(slot);
         } else {
             self.holders.remove(slot);

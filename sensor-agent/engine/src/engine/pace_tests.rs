@@ -3,7 +3,7 @@
 use sensor_common::record::mark;
 
 use super::Settings;
-use super::tests::Dialog;
+use super::tests::{Dialog, GOOD};
 use crate::facts::Key;
 
 /// How often a dialog's connections are told to be slow.
@@ -12,7 +12,7 @@ fn told(script: &str) -> usize {
     let marks = mark::INITIAL_SEQUENCE | mark::HANDSHAKE | mark::FROM_OPENER;
     let (log, stats) = Dialog { settings, marks, ..Dialog::default() }.run(script);
     let told = log.iter().filter(|line| line.starts_with("FACTS") && line.ends_with(" slow")).count();
-    assert_eq!(stats.named("slow_requests"), told as u64);
+    assert_eq!(stats.named("slow_requests") + stats.named("slow_readers"), told as u64);
     told
 }
 
@@ -58,6 +58,64 @@ fn r4_bodies_that_do_not_get_on_are_told_once() {
     ] {
         assert_eq!(told(&script), expected, "{script}");
     }
+}
+
+/// A response of so many bytes, of which `count` pieces come, one every `millis`.
+fn drip(head: &str, count: usize, millis: u32, piece: &str) -> String {
+    let begin = format!("{GOOD}\n<< {head}");
+    let drips = format!("wait {millis}\n<< {piece}\n").repeat(count);
+    format!(">> {begin}\n{drips}")
+}
+
+#[test]
+fn r4_responses_that_are_not_taken_are_told_once() {
+    let sized = r"HTTP/1.1 200 OK\r\nContent-Length: 99000\r\n\r\n";
+    let chunked = r"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (script, expected) in [
+        (drip(sized, 6, 5000, "xxxxxxxxxx"), 1),
+        (drip(&format!(r"{chunked}ffff\r\n"), 6, 5000, "x"), 1),
+        (drip(sized, 6, 5000, &"x".repeat(400)), 0),
+        (drip(sized, 3, 5000, "x"), 0),
+        // A window that is shut, until somebody has enough.
+        (format!("{}wait 60000\n>> rst", drip(sized, 1, 10, "x")), 1),
+        (format!("{}wait 601000", drip(sized, 1, 10, "x")), 1),
+        // A server that has nothing to say for a while: events, and what ends with the connection.
+        (drip(chunked, 8, 5000, r"1\r\nx\r\n"), 0),
+        (drip(r"HTTP/1.1 200 OK\r\n\r\n", 8, 5000, "x"), 0),
+        // A response that is over does not wait for anything.
+        (format!("{}wait 60000\n>> fin\n<< fin", drip(sized, 1, 10, &"x".repeat(99_000))), 0),
+        // The next request on the connection has a time of its own.
+        (
+            format!(
+                "{}wait 15000\n{}wait 15000\n>> fin\n<< fin",
+                drip(r"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 1, 15_000, "xx"),
+                drip(sized, 1, 10, "x"),
+            ),
+            0,
+        ),
+    ] {
+        assert_eq!(told(&script), expected, "{}", &script[..script.len().min(300)]);
+    }
+}
+
+/// The rest of a large response is left in the kernel once the client takes it; what happens then is not seen, and not told.
+#[test]
+fn r4_what_is_left_out_is_not_told() {
+    let head = r"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 9000000\r\n\r\n";
+    let settings = Settings { facts: Some(Key::default()), ..Settings::default() };
+    let marks = mark::INITIAL_SEQUENCE | mark::HANDSHAKE | mark::FROM_OPENER;
+    let skips = |pieces: usize| {
+        let dialog = Dialog { settings: settings.clone(), marks, ..Dialog::default() };
+        let (_, stats) =
+            dialog.run(&format!("{}wait 60000\n>> rst", drip(head, pieces, 10, &"x".repeat(5000))));
+        (stats.named("skips"), stats.named("slow_readers"))
+    };
+    assert_eq!(skips(2), (0, 0));
+    assert_eq!(skips(5), (1, 0));
+    let script = format!("{}wait 60000\n>> rst", drip(head, 2, 10, "x"));
+    let dialog = Dialog { settings: settings.clone(), marks, ..Dialog::default() };
+    let (_, stats) = dialog.run(&script);
+    assert_eq!((stats.named("skips"), stats.named("slow_readers")), (0, 1));
 }
 
 #[test]

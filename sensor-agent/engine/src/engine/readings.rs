@@ -33,28 +33,38 @@ impl Known {
     }
 }
 
-/// Inspects readings of bytes that were read as `as_read`. `at_start` says whether a message starts there.
+/// What is known of the place where readings begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// Whether a message starts there.
+    pub(super) at_message: bool,
+    /// Whether the contradiction was said of a message that was read.
+    pub(super) noted: bool,
+}
+
+/// Inspects readings of bytes that were read as `as_read`.
 pub(super) fn inspect(
     as_read: &[u8],
     readings: &[Vec<u8>],
-    at_start: bool,
+    start: Start,
     known: &mut Known,
     tools: &mut Tools<'_>,
 ) {
-    inspect_one(as_read, at_start, true, known, tools);
+    inspect_one(as_read, start, true, known, tools);
     for reading in readings {
         tools.worker.counters.readings += 1;
-        inspect_one(reading, at_start, false, known, tools);
+        inspect_one(reading, start, false, known, tools);
     }
 }
 
-fn inspect_one(bytes: &[u8], at_start: bool, as_read: bool, known: &mut Known, tools: &mut Tools<'_>) {
-    let mut reader = Reader::new(at_start, tools.settings.max_head_bytes);
+fn inspect_one(bytes: &[u8], start: Start, as_read: bool, known: &mut Known, tools: &mut Tools<'_>) {
+    let mut reader = Reader::new(start.at_message, tools.settings.max_head_bytes);
     let Tools { worker, scratch, exchange, settings, from, time } = tools;
     if !as_read && exchange.client.is_none() {
         exchange.client = Some(*from);
     }
-    let mut trial = Trial { worker, exchange, settings, time: *time, as_read, open: None, known };
+    let odd = !as_read || start.noted;
+    let mut trial = Trial { worker, exchange, settings, time: *time, as_read, odd, open: None, known };
     reader.data(bytes, scratch, &mut trial);
     reader.end(scratch, &mut trial);
     trial.request_end(Anomalies::NONE);
@@ -68,6 +78,8 @@ struct Trial<'a> {
     time: Timestamp,
     /// Whether this is the reading that was inspected already.
     as_read: bool,
+    /// Whether what is read is known to be contradicted.
+    odd: bool,
     open: Option<Box<OpenRequest>>,
     known: &'a mut Known,
 }
@@ -86,7 +98,7 @@ impl Trial<'_> {
 impl Sink for Trial<'_> {
     fn request(&mut self, request: &mut Request, framing: Framing) {
         self.request_end(Anomalies::NONE);
-        request.anomalies.insert_if(!self.as_read, Anomaly::OverlapConflict);
+        request.anomalies.insert_if(self.odd, Anomaly::OverlapConflict);
         let mut findings = Vec::new();
         self.worker.fields.clear();
         push_head(request, &mut self.worker.fields);

@@ -31,11 +31,22 @@ pub struct Settings {
     pub max_head_bytes: usize,
     /// Requests of a connection that may wait for their responses; the oldest is forgotten (`pipeline_overflows`).
     pub max_pipelined: usize,
+    /// Requests of an HTTP/2 connection whose bodies are kept at once; the oldest is inspected as far as it came (`http2_stream_overflows`).
+    pub max_http2_streams: usize,
+    /// Bytes of a trailer section, and of chunk extensions, that are inspected (`trailer_uninspected_bytes`).
+    pub max_trailer_bytes: usize,
+    /// HTTP/2 streams that a client may take back within ten seconds, if they are half of those that it opens (`http2_floods`). 0: any number.
+    pub max_http2_resets: u32,
+    /// SETTINGS, PING and CONTINUATION frames that an HTTP/2 client may send within ten seconds, if they are many times its streams
+    /// (`http2_floods`). 0: any number.
+    pub max_http2_control: u32,
     /// Bytes kept for all flows of this engine together; the flow idle for longest that holds memory makes room
     /// (`flows_evicted_memory`).
     pub max_total_bytes: usize,
     /// Bytes of a request body that are inspected (`body_uninspected_bytes`).
     pub max_body_bytes: usize,
+    /// Bytes at the end of a longer request body without content coding that are inspected too (`body_tails`). 0: none.
+    pub max_body_tail_bytes: usize,
     /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
     pub max_decoded_body_bytes: usize,
     /// Bytes of a response body that are inspected, before and after its content coding is removed
@@ -45,7 +56,7 @@ pub struct Settings {
     /// ([`Engine::trim_bodies`](super::Engine::trim_bodies)).
     pub trimmed_body_bytes: usize,
     /// A head or a body of a request that takes longer than this is slow if it comes with less than
-    /// [`slow_request_rate`](Self::slow_request_rate) (`slow_requests`).
+    /// [`slow_request_rate`](Self::slow_request_rate) (`slow_requests`), and so is the reader of a response (`slow_readers`).
     pub slow_request: Duration,
     /// Bytes a second.
     pub slow_request_rate: u64,
@@ -83,8 +94,13 @@ impl Default for Settings {
             hole_patience: Duration::from_secs(1),
             max_head_bytes: 64 * 1024,
             max_pipelined: 128,
+            max_http2_streams: 128,
+            max_trailer_bytes: 8 * 1024,
+            max_http2_resets: 100,
+            max_http2_control: 1000,
             max_total_bytes: 64 << 20,
             max_body_bytes: 128 * 1024,
+            max_body_tail_bytes: 16 * 1024,
             max_decoded_body_bytes: 512 * 1024,
             max_response_body_bytes: 32 * 1024,
             trimmed_body_bytes: 4096,
@@ -107,6 +123,7 @@ impl Default for Settings {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimits {
     raw: usize,
+    tail: usize,
     decoded: usize,
     response: usize,
 }
@@ -116,10 +133,12 @@ impl Settings {
     pub(super) fn trim(&mut self) -> BodyLimits {
         let whole = BodyLimits {
             raw: self.max_body_bytes,
+            tail: self.max_body_tail_bytes,
             decoded: self.max_decoded_body_bytes,
             response: self.max_response_body_bytes,
         };
         self.max_body_bytes = whole.raw.min(self.trimmed_body_bytes);
+        self.max_body_tail_bytes = 0;
         self.max_decoded_body_bytes = whole.decoded.min(self.trimmed_body_bytes);
         self.max_response_body_bytes = 0;
         whole
@@ -129,6 +148,7 @@ impl Settings {
 impl BodyLimits {
     pub(super) fn put_back(self, settings: &mut Settings) {
         settings.max_body_bytes = self.raw;
+        settings.max_body_tail_bytes = self.tail;
         settings.max_decoded_body_bytes = self.decoded;
         settings.max_response_body_bytes = self.response;
     }

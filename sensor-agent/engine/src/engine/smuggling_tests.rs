@@ -290,7 +290,10 @@ fn h20_requests_in_bodies() {
 
 #[test]
 fn h21_expect() {
-    whole(r"POST / HTTP/1.1\r\nHost: h\r\nExpect: y 100-continue\r\n\r\n", "POST / !expect-invalid");
+    whole(
+        r"POST / HTTP/1.1\r\nHost: h\r\nExpect: y 100-continue\r\n\r\n",
+        "POST / !expect-invalid !expect-without-body",
+    );
     let expect = r"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     let early = r"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n";
     let (log, stats) = Dialog::default().run(&format!(
@@ -315,7 +318,7 @@ fn h22_versions() {
 
 #[test]
 fn h23_request_lines() {
-    whole(r"\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a");
+    whole(r"\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a !empty-line-before");
     whole(r"GET\t/a  HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a !request-line-invalid");
     whole(r"GET /a b?q=\xe4 HTTP/1.1\r\nHost: h\r\n\r\n", r"GET /a b?q=\xe4 !target-invalid");
     let (log, _) = Dialog::default().run(r">> GET /a\n?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -325,11 +328,14 @@ fn h23_request_lines() {
 #[test]
 fn h24_hosts() {
     whole(r"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / !duplicate-host");
-    for (target, host) in [("http://b/", "a"), ("/", "a:80@b"), ("/", "a, b"), ("/", "a b")] {
-        whole(
-            &format!(r"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
-            &format!("GET {target} !host-invalid"),
-        );
+    for (target, host, odd) in [
+        ("http://b/", "a", "!host-invalid !target-absolute"),
+        ("/", "a:80@b", "!host-invalid !host-port-invalid"),
+        ("/", "a, b", "!host-invalid"),
+        ("/", "a b", "!host-invalid"),
+        ("/", "a:x", "!host-port-invalid"),
+    ] {
+        whole(&format!(r"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"), &format!("GET {target} {odd}"));
     }
 }
 

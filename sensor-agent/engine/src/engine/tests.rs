@@ -15,8 +15,8 @@ use crate::policy::{Action, Verdict};
 /// Stands in for rules and policy: a value with `EVIL` in it is a finding, and findings block as `action` says.
 #[derive(Debug, Default)]
 pub(super) struct Seam {
-    action: Option<Action>,
-    log: Vec<String>,
+    pub(super) action: Option<Action>,
+    pub(super) log: Vec<String>,
 }
 
 impl Seam {
@@ -118,11 +118,11 @@ impl Default for Dialog {
     }
 }
 
-struct Script {
-    engine: Engine,
+pub(super) struct Script {
+    pub(super) engine: Engine,
     marks: u8,
     initial: [u32; 2],
-    next: [u32; 2],
+    pub(super) next: [u32; 2],
     with: RecordHeader,
     port: u16,
     now: Duration,
@@ -148,7 +148,7 @@ impl Dialog {
         (state.engine.shared.worker.seam.log, stats)
     }
 
-    fn script(self) -> Script {
+    pub(super) fn script(self) -> Script {
         let mut engine = Engine::new(self.settings, self.rules, Arc::new(no_policy()));
         engine.shared.worker.seam.action = Some(self.action);
         let initial = [self.client_isn, 0xffff_ff00];
@@ -183,7 +183,7 @@ fn no_policy() -> Policy {
 }
 
 impl Script {
-    fn step(&mut self, line: &str) {
+    pub(super) fn step(&mut self, line: &str) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             ">>" => self.say(0, rest),
@@ -267,7 +267,7 @@ impl Script {
         }
     }
 
-    fn send(&mut self, side: usize, sequence: u32, payload: &[u8], missing: usize, tcp_flags: u8) {
+    pub(super) fn send(&mut self, side: usize, sequence: u32, payload: &[u8], missing: usize, tcp_flags: u8) {
         let ends = [(mapped([10, 0, 0, 9]), self.port), (mapped([10, 0, 0, 1]), 80)];
         let with = std::mem::take(&mut self.with);
         let header = RecordHeader {
@@ -291,7 +291,7 @@ impl Script {
         self.engine.handle_record(&[header.as_bytes(), payload].concat());
     }
 
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         while let Some(facts) = self.engine.next_facts() {
             let (request, response) = (facts.request, facts.response);
             self.engine.shared.worker.seam.log.push(format!(
@@ -519,7 +519,7 @@ fn a_body_that_never_completes_is_inspected_at_the_end() {
 
 #[test]
 fn a_long_body_is_inspected_up_to_its_limit() {
-    let settings = Settings { max_body_bytes: 6, ..Settings::default() };
+    let settings = Settings { max_body_bytes: 6, max_body_tail_bytes: 0, ..Settings::default() };
     let post = r"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\na=EVILmore";
     let (log, stats) = Dialog { settings, ..Dialog::default() }.run(&format!(">> {post}{GOOD}"));
     assert_eq!(log[..3], ["POST /", "body body.form.a=EVIL !body-too-long", "GET /"]);

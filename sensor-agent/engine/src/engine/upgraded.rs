@@ -3,22 +3,21 @@
 
 use std::collections::VecDeque;
 
-use super::answers::Answer;
+use super::answers::{Answer, Awaited};
 use super::bodies::Context;
 use super::exchange::{Exchange, OpenRequest};
-use super::inspect::{Inspector, MAX_TRAILER};
+use super::flood::Flood;
+use super::inspect::Inspector;
 use super::settings::Settings;
 use crate::http::anomaly::{Anomalies, Anomaly};
-use crate::http::framing::Framing;
+use crate::http::framing::{Asked, Framing};
 use crate::http::http2::frame::{Control, Frames, NotHttp2, Reader};
 use crate::http::http2::hpack::FieldList;
 use crate::http::http2::{PREFACE, PREFACE_REST, message};
 use crate::http::message::{Request, Response};
+use crate::http::oddity;
 use crate::http::reader::Sink;
 use crate::http::websocket::{Messages, WebSocket};
-
-/// Most streams of a connection whose requests are kept at once; the oldest is inspected as far as it came.
-const MAX_STREAMS: usize = 128;
 
 /// A request that asked for another protocol, and its number.
 pub(super) type Asking = Box<(Request, u64)>;
@@ -45,6 +44,15 @@ pub(super) struct Multiplex {
     answers: Answers,
     request: Request,
     response: Response,
+    opening: Opening,
+}
+
+/// What a client does with the streams that it opens.
+#[derive(Debug, Default)]
+struct Opening {
+    /// Number of the last one.
+    last: u32,
+    flood: Flood,
 }
 
 /// Which responses belong to which requests.
@@ -71,6 +79,7 @@ impl Upgraded {
         settings: &Settings,
     ) -> Option<Self> {
         let asking = exchange.asking.take()?;
+        let number = asking.1;
         let upgrade = response.header("upgrade")?;
         if upgrade.eq_ignore_ascii_case(b"websocket") {
             let extensions = response.header("sec-websocket-extensions").unwrap_or_default();
@@ -78,7 +87,27 @@ impl Upgraded {
             return Some(Self::WebSocket(Box::new(Talk { asking, reader })));
         }
         let client = exchange.client?.index();
-        upgrade.eq_ignore_ascii_case(b"h2c").then(|| Self::http2(client, PREFACE))
+        if !upgrade.eq_ignore_ascii_case(b"h2c") {
+            return None;
+        }
+        // The request that asked is the first stream; its response comes there (RFC 7540 section 3.2).
+        const FIRST: u32 = 1;
+        let kept = exchange.answer.take().map(|answer| answer.open);
+        exchange.asked.push_front(Awaited { asked: Asked::Other, number, kept });
+        let mut upgraded = Self::http2(client, PREFACE);
+        if let Self::Http2(multiplex) = &mut upgraded {
+            multiplex.opening.last = FIRST;
+            multiplex.answers.numbers.push_back((FIRST, number));
+        }
+        Some(upgraded)
+    }
+
+    /// WebSocket in its middle: nobody has seen what was asked and agreed to.
+    pub(super) fn joined_websocket(number: u64, settings: &Settings) -> Self {
+        let mut request = Request::default();
+        request.anomalies.insert(Anomaly::WebSocketUndecoded);
+        let reader = WebSocket::joined(settings.max_body_bytes);
+        Self::WebSocket(Box::new(Talk { asking: Box::new((request, number)), reader }))
     }
 
     /// HTTP/2 behind the head of the client's preface.
@@ -94,9 +123,9 @@ impl Upgraded {
     fn http2(client: usize, preface: &'static [u8]) -> Self {
         let mut readers = [Reader::new(b""), Reader::new(b"")];
         readers[client] = Reader::new(preface);
-        let (request, response) = Default::default();
+        let (request, response, opening) = Default::default();
         let (streams, answers) = Default::default();
-        Self::Http2(Box::new(Multiplex { readers, streams, answers, request, response }))
+        Self::Http2(Box::new(Multiplex { readers, streams, answers, request, response, opening }))
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -112,20 +141,18 @@ impl Upgraded {
         }
     }
 
-    /// Takes bytes of one end; an error if the connection is HTTP/1 after all.
-    pub(super) fn data(&mut self, data: &[u8], inspector: &mut Inspector<'_>) -> Result<(), NotHttp2> {
+    /// Takes bytes of one end; false if the connection is HTTP/1 after all.
+    pub(super) fn data(&mut self, data: &[u8], inspector: &mut Inspector<'_>) -> bool {
         match self {
             Self::WebSocket(talk) => {
-                if inspector.is_client() {
-                    let Talk { asking, reader } = &mut **talk;
-                    reader.data(data, &mut Listener { asking, inspector });
-                }
-                Ok(())
+                let Talk { asking, reader } = &mut **talk;
+                !inspector.is_client() || reader.data(data, &mut Listener { asking, inspector })
             }
             Self::Http2(multiplex) => {
                 let side = inspector.from.index();
-                let Multiplex { readers, streams, answers, request, response } = &mut **multiplex;
-                readers[side].data(data, &mut Streams { inspector, streams, answers, request, response })
+                let Multiplex { readers, streams, answers, request, response, opening } = &mut **multiplex;
+                let mut sink = Streams { inspector, streams, answers, request, response, opening };
+                readers[side].data(data, &mut sink) != Err(NotHttp2)
             }
         }
     }
@@ -176,6 +203,11 @@ impl Messages for Listener<'_, '_> {
     fn uninspected(&mut self, bytes: u64) {
         self.inspector.worker.counters.websocket_uninspected_bytes += bytes;
     }
+
+    fn odd(&mut self, anomaly: Anomaly) {
+        let is_new = self.asking.0.anomalies.insert(anomaly);
+        self.inspector.worker.counters.anomalies += u64::from(is_new);
+    }
 }
 
 /// Listens to the frames of one direction.
@@ -185,6 +217,7 @@ struct Streams<'a, 'b> {
     answers: &'a mut Answers,
     request: &'a mut Request,
     response: &'a mut Response,
+    opening: &'a mut Opening,
 }
 
 impl Streams<'_, '_> {
@@ -193,17 +226,38 @@ impl Streams<'_, '_> {
         Some(self.streams.remove(at))
     }
 
+    /// Whether a client may open a stream of this number now (RFC 9113 section 5.1.1).
+    fn opens_stream(&mut self, id: u32) -> bool {
+        let last = std::mem::replace(&mut self.opening.last, id);
+        id % 2 == 1 && id > last
+    }
+
+    /// The client sends little but frames that are work. It is said of the last request that was read, if there was any.
+    fn report_flood(&mut self) {
+        let Inspector { worker, exchange, settings, time, .. } = &mut *self.inspector;
+        worker.counters.http2_floods += 1;
+        let mut request = self.request.clone();
+        request.anomalies = Anomalies::from_iter([Anomaly::Http2Flood]);
+        let mut context = Context { exchange, settings, time: *time };
+        worker.inspect_anomalies(&request, &mut context);
+    }
+
     fn begin_request(&mut self, id: u32, list: &FieldList, end: bool) {
         let counters = &mut self.inspector.worker.counters;
         counters.http2_streams += 1;
+        self.opening.flood.stream(self.inspector.time);
         message::request(list, self.request);
-        self.inspector.request(self.request, if end { Framing::None } else { Framing::UntilClose });
+        let framing = if end { Framing::None } else { Framing::UntilClose };
+        oddity::of_request(self.request, framing);
+        let opens = self.opens_stream(id);
+        self.request.anomalies.insert_if(!opens, Anomaly::StreamIdInvalid);
+        self.inspector.request(self.request, framing);
         if self.answers.numbers.len() >= self.inspector.settings.max_pipelined {
             self.answers.numbers.pop_front();
         }
         self.answers.numbers.push_back((id, self.inspector.exchange.requests - 1));
         let Some(open) = self.inspector.exchange.open.take() else { return };
-        if self.streams.len() >= MAX_STREAMS {
+        if self.streams.len() >= self.inspector.settings.max_http2_streams {
             self.inspector.worker.counters.http2_stream_overflows += 1;
             let oldest = self.streams.remove(0);
             finish(oldest, Anomaly::Incomplete, self.inspector);
@@ -272,7 +326,7 @@ impl Frames for Streams<'_, '_> {
         }
         let Some(mut stream) = self.take(id) else { return self.begin_request(id, list, end) };
         let before = stream.open.trailer.len();
-        if before < MAX_TRAILER {
+        if before < self.inspector.settings.max_trailer_bytes {
             message::trailers(list, &mut stream.open.trailer);
         }
         self.streams.push(stream);
@@ -327,7 +381,13 @@ impl Frames for Streams<'_, '_> {
         if control == Control::Reset
             && let Some(stream) = self.take(id)
         {
-            finish(stream, Anomaly::Incomplete, self.inspector);
+            let by_client = self.inspector.is_client();
+            let why = if by_client { Anomaly::StreamReset } else { Anomaly::Incomplete };
+            finish(stream, why, self.inspector);
+        }
+        let (time, settings) = (self.inspector.time, self.inspector.settings);
+        if self.inspector.is_client() && self.opening.flood.frame(control, time, settings) {
+            self.report_flood();
         }
     }
 }

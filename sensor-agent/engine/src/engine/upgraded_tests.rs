@@ -41,6 +41,49 @@ fn websocket_needs_the_server() {
     assert_eq!(stats.named("websocket_connections"), 0);
 }
 
+/// Case H31: nobody saw the handshake. Plain messages are read, and what leans on messages before is counted.
+#[test]
+fn websocket_joined_in_the_middle() {
+    let joined = |wire: &[u8]| {
+        let dialog = Dialog { marks: sensor_common::record::mark::HANDSHAKE, ..Dialog::default() };
+        dialog.run(&format!(">> {}", escaped(wire)))
+    };
+    let (log, stats) = joined(&[message(0x81, b"q=EVIL"), message(0xc1, b"\xff\xff")].concat());
+    assert_eq!(
+        log,
+        [
+            "body body.websocket=q=EVIL !websocket-undecoded",
+            "body body.websocket= !websocket-undecoded",
+            "WEBSOCKET 10.0.0.9:4000 10.0.0.1:80",
+            "BLOCK 10.0.0.9 SQL_INJECTION evil",
+            "REPORT 0 body.websocket",
+        ]
+    );
+    assert_eq!((stats.named("websocket_joined"), stats.named("websocket_uninspected_bytes") > 0), (1, true));
+    // What only looks so at first is searched for requests again.
+    let (log, stats) = joined(&message(0x81, b"hello"));
+    assert_eq!((log.len(), stats.named("websocket_joined")), (2, 1));
+    let dialog = Dialog { marks: sensor_common::record::mark::HANDSHAKE, ..Dialog::default() };
+    let attack = r"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (log, _) = dialog.run(&format!(">> {}\n>> {attack}", escaped(&message(0x81, b"hello"))));
+    assert!(log.iter().any(|line| line == "GET /?q=EVIL"), "{log:?}");
+    let (log, stats) = joined(&[0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0]);
+    assert_eq!((log.len(), stats.named("websocket_joined"), stats.named("searched_bytes")), (0, 0, 8));
+}
+
+#[test]
+fn odd_websocket_frames_are_named() {
+    let odd = |frames: &[Vec<u8>]| {
+        let script = format!(">> {ASK}\n<< {AGREE}\n>> {}", escaped(&frames.concat()));
+        Dialog::default().run(&script).0.last().cloned().unwrap_or_default()
+    };
+    assert_eq!(odd(&[message(0x81, b"x")]), "body body.websocket=x");
+    assert_eq!(odd(&[b"\x81\x01x".to_vec()]), "body body.websocket=x !websocket-unmasked");
+    assert_eq!(odd(&[message(0x91, b"x")]), "body body.websocket=x !websocket-reserved");
+    assert_eq!(odd(&[message(0xc1, b"x")]), "body body.websocket=x !websocket-reserved");
+    assert_eq!(odd(&[message(0x8b, b""), message(0x81, b"x")]), "body body.websocket=x !websocket-reserved");
+}
+
 #[test]
 fn what_was_missed_of_a_websocket_is_said() {
     let talk = escaped(&message(0x81, &[b'x'; 50]));
@@ -109,13 +152,27 @@ fn http2_responses_and_trailers() {
     assert_eq!((stats.named("responses"), stats.named("transactions")), (1, 1));
 }
 
-/// Case H32: HTTP/2 after an Upgrade that the server accepted.
+/// Case H32: HTTP/2 after an Upgrade that the server accepted. The request that asked is answered on the first stream.
 #[test]
 fn http2_by_upgrade() {
     let ask = r"GET /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
     let agree = r"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
-    let (log, _) = Dialog::default().run(&format!(">> {ask}\n<< {agree}\n>> {}", http2(&[post()])));
-    assert_eq!(log[..3], ["GET /u", "101", "POST /?q=EVIL"]);
+    let next = frame(1, 5, 3, b"\x82\x04\x08/?q=EVIL\x86\x41\x01h");
+    let answers = [frame(4, 0, 0, b""), frame(1, 4, 1, b"\x88"), frame(0, 1, 1, b"first")].concat();
+    let script = format!(">> {ask}\n<< {agree}{}\n>> {}", escaped(&answers), http2(&[next]));
+    let settings = crate::engine::Settings { list_transactions: true, ..Default::default() };
+    let (log, stats) = Dialog { settings, ..Dialog::default() }.run(&script);
+    assert_eq!(log[..5], ["GET /u", "101", "200", "LIST 0 GET /u 0 200 5", "GET /?q=EVIL"]);
+    assert_eq!((stats.named("requests"), stats.named("transactions")), (2, 1));
+}
+
+/// Case H32: streams that a client must not open are read, and named.
+#[test]
+fn http2_streams_out_of_order() {
+    let get = |id: u32| frame(1, 5, id, b"\x82\x84\x86\x41\x01h");
+    let (log, _) = Dialog::default().run(&format!(">> {}", http2(&[get(5), get(3), get(6), get(9)])));
+    let odd = "GET / !http2-stream-id-invalid";
+    assert_eq!(log, ["GET /", odd, odd, "GET /"]);
 }
 
 /// Case H32: what was not seen is said.
@@ -147,6 +204,28 @@ fn http2_floods_are_bounded() {
     let (_, stats) = Dialog::default().run(&format!(">> {}", http2(&frames)));
     let named = ["http2_streams", "http2_stream_overflows", "http2_resets", "http2_pings", "http2_settings"];
     assert_eq!(named.map(|name| stats.named(name)), [300, 172, 100, 50, 1]);
+    assert_eq!(stats.named("http2_floods"), 0);
+}
+
+/// Case R18: a client that does little but take its requests back, or ping, is found once.
+#[test]
+fn r18_http2_floods_are_found() {
+    let get = |n: u32| frame(1, 5, 2 * n + 1, b"\x82\x84\x86\x41\x01h");
+    let reset = |n: u32| frame(3, 0, 2 * n + 1, b"\0\0\0\x08");
+    let resets: Vec<_> = (0..150).flat_map(|n| [get(n), reset(n)]).collect();
+    let pings: Vec<_> = (0..1200).map(|_| frame(6, 0, 0, b"12345678")).collect();
+    let endless = [vec![frame(1, 0, 1, b"\x82")], vec![frame(9, 0, 1, b"\x84"); 1200]].concat();
+    for (frames, expected) in [
+        (resets.clone(), "GET / !http2-flood"),
+        (pings, "  !http2-flood"),
+        (endless, "  !http2-flood"),
+        (resets[..180].to_vec(), ""),
+    ] {
+        let (log, stats) = Dialog::default().run(&format!(">> {}", http2(&frames)));
+        let told: Vec<_> = log.iter().filter(|line| line.contains("http2-flood")).collect();
+        assert_eq!(told, if expected.is_empty() { vec![] } else { vec![expected] });
+        assert_eq!(stats.named("http2_floods"), told.len() as u64);
+    }
 }
 
 #[test]

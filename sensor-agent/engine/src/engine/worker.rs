@@ -117,7 +117,7 @@ impl Worker {
     /// Who sent a request.
     pub(super) fn identity(&self, exchange: &Exchange, request: &Request) -> Client {
         let proxies = self.proxies.at(exchange.server_address());
-        proxies.client(exchange.client_address().ip(), exchange.proxied, request)
+        proxies.client(exchange.client_address().ip(), exchange.proxied(), request)
     }
 
     /// Whether the other end is a trusted proxy.
@@ -146,6 +146,7 @@ impl Worker {
             self.detector.set_process(process);
         }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
+        self.counters.documents_unopened += u64::from(self.fields.unopened());
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
         #[cfg(test)]
         self.seam.inspect(phase, request, &self.fields, findings, before);
@@ -213,7 +214,7 @@ impl Worker {
             findings: reported,
             verdict,
             blocked_until,
-            client_bytes_missed: exchange.missed[client.index()],
+            client_bytes_missed: exchange.missed(client),
             account: None,
         })));
     }
@@ -230,10 +231,8 @@ impl Worker {
             Action::Block(duration) => Some(self.block(exchange, verdict, findings, time, duration, false)),
             Action::Observe(duration) => Some(self.block(exchange, verdict, findings, time, duration, true)),
             Action::Unverified => {
-                if exchange.deferred.is_empty() {
-                    self.counters.blocks_deferred += 1;
-                    exchange.deferred.extend(findings.iter().take(MAX_DEFERRED).cloned());
-                }
+                let kept = findings.get(..MAX_DEFERRED).unwrap_or(findings);
+                self.counters.blocks_deferred += u64::from(exchange.defer(kept));
                 None
             }
             Action::Exempt | Action::Report => None,
@@ -262,10 +261,7 @@ impl Worker {
 
     /// Blocks the source of a connection that has become verified, if findings wait for that.
     pub(super) fn verify(&mut self, exchange: &mut Exchange, time: Timestamp) {
-        if exchange.deferred.is_empty() || !exchange.is_verified() {
-            return;
-        }
-        let findings = std::mem::take(&mut exchange.deferred);
+        let Some(findings) = exchange.take_deferred() else { return };
         if let Some(verdict) = self.judge(exchange, Client::peer(exchange.client_address().ip()), &findings) {
             self.act(exchange, &verdict, &findings, time);
         }
@@ -279,6 +275,7 @@ impl Worker {
             open.findings.clear();
             open.extension.clear();
             open.probes.clear();
+            open.tail = None;
             open.length = 0;
             (open.inspected, open.embedded) = (false, false);
             self.spare.push(open);

@@ -9,7 +9,7 @@ use crate::http::http2::hpack::FieldList;
 use crate::http::http2::message;
 use crate::http::message::{Request, Response};
 use crate::http::reader::{Reader, Scratch, Sink};
-use crate::http::websocket::{Messages, WebSocket};
+use crate::http::websocket::{Messages, WebSocket, looks_like_messages};
 
 /// Longest head that the readers here keep.
 const MAX_HEAD: usize = 512;
@@ -226,10 +226,14 @@ pub(super) fn websocket(data: &[u8]) {
     let (seed, data) = choice(data, 256);
     let read = |arriving: &mut dyn Iterator<Item = &[u8]>| {
         let (mut reader, mut talk) = (WebSocket::new(EXTENSIONS[extension], MOST), Talk::default());
-        arriving.for_each(|piece| reader.data(piece, &mut talk));
+        arriving.for_each(|piece| assert!(reader.data(piece, &mut talk)));
         reader.end(&mut talk);
         assert!(talk.messages.iter().all(|(message, _)| message.len() <= MOST + 4));
         talk
     };
     assert_eq!(read(&mut std::iter::once(data)), read(&mut pieces(data, seed as u8)));
+    // Joined in the middle, what is no WebSocket is told at the first frame that shows it.
+    let (mut reader, mut talk) = (WebSocket::joined(MOST), Talk::default());
+    let went_on = pieces(data, seed as u8).all(|piece| reader.data(piece, &mut talk));
+    assert!(went_on || !looks_like_messages(data));
 }

@@ -166,6 +166,124 @@ anomalies! {
     ContentLengthMismatch = "http2-content-length-mismatch", Severe;
     /// HTTP/2 header fields that could not be decoded, because their beginning was not seen.
     FieldsUndecoded = "http2-fields-undecoded", Compliant;
+    /// A method that no registry has.
+    MethodUnknown = "method-unknown", Acceptable;
+    /// A method with lower-case letters; methods are case-sensitive (RFC 9110 section 9.1), and some servers forgive it.
+    MethodLowerCase = "method-lower-case", Ambiguous;
+    /// A target in none of the four forms that its method allows (RFC 9112 section 3.2).
+    TargetFormInvalid = "target-form-invalid", Ambiguous;
+    /// A target in absolute form, which only proxies are sent as a rule.
+    TargetAbsolute = "target-absolute", Acceptable;
+    /// A target with a fragment, which clients keep to themselves (RFC 9110 section 4.2.5).
+    TargetFragment = "target-fragment", Ambiguous;
+    /// A target longer than servers have to take (RFC 9112 section 3).
+    TargetTooLong = "target-too-long", Acceptable;
+    /// A percent sign in the target without two hexadecimal digits behind it.
+    PercentInvalid = "percent-invalid", Acceptable;
+    /// A percent-encoding in the target that gives another one.
+    PercentDouble = "percent-double", Ambiguous;
+    /// `%uXXXX` in the target, which only some servers decode.
+    PercentUnicode = "percent-unicode", Ambiguous;
+    /// A percent-encoded NUL byte in the target.
+    PercentNul = "percent-nul", Ambiguous;
+    /// A percent-encoded line end or other control character in the path.
+    PercentControl = "percent-control", Ambiguous;
+    /// A percent-encoded slash or backslash in the path: servers differ about whether it separates.
+    PathEncodedSeparator = "path-encoded-separator", Ambiguous;
+    /// A backslash in the path, which some servers take for a slash.
+    PathBackslash = "path-backslash", Ambiguous;
+    /// `.` or `..` as a segment of the path, encoded or not; ordinary clients resolve them (RFC 3986 section 6.2.2.3).
+    PathDotSegment = "path-dot-segment", Acceptable;
+    /// An empty segment within the path: `//`.
+    PathEmptySegment = "path-empty-segment", Acceptable;
+    /// A parameter in the path: `;`. Servers differ about whether it is part of the segment's name.
+    PathParameter = "path-parameter", Acceptable;
+    /// UTF-8 in the target that is longer than it needs to be, which lenient decoders take.
+    Utf8Overlong = "utf8-overlong", Ambiguous;
+    /// A path whose bytes above 0x7f are no UTF-8.
+    Utf8Invalid = "utf8-invalid", Acceptable;
+    /// Empty lines before the request line (RFC 9112 section 2.2).
+    EmptyLineBefore = "empty-line-before", Acceptable;
+    /// A header value longer than most servers take.
+    HeaderTooLong = "header-too-long", Acceptable;
+    /// A control character in a header value, other than a tab, a line end or a NUL.
+    HeaderControlByte = "header-control-byte", Ambiguous;
+    /// Bytes above 0x7f in a header (RFC 9110 section 5.5).
+    HeaderNonAscii = "header-non-ascii", Acceptable;
+    /// A header given twice of which there may be one: servers take the first, the last or both.
+    HeaderRepeated = "header-repeated", Ambiguous;
+    /// A Host header with nothing in it.
+    HostEmpty = "host-empty", Acceptable;
+    /// A Host header whose port is no number.
+    HostPortInvalid = "host-port-invalid", Ambiguous;
+    /// More than one Cookie header in HTTP/1 (RFC 6265 section 5.4).
+    CookieRepeated = "cookie-repeated", Acceptable;
+    /// A Range header with very many ranges.
+    RangeMany = "range-many", Ambiguous;
+    /// A Connection header that names a field of the message, so that a proxy takes it off (RFC 9110 section 7.6.1).
+    ConnectionNamesField = "connection-names-field", Ambiguous;
+    /// A request with a body that asks for another protocol: servers differ about when the other one begins.
+    UpgradeWithBody = "upgrade-with-body", Ambiguous;
+    /// An Expect header where no body follows.
+    ExpectWithoutBody = "expect-without-body", Acceptable;
+    /// A header that replaces the method for some frameworks: `X-HTTP-Method-Override`.
+    MethodOverridden = "method-overridden", Acceptable;
+    /// A header that replaces the target for some frameworks: `X-Original-URL`.
+    TargetOverridden = "target-overridden", Ambiguous;
+    /// An Authorization header without a scheme and credentials (RFC 9110 section 11.4).
+    AuthorizationInvalid = "authorization-invalid", Acceptable;
+    /// A status code that is not three digits from 100 to 599.
+    StatusInvalid = "status-invalid", Ambiguous;
+    /// A response that must not have a body and announces one (RFC 9112 section 6.3).
+    BodyForbidden = "body-forbidden", Ambiguous;
+    /// A response that answers no request that was seen.
+    ResponseUnasked = "response-unasked", Compliant;
+    /// A body under more than one content coding.
+    CodingStacked = "coding-stacked", Acceptable;
+    /// A content coding that the sensor does not know, or too many of them.
+    CodingUnknown = "coding-unknown", Acceptable;
+    /// A body that is not coded as its headers say.
+    CodingMismatch = "coding-mismatch", Ambiguous;
+    /// JSON nested deeper than people write.
+    JsonDeep = "json-deep", Ambiguous;
+    /// An XML entity or document type that stands elsewhere: `SYSTEM`, `PUBLIC` (XXE).
+    XmlExternal = "xml-external", Ambiguous;
+    /// An XML parameter entity, which takes effect within the declaration itself.
+    XmlParameterEntity = "xml-parameter-entity", Ambiguous;
+    /// An XML entity made of other entities, which is how a few bytes become gigabytes.
+    XmlEntityNested = "xml-entity-nested", Ambiguous;
+    /// An XML element that asks for another document: XInclude.
+    XmlInclude = "xml-include", Ambiguous;
+    /// A GraphQL document that asks for the schema.
+    GraphQlIntrospection = "graphql-introspection", Acceptable;
+    /// Several GraphQL operations in one request.
+    GraphQlBatch = "graphql-batch", Acceptable;
+    /// GraphQL selections nested deeper than people write.
+    GraphQlDeep = "graphql-deep", Ambiguous;
+    /// Very many aliases in a GraphQL document, each of which is work for the server.
+    GraphQlAliases = "graphql-aliases", Ambiguous;
+    /// A gRPC message that is cut off or no Protocol Buffers.
+    GrpcInvalid = "grpc-invalid", Acceptable;
+    /// A multipart part with a transfer coding of mail, which only some servers remove (RFC 7578 section 4.7).
+    PartEncoded = "multipart-part-encoded", Acceptable;
+    /// A multipart part without a name.
+    PartUnnamed = "multipart-part-unnamed", Acceptable;
+    /// More multipart parts than are told apart.
+    TooManyParts = "multipart-too-many-parts", Ambiguous;
+    /// An HTTP/2 block of fields that breaks off or is no HPACK.
+    FieldsMalformed = "http2-fields-malformed", Ambiguous;
+    /// A request on an HTTP/2 stream that a client must not open: an even number, or one below the last (RFC 9113 section 5.1.1).
+    StreamIdInvalid = "http2-stream-id-invalid", Ambiguous;
+    /// An HTTP/2 stream that its client took back before it was over.
+    StreamReset = "http2-stream-reset", Compliant;
+    /// An HTTP/2 connection whose client sends little but frames that are work for the server.
+    Http2Flood = "http2-flood", Severe;
+    /// A WebSocket frame of a client without a mask (RFC 6455 section 5.3).
+    WebSocketUnmasked = "websocket-unmasked", Ambiguous;
+    /// A WebSocket frame with bits or an opcode that nobody agreed to (RFC 6455 section 5.2).
+    WebSocketReserved = "websocket-reserved", Ambiguous;
+    /// WebSocket messages that could not be read: their connection was joined in the middle, or bytes were missed.
+    WebSocketUndecoded = "websocket-undecoded", Compliant;
 }
 
 impl fmt::Display for Anomaly {
@@ -273,6 +391,12 @@ mod tests {
         set.extend([Anomaly::BareLf, Anomaly::ContentLengthConflict, Anomaly::ObsFold]);
         assert_eq!((set.grade(), set.len()), (Grade::Severe, 3));
         assert!(set.iter().all(|anomaly| set.contains(anomaly)));
+    }
+
+    /// As many as there are in the set, which may hold 128.
+    #[test]
+    fn there_are_about_a_hundred() {
+        assert!((100..=128).contains(&Anomaly::ALL.len()), "{}", Anomaly::ALL.len());
     }
 
     #[test]

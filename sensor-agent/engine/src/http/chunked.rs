@@ -47,11 +47,11 @@ pub(super) struct Chunked {
     cr: bool,
     /// Of the extension: whether a quote is open, and the bytes so far.
     quoted: bool,
-    extension: usize,
+    extension: u32,
 }
 
 /// Longest chunk extension that is not odd; whoever signs chunks needs less.
-const MAX_EXTENSION: usize = 256;
+const MAX_EXTENSION: u32 = 256;
 
 impl Chunked {
     /// Bytes to come of the chunk in hand.
@@ -176,7 +176,7 @@ impl Chunked {
             self.cr = byte == b'\r' || self.cr && byte == b'\n';
             self.quoted ^= byte == b'"';
         }
-        self.extension = self.extension.saturating_add(text.len());
+        self.extension = self.extension.saturating_add(u32::try_from(text.len()).unwrap_or(u32::MAX));
         anomalies.insert_if(self.extension > MAX_EXTENSION, Anomaly::ChunkExtensionInvalid);
         if end.is_some() {
             self.end_size(anomalies);

@@ -6,7 +6,7 @@ use memchr::{memchr, memrchr};
 
 use super::start::{self, Start};
 
-/// Most requests of one body that are looked at.
+/// Most requests of one body that are looked at, though all are found.
 pub const MAX_EMBEDDED: usize = 8;
 /// Longest request line that is recognised.
 const MAX_LINE: usize = 8 * 1024;
@@ -33,7 +33,6 @@ pub fn find(body: &[u8]) -> impl Iterator<Item = &[u8]> {
         let end = starts.peek().copied().unwrap_or(body.len());
         Some(&body[start..end])
     })
-    .take(MAX_EMBEDDED)
 }
 
 #[cfg(test)]
@@ -64,7 +63,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end(body in proptest::collection::vec(proptest::sample::select(b"GET / HTP1.\n\r".to_vec()), 0..200)) {
-            prop_assert!(find(&body).count() <= MAX_EMBEDDED);
+            prop_assert!(find(&body).count() <= body.len());
         }
     }
 }

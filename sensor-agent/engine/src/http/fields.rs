@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memchr3, memchr3_iter};
 
-use super::anomaly::Anomaly;
+use super::framing::holds_line_ends;
 use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
@@ -18,9 +18,23 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     fields.push(Place::Target, b"", request.target(), target);
     fields.push(Place::Path, b"", request.path(), target);
     push_pairs(Place::Query, b'&', request.query(), target + request.path().len() + 1, fields);
+    let in_pieces = holds_line_ends(request.anomalies);
     for header in &request.headers {
-        push_header(header.name.of(&request.head), header.value, &request.head, fields);
+        push_header(header.name.of(&request.head), header.value, &request.head, in_pieces, fields);
     }
+}
+
+/// Most segments of a path that are told apart.
+pub const MAX_SEGMENTS: usize = 32;
+const NUMBERS: [&str; MAX_SEGMENTS] = [
+    "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19",
+    "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31", "32",
+];
+
+/// The segments of a path with their numbers, empty ones left out: of `/a/b`, 1 is `a` and 2 is `b`.
+pub fn segments(path: &[u8]) -> impl Iterator<Item = (&'static [u8], &[u8])> {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty());
+    NUMBERS.iter().map(|number| number.as_bytes()).zip(parts)
 }
 
 /// Adds the fields of a response head: the status, and every header.
@@ -38,12 +52,6 @@ pub fn push_response_head(response: &Response, fields: &mut Fields) {
             header.value.start as usize,
         );
     }
-}
-
-/// What is odd about the request once its fields are looked at.
-pub fn note_query(request: &mut Request) {
-    let separated = memchr(b';', request.query()).is_some();
-    request.anomalies.insert_if(separated, Anomaly::QuerySemicolon);
 }
 
 /// Adds the pairs of `name=value&name=value` (WHATWG URL, application/x-www-form-urlencoded); a piece without `=` is a name
@@ -128,7 +136,7 @@ fn push_pair(place: Place, pair: &[u8], offset: usize, fields: &mut Fields) {
     fields.push(place, name, value, offset + pair.len() - value.len());
 }
 
-fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
+fn push_header(name: &[u8], value: Span, head: &[u8], in_pieces: bool, fields: &mut Fields) {
     if name.eq_ignore_ascii_case(b"cookie") {
         return push_cookies(value.of(head), value.start as usize, fields);
     }
@@ -136,7 +144,9 @@ fn push_header(name: &[u8], value: Span, head: &[u8], fields: &mut Fields) {
     let mut lower = [0; MAX_NAME];
     let name = lower_case(name, &mut lower);
     fields.push(Place::Header, name, value.of(head), value.start as usize);
-    push_pieces(name, value.of(head), value.start as usize, fields);
+    if in_pieces {
+        push_pieces(name, value.of(head), value.start as usize, fields);
+    }
 }
 
 fn lower_case<'a>(name: &'a [u8], space: &'a mut [u8; MAX_NAME]) -> &'a [u8] {

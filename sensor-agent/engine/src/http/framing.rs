@@ -31,9 +31,11 @@ pub enum Asked {
     /// Nobody can have asked: this end sends requests itself, or nothing was sent before. Some server may read on behind
     /// such a head, so it must not hide what follows.
     Nothing,
-    /// Everything else, and what was not seen.
-    #[default]
+    /// Everything else.
     Other,
+    /// What was asked was not seen.
+    #[default]
+    Unseen,
 }
 
 /// The head that an HTTP/2 connection begins with (RFC 9113 section 3.4).
@@ -42,7 +44,8 @@ const PREFACE_HEAD: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// Framing of a request; sets what is odd about it.
 pub fn of_request(request: &mut Request) -> Framing {
     let mut anomalies = Anomalies::NONE;
-    let marks = Marks::read(request.headers(), request.version, &mut anomalies);
+    let may_hide = holds_line_ends(request.anomalies);
+    let marks = Marks::read(request.headers(), request.version, may_hide, &mut anomalies);
     let framing = marks.framing().unwrap_or(Framing::None);
     if request.head.starts_with(PREFACE_HEAD) {
         return Framing::Tunnel;
@@ -62,7 +65,8 @@ pub fn of_request(request: &mut Request) -> Framing {
 /// Framing of a response to a request of that kind; sets what is odd about it.
 pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
     let mut anomalies = Anomalies::NONE;
-    let marks = Marks::read(response.headers(), response.version, &mut anomalies);
+    let may_hide = holds_line_ends(response.anomalies);
+    let marks = Marks::read(response.headers(), response.version, may_hide, &mut anomalies);
     response.anomalies.merge(anomalies);
     match (response.status, asked) {
         (_, Asked::Nothing) => Framing::None,
@@ -77,7 +81,8 @@ pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
 #[must_use]
 pub fn other_length(request: &Request) -> Option<u64> {
     let both = request.anomalies.contains(Anomaly::ContentLengthAndTransferEncoding);
-    let marks = both.then(|| Marks::read(request.headers(), request.version, &mut Anomalies::default()))?;
+    let marks =
+        both.then(|| Marks::read(request.headers(), request.version, false, &mut Anomalies::default()))?;
     marks.length
 }
 
@@ -95,6 +100,7 @@ impl Marks {
     fn read<'a>(
         headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         version: u8,
+        may_hide: bool,
         anomalies: &mut Anomalies,
     ) -> Self {
         let (mut marks, mut codings, mut encoded) = (Self::default(), Codings::default(), false);
@@ -107,7 +113,7 @@ impl Marks {
             } else if near_name(name).is_some() || name.is_empty() && begins_framing_name(value) {
                 anomalies.insert(Anomaly::FramingNameNearMiss);
             }
-            anomalies.insert_if(hides_framing(value), Anomaly::FramingHeaderHidden);
+            anomalies.insert_if(may_hide && hides_framing(value), Anomaly::FramingHeaderHidden);
         }
         if encoded {
             // Without a length, `chunked` is the only framing in which there can be a body at all.
@@ -205,6 +211,13 @@ pub(super) fn near_name(name: &[u8]) -> Option<NearName> {
 fn begins_framing_name(line: &[u8]) -> bool {
     let starts = |word: &[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     starts(b"transfer") || starts(b"content-len") || starts(b"content length")
+}
+
+/// Whether values of a head can hold line ends or NULs: what has none of these oddities was checked for them.
+pub(super) fn holds_line_ends(anomalies: Anomalies) -> bool {
+    [Anomaly::ObsFold, Anomaly::BareCr, Anomaly::NulByte, Anomaly::FieldInvalid]
+        .into_iter()
+        .any(|one| anomalies.contains(one))
 }
 
 /// Whether a value holds a framing header behind a line end of its own.
@@ -310,7 +323,7 @@ mod tests {
             ),
             ("Transfer-Encoding: chunked,", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked, gzip", "Chunked transfer-encoding-unknown"),
-            ("Transfer-Encoding: \u{b}chunked", "Chunked transfer-encoding-unknown"),
+            ("Transfer-Encoding: \u{b}chunked", "Chunked transfer-encoding-unknown,header-control-byte"),
             ("Transfer-Encoding: cow\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Chunked transfer-encoding-unknown"),
             ("Transfer_Encoding: chunked", "None framing-name-near-miss"),

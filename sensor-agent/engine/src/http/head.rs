@@ -28,6 +28,10 @@ pub fn parse_request(head: &[u8], request: &mut Request) {
             request.headers.clear();
             let lines = skip_request_line(request);
             parse_lines(&request.head, lines, &mut request.headers, &mut request.anomalies);
+            let controls = |byte: &u8| matches!(byte, 1..=8 | 11 | 12 | 14..=31 | 127);
+            let holds =
+                request.headers.iter().any(|header| header.value.of(&request.head).iter().any(controls));
+            request.anomalies.insert_if(holds, Anomaly::HeaderControlByte);
         }
         // The strict parser takes neither NUL nor CR without LF, so that every line ends as it should.
         Some(length) if length == head.len() && count(b'\n', head) == count(b'\r', head) => return,
@@ -223,6 +227,7 @@ mod tests {
             ("GET / HTTP/1.1\r\n: b\r\n\r\n", "GET|/|1|=b|header-name-invalid"),
             ("GET / HTTP/1.1\r\n A: b\r\n\r\n", "GET|/|1|A=b|space-before-headers"),
             ("GET / HTTP/1.1\r\nA: b\0c\r\n\r\n", r"GET|/|1|A=b\x00c|nul-byte"),
+            ("GET / HTTP/1.1\r\nA: b\u{b}c\r\n\r\n", r"GET|/|1|A=b\x0bc|header-control-byte"),
             ("GET / HTTP/1.1\r\nA: b\rC: d\r\n\r\n", r"GET|/|1|A=b\rC: d|bare-cr"),
             ("GET / HTTP/1.1\r\nA: b", "GET|/|1|A=b|"),
             ("GET /cut?a=", "GET|/cut?a=|1||"),

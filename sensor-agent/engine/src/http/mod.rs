@@ -10,6 +10,7 @@ pub mod head;
 pub mod http2;
 pub mod listener;
 pub mod message;
+pub mod oddity;
 pub mod reader;
 pub mod start;
 pub mod websocket;

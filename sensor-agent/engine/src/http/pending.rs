@@ -26,8 +26,24 @@ pub(super) enum Kind {
 pub(super) enum Rest {
     Length(u64),
     /// Also the bytes left by Content-Length, if there is one beside.
-    Chunked(Chunked, Option<u64>),
+    Chunked(Chunked, Other),
     UntilClose,
+}
+
+/// Bytes left by another framing, if there is one. An option of the number would cost every connection eight bytes more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other(u64);
+
+impl Other {
+    const NONE: u64 = u64::MAX;
+
+    fn of(left: Option<u64>) -> Self {
+        Self(left.map_or(Self::NONE, |left| left.min(Self::NONE - 1)))
+    }
+
+    fn left(self) -> Option<u64> {
+        (self.0 != Self::NONE).then_some(self.0)
+    }
 }
 
 impl Body {
@@ -36,6 +52,15 @@ impl Body {
             _ if data.is_empty() => {}
             Kind::Request => sink.request_body(data),
             Kind::Response => sink.response_body(data),
+        }
+    }
+
+    /// Whether the sender must have bytes that did not come yet.
+    pub(super) fn is_owed(&self) -> bool {
+        match self.rest {
+            Rest::Length(left) => left > 0,
+            Rest::Chunked(chunked, _) => chunked.left_of_data() > 0,
+            Rest::UntilClose => false,
         }
     }
 
@@ -59,7 +84,7 @@ impl Rest {
         match self {
             Self::Length(left) => Some(Self::Length(left.checked_sub(bytes)?)),
             Self::Chunked(mut chunked, other) => {
-                let other = other.and_then(|other| other.checked_sub(bytes));
+                let other = Other::of(other.left().and_then(|other| other.checked_sub(bytes)));
                 chunked.skip(bytes).then_some(Self::Chunked(chunked, other))
             }
             Self::UntilClose => Some(Self::UntilClose),
@@ -70,7 +95,7 @@ impl Rest {
 /// A step of the chunked coding; what it uses up counts for the other framing too.
 pub(super) fn step<'a>(
     chunked: &mut Chunked,
-    other: &mut Option<u64>,
+    other: &mut Other,
     data: &'a [u8],
     anomalies: &mut Anomalies,
 ) -> Step<'a> {
@@ -80,7 +105,7 @@ pub(super) fn step<'a>(
         Step::Data(_, rest) | Step::Extension(_, rest) | Step::Trailer(_, rest) => rest.len(),
         Step::Done(rest) | Step::Broken(rest) => rest.len(),
     };
-    *other = other.map(|left| left.saturating_sub((data.len() - rest) as u64));
+    *other = Other::of(other.left().map(|left| left.saturating_sub((data.len() - rest) as u64)));
     step
 }
 
@@ -93,23 +118,25 @@ pub(super) fn finish(body: Body, sink: &mut impl Sink) {
 }
 
 impl Reader {
-    /// Bytes ahead that certainly belong to a body nobody inspects, or no more of: a request's if `request_done`, a response's if
-    /// `response_done`. What other readings of the framing may end earlier is never among them.
+    /// Bytes ahead that certainly belong to a body nobody inspects, or no more of: a request's if `request_done`, but for the last `tail`
+    /// bytes, a response's if `response_done`. What other readings of the framing may end earlier is never among them.
     #[must_use]
-    pub fn unwanted(&self, request_done: bool, response_done: bool) -> u64 {
+    pub fn unwanted(&self, request_done: bool, tail: usize, response_done: bool) -> u64 {
         let State::Body(body) = self.state else { return 0 };
-        let done = match body.kind {
-            Kind::Request => request_done,
-            Kind::Response => response_done,
+        let (done, tail) = match body.kind {
+            Kind::Request => (request_done, tail as u64),
+            Kind::Response => (response_done, 0),
         };
         if self.readings.is_some() || !done {
             return 0;
         }
         match body.rest {
-            Rest::Length(left) => left,
-            Rest::Chunked(chunked, None) => chunked.left_of_data(),
+            Rest::Length(left) => left.saturating_sub(tail),
+            Rest::Chunked(chunked, other) if other.left().is_none() => {
+                chunked.left_of_data().saturating_sub(tail)
+            }
             // Only the end of the connection ends the other: it must not be passed over.
-            Rest::Chunked(_, Some(_)) | Rest::UntilClose => 0,
+            Rest::Chunked(..) | Rest::UntilClose => 0,
         }
     }
 
@@ -146,7 +173,7 @@ impl Reader {
         let rest = match framing {
             Framing::None => Rest::Length(0),
             Framing::Length(bytes) => Rest::Length(bytes),
-            Framing::Chunked => Rest::Chunked(Chunked::default(), other_length),
+            Framing::Chunked => Rest::Chunked(Chunked::default(), Other::of(other_length)),
             Framing::UntilClose => Rest::UntilClose,
             Framing::Tunnel => {
                 finish(Body { kind, rest: Rest::Length(0), anomalies: Anomalies::NONE }, sink);
@@ -197,7 +224,7 @@ impl Reader {
                 }
                 Step::Broken(rest) => {
                     // A server that delimits the body otherwise takes the rest for its content.
-                    if let Some(left) = other.filter(|&left| left > 0) {
+                    if let Some(left) = other.left().filter(|&left| left > 0) {
                         self.state = State::Body(Body { rest: Rest::Length(left), ..body });
                         return rest;
                     }

@@ -16,7 +16,8 @@ use super::anomaly::{Anomalies, Anomaly};
 use super::framing::{self, Asked, Framing};
 use super::head;
 use super::message::{Request, Response};
-use super::pending::{Body, Kind, Rest, finish};
+use super::oddity;
+use super::pending::{self, Body, Kind, finish};
 use super::readings::{Plausible, Readings};
 
 /// Who listens to a reader.
@@ -49,6 +50,10 @@ pub trait Sink {
     fn tunnel_end(&mut self) {}
     /// The direction is joined in the middle, and carries HTTP/2 frames.
     fn joined_http2(&mut self) {}
+    /// The direction is joined in the middle, and carries WebSocket frames of a client.
+    fn joined_websocket(&mut self) {}
+    /// So many bytes were searched for the start of a message.
+    fn passed_over(&mut self, _bytes: u64) {}
     /// The direction begins with a TLS record: it is encrypted.
     fn encrypted(&mut self) {}
     /// Bytes of a request's trailer section.
@@ -59,6 +64,18 @@ pub trait Sink {
     fn response_end(&mut self, anomalies: Anomalies);
     /// The place in the stream was lost; the next message start is looked for.
     fn lost(&mut self);
+}
+
+/// What of a message is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// The rest of a request's head.
+    #[default]
+    OfHead,
+    /// The rest of a request's body.
+    OfBody,
+    /// The rest of a response's body.
+    OfResponse,
 }
 
 /// Memory for the message in hand, shared by all readers of a thread.
@@ -75,17 +92,38 @@ pub struct Reader {
     /// A head, or while lost a line, that is not complete yet.
     pub(super) buffer: Vec<u8>,
     /// `scanned <= buffer.len()`: no head (line) ends before.
-    pub(super) scanned: usize,
+    pub(super) scanned: u32,
     /// Whether the first line of `buffer` was looked at.
     pub(super) line_seen: bool,
     /// What the direction carried last.
     pub(super) role: Option<Kind>,
     /// Oddities seen before the message they belong to.
-    pub(super) noted: Anomalies,
+    pub(super) noted: Noted,
     /// An ambiguous request whose other readings are not complete yet.
     pub(super) readings: Option<Box<Readings>>,
     /// Largest head kept, in bytes.
-    pub(super) max_head: usize,
+    pub(super) max_head: u32,
+}
+
+/// Oddities that are seen before the message that they belong to. They are few, and every connection holds some.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noted(u8);
+
+/// What can be noted so.
+const NOTED: [Anomaly; 3] = [Anomaly::NotHttp, Anomaly::OverlapConflict, Anomaly::EmptyLineBefore];
+
+impl Noted {
+    pub(super) fn insert(&mut self, anomaly: Anomaly) {
+        debug_assert!(NOTED.contains(&anomaly));
+        self.0 |= NOTED.iter().position(|&one| one == anomaly).map_or(0, |at| 1 << at);
+    }
+
+    fn anomalies(self) -> Anomalies {
+        if self.0 == 0 {
+            return Anomalies::NONE;
+        }
+        NOTED.into_iter().enumerate().filter(|(at, _)| self.0 & 1 << at != 0).map(|(_, one)| one).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +147,9 @@ impl Reader {
     #[must_use]
     pub fn new(at_start: bool, max_head: usize) -> Self {
         let state = if at_start { State::Start } else { State::Lost(false) };
-        let noted = Anomalies::NONE;
+        let noted = Noted::default();
+        // Spans within a head are as long.
+        let max_head = u32::try_from(max_head).unwrap_or(u32::MAX);
         Self {
             state,
             buffer: Vec::new(),
@@ -138,7 +178,7 @@ impl Reader {
     fn step<'a>(&mut self, data: &'a [u8], scratch: &mut Scratch, sink: &mut impl Sink) -> &'a [u8] {
         match self.state {
             State::Start => self.start(data, scratch, sink),
-            State::Lost(in_line) => self.find_start(data, in_line, sink),
+            State::Lost(in_line) => self.search(data, in_line, sink),
             State::Body(body) => self.body(data, body, sink),
             State::LongHead(seen, body) => self.long_head(data, seen, body, sink),
             State::Proxy(left) => self.proxy_header(data, left),
@@ -198,7 +238,7 @@ impl Reader {
     pub fn end(&mut self, scratch: &mut Scratch, sink: &mut impl Sink) {
         match self.state {
             State::Body(mut body) | State::LongHead(_, mut body) => {
-                let complete = matches!((self.state, body.rest), (State::Body(_), Rest::UntilClose));
+                let complete = matches!((self.state, body.rest), (State::Body(_), pending::Rest::UntilClose));
                 body.anomalies.insert_if(!complete, Anomaly::Incomplete);
                 finish(body, sink);
             }
@@ -213,9 +253,9 @@ impl Reader {
     /// Notes an oddity of the stream for the message in hand, or the next one.
     pub fn note(&mut self, anomaly: Anomaly) {
         match &mut self.state {
-            State::Body(body) | State::LongHead(_, body) => body.anomalies.insert(anomaly),
+            State::Body(body) | State::LongHead(_, body) => _ = body.anomalies.insert(anomaly),
             _ => self.noted.insert(anomaly),
-        };
+        }
     }
 
     /// From here on the direction is not HTTP.
@@ -230,13 +270,15 @@ impl Reader {
         matches!(self.state, State::Start) && self.buffer.is_empty()
     }
 
-    /// Whether the rest of a request is to come: of its body (`true`) or of its head. `None` between messages and within responses.
+    /// Which rest of a message is to come, if its sender must have it: of a request, or of the body of a response whose length was told, or
+    /// that of the chunk in hand. `None` between messages.
     #[must_use]
-    pub fn rest_of_request(&self) -> Option<bool> {
+    pub fn rest(&self) -> Option<Rest> {
         match self.state {
-            State::Start if !self.buffer.is_empty() && !starts_response(&self.buffer) => Some(false),
-            State::LongHead(_, body) if body.kind == Kind::Request => Some(false),
-            State::Body(body) if body.kind == Kind::Request => Some(true),
+            State::Start if !self.buffer.is_empty() && !starts_response(&self.buffer) => Some(Rest::OfHead),
+            State::LongHead(_, body) if body.kind == Kind::Request => Some(Rest::OfHead),
+            State::Body(body) if body.kind == Kind::Request => Some(Rest::OfBody),
+            State::Body(body) => body.is_owed().then_some(Rest::OfResponse),
             _ => None,
         }
     }
@@ -254,7 +296,7 @@ impl Reader {
         scratch: &mut Scratch,
         sink: &mut impl Sink,
     ) {
-        let mut anomalies = std::mem::take(&mut self.noted);
+        let mut anomalies = std::mem::take(&mut self.noted).anomalies();
         anomalies.merge(late);
         self.forget();
         if starts_response(bytes) {
@@ -264,15 +306,16 @@ impl Reader {
             let asked = sink.asked(response.status);
             self.role = if asked == Asked::Nothing { self.role } else { Some(Kind::Response) };
             let framing = framing::of_response(response, asked);
+            oddity::of_response(response, !matches!(asked, Asked::Nothing | Asked::Unseen));
             sink.response(response, framing);
             self.follow(Kind::Response, framing, None, sink);
         } else {
             self.role = Some(Kind::Request);
             let request = &mut scratch.request;
             head::parse_request(bytes, request);
-            super::fields::note_query(request);
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
+            oddity::of_request(request, framing);
             let other_length = framing::other_length(request);
             let plausible = Plausible::of(request, framing);
             self.readings = plausible.map(|other| Box::new(Readings::new(request, other, framing)));

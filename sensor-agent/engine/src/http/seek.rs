@@ -9,6 +9,7 @@ use super::http2::frame::looks_like_frames;
 use super::pending::Kind;
 use super::reader::{Reader, Scratch, Sink, State};
 use super::start::{self, Start};
+use super::websocket::looks_like_messages;
 
 /// Longest line that may turn out to start a message while lost.
 const MAX_LOST_LINE: usize = 16 * 1024;
@@ -29,13 +30,17 @@ impl Reader {
                 self.state = State::Proxy(length);
                 return data;
             }
+            let lines = data.len();
             data = skip_empty_lines(data);
+            if data.len() < lines {
+                self.noted.insert(Anomaly::EmptyLineBefore);
+            }
             let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
             let Some(end) = end else { return self.keep(data, scratch, sink) };
             if !starts_message(data) {
                 return self.refuse(data, sink);
             }
-            if end <= self.max_head {
+            if end <= self.max_head as usize {
                 self.head(&data[..end], Anomalies::NONE, scratch, sink);
                 return &data[end..];
             }
@@ -57,10 +62,10 @@ impl Reader {
         sink: &mut impl Sink,
     ) -> &'a [u8] {
         let before = self.buffer.len();
-        let taken = data.len().min(self.max_head.saturating_sub(before));
+        let taken = data.len().min((self.max_head as usize).saturating_sub(before));
         self.buffer.extend_from_slice(&data[..taken]);
         let line_seen = self.line_seen;
-        let end = head::find_end(&self.buffer, self.scanned);
+        let end = head::find_end(&self.buffer, self.scanned as usize);
         if !line_seen && !self.may_start_message() {
             let buffer = std::mem::take(&mut self.buffer);
             self.refuse(&buffer, sink);
@@ -75,7 +80,7 @@ impl Reader {
             self.give_back(buffer);
             return &data[end.saturating_sub(before)..];
         }
-        self.scanned = self.buffer.len().saturating_sub(3);
+        self.scanned = self.buffer.len().saturating_sub(3) as u32;
         if taken < data.len() {
             self.cut_head(Anomaly::HeadTooLong, scratch, sink);
         }
@@ -84,7 +89,7 @@ impl Reader {
 
     /// Looks at the first line of the buffer, if it is complete, else at its beginning.
     pub(super) fn may_start_message(&mut self) -> bool {
-        match memchr(b'\n', self.buffer.get(self.scanned..).unwrap_or_default()) {
+        match memchr(b'\n', self.buffer.get(self.scanned as usize..).unwrap_or_default()) {
             Some(_) => {
                 self.line_seen = true;
                 starts_message(&self.buffer)
@@ -108,11 +113,19 @@ impl Reader {
         while let State::Lost(in_line) = self.state
             && !data.is_empty()
         {
-            data = self.find_start(data, in_line, sink);
+            data = self.search(data, in_line, sink);
         }
         if !data.is_empty() {
             self.data(data, scratch, sink);
         }
+    }
+
+    pub(super) fn search<'a>(&mut self, data: &'a [u8], in_line: bool, sink: &mut impl Sink) -> &'a [u8] {
+        let rest = self.find_start(data, in_line, sink);
+        if matches!(self.state, State::Lost(_)) {
+            sink.passed_over((data.len() - rest.len()) as u64);
+        }
+        rest
     }
 
     /// Anywhere in a stream: looks for a line that can only be a message's first. The start of `data` counts as the start
@@ -125,6 +138,11 @@ impl Reader {
     ) -> &'a [u8] {
         if self.role.is_none() && !in_line && self.buffer.is_empty() && looks_like_frames(data) {
             sink.joined_http2();
+            self.become_tunnel();
+            return data;
+        }
+        if self.role.is_none() && !in_line && self.buffer.is_empty() && looks_like_messages(data) {
+            sink.joined_websocket();
             self.become_tunnel();
             return data;
         }
@@ -149,7 +167,7 @@ impl Reader {
             return &data[end + 1..];
         }
         (self.state, self.scanned, self.line_seen) = (State::Start, 0, kept > 0);
-        self.scanned = kept;
+        self.scanned = kept as u32;
         if kept > 0 { &data[end + 1..] } else { data }
     }
 

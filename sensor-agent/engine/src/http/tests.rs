@@ -121,7 +121,7 @@ fn check_gaps(at_start: bool, wire: &str, expected: &[&str]) {
 #[test]
 fn requests() {
     check("GET /a HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /a None", "end "]);
-    check("\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /a None", "end "]);
+    check("\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /a None !empty-line-before", "end "]);
     check("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", &["POST / Length(5)", "end hello"]);
     check(
         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
@@ -135,7 +135,7 @@ fn a_request_without_a_version_ends_with_its_line() {
     check("GET /a?b\r\n", &["GET /a?b None !version-invalid", "end "]);
     check(
         "GET /a?b\r\n\r\nGET /2 HTTP/1.0\r\n\r\n",
-        &["GET /a?b None !version-invalid", "end ", "GET /2 None", "end "],
+        &["GET /a?b None !version-invalid", "end ", "GET /2 None !empty-line-before", "end "],
     );
 }
 

@@ -5,17 +5,23 @@ use std::fmt;
 
 use flate2::{Decompress, FlushDecompress};
 
+use super::anomaly::Anomaly;
+
 /// Who listens to the messages of one direction.
 pub trait Messages {
     /// A message, or its beginning if it is longer than is kept.
     fn message(&mut self, data: &[u8], is_text: bool);
     /// Bytes of messages beyond what is kept, or that could not be decompressed.
     fn uninspected(&mut self, bytes: u64);
+    /// Something about the frames is odd.
+    fn odd(&mut self, _anomaly: Anomaly) {}
 }
 
 /// Longest frame header: two bytes, a length of eight, a mask of four.
 const MAX_HEADER: usize = 14;
 const TEXT: u8 = 1;
+/// First opcode of control frames.
+const CONTROL: u8 = 8;
 /// Output of decompression is made in steps of this size.
 const STEP: usize = 16 * 1024;
 
@@ -25,9 +31,19 @@ struct Frame {
     fin: bool,
     opcode: u8,
     mask: [u8; 4],
+    masked: bool,
     left: u64,
     /// Position in the mask of the next byte.
     at: usize,
+}
+
+impl Frame {
+    /// Whether a client may send such (RFC 6455 sections 5.2 and 5.5).
+    fn is_usual(&self) -> bool {
+        const MAX_CONTROL: u64 = 125;
+        let control = (CONTROL..=CONTROL + 2).contains(&self.opcode) && self.fin && self.left <= MAX_CONTROL;
+        self.masked && (self.opcode <= 2 || control)
+    }
 }
 
 /// Reader of one direction.
@@ -47,6 +63,8 @@ pub struct WebSocket {
     desynced: bool,
     inflated: Vec<u8>,
     max_message: usize,
+    /// Whether the handshake was not seen, so that this may be something else.
+    joined: bool,
 }
 
 impl fmt::Debug for WebSocket {
@@ -73,17 +91,29 @@ impl WebSocket {
             desynced: false,
             inflated: Vec::new(),
             max_message,
+            joined: false,
         }
     }
 
-    /// Takes the next bytes.
-    pub fn data(&mut self, mut data: &[u8], sink: &mut impl Messages) {
+    /// A reader of a client whose handshake was not seen. Compressed messages are tried one by one: those that lean on earlier ones
+    /// cannot be read, and are counted.
+    #[must_use]
+    pub fn joined(max_message: usize) -> Self {
+        Self { deflate: Some(true), joined: true, ..Self::new(b"", max_message) }
+    }
+
+    /// Takes the next bytes; false if a connection that was joined carries something else.
+    pub fn data(&mut self, mut data: &[u8], sink: &mut impl Messages) -> bool {
         while !data.is_empty() {
             data = match self.frame {
                 None => self.frame_header(data, sink),
                 Some(frame) => self.payload(data, frame, sink),
             };
+            if self.joined && self.frame.is_some_and(|frame| !frame.is_usual()) {
+                return false;
+            }
         }
+        true
     }
 
     /// Lets bytes go by unseen; false if the place is lost.
@@ -128,7 +158,6 @@ impl WebSocket {
     }
 
     fn begin(&mut self, sink: &mut impl Messages) {
-        const CONTROL: u8 = 8;
         let [first, second, rest @ ..] = self.header;
         self.have = 0;
         let (left, mask) = match second & 0x7f {
@@ -149,7 +178,14 @@ impl WebSocket {
             self.is_text = opcode == TEXT;
             self.is_compressed = first & 0x40 != 0;
         }
-        let frame = Frame { fin: first & 0x80 != 0, opcode, mask, left, at: 0 };
+        let reserved = first & 0x30 != 0 || first & 0x40 != 0 && self.deflate.is_none();
+        let frame = Frame { fin: first & 0x80 != 0, opcode, mask, masked, left, at: 0 };
+        if !masked {
+            sink.odd(Anomaly::WebSocketUnmasked);
+        }
+        if reserved || !frame.is_usual() && masked {
+            sink.odd(Anomaly::WebSocketReserved);
+        }
         self.frame = Some(frame);
         if left == 0 {
             self.finish_frame(frame, sink);
@@ -194,6 +230,7 @@ impl WebSocket {
     /// A compressed message continues the stream of those before it, unless each stands alone.
     fn inflate(&mut self, alone: bool, sink: &mut impl Messages) {
         if self.desynced && !alone {
+            sink.odd(Anomaly::WebSocketUndecoded);
             return sink.uninspected(self.message.len() as u64);
         }
         self.desynced = false;
@@ -223,11 +260,45 @@ impl WebSocket {
             }
         }
         if self.desynced {
+            sink.odd(Anomaly::WebSocketUndecoded);
             let used = (inflate.total_in() - before) as usize;
             sink.uninspected((self.message.len().saturating_sub(used)) as u64);
         }
         sink.message(&self.inflated, self.is_text);
     }
+}
+
+/// Whether bytes from the middle of a connection are whole frames of a client, one behind the other, with text where they say so.
+#[must_use]
+pub fn looks_like_messages(mut data: &[u8]) -> bool {
+    const SHORTEST: usize = 6;
+    if data.len() < SHORTEST {
+        return false;
+    }
+    while !data.is_empty() {
+        let Some((length, rest)) = whole_frame(data) else { return false };
+        data = rest.get(length..).unwrap_or_default();
+    }
+    true
+}
+
+/// Length of the payload of a usual frame that is all there, and what begins with it.
+fn whole_frame(data: &[u8]) -> Option<(usize, &[u8])> {
+    let &[first, second] = data.first_chunk()?;
+    let (opcode, masked) = (first & 0x0f, second & 0x80 != 0);
+    let (length, mask_at) = match second & 0x7f {
+        126 => (usize::from(u16::from_be_bytes(*data.get(2..)?.first_chunk()?)), 4),
+        127 => return None,
+        short => (usize::from(short), 2),
+    };
+    let mask = *data.get(mask_at..)?.first_chunk::<4>()?;
+    let rest = data.get(mask_at + 4..)?;
+    let payload = rest.get(..length)?;
+    let frame = Frame { fin: first & 0x80 != 0, opcode, mask, masked, left: length as u64, at: 0 };
+    let plain_text = opcode == TEXT && first & 0x40 == 0;
+    let unmasked = || payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]).collect::<Vec<_>>();
+    let is_text = !plain_text || std::str::from_utf8(&unmasked()).is_ok();
+    (frame.is_usual() && first & 0x30 == 0 && is_text).then_some((length, rest))
 }
 
 /// Length of the header that begins with `header[..have]`; more than `have` while that is not known.
@@ -279,7 +350,7 @@ pub(crate) mod tests {
         let wire = frames.concat();
         for piece in 1..=wire.len() {
             let (mut reader, mut log) = (WebSocket::new(extensions.as_bytes(), 300), Log::default());
-            wire.chunks(piece).for_each(|piece| reader.data(piece, &mut log));
+            wire.chunks(piece).for_each(|piece| assert!(reader.data(piece, &mut log)));
             reader.end(&mut log);
             assert_eq!(log.0, expected, "in pieces of {piece}");
         }
@@ -323,7 +394,7 @@ pub(crate) mod tests {
         assert_eq!(log.0, [format!("-{}", second.len())]);
         let alone = b"permessage-deflate; client_no_context_takeover";
         let (mut reader, mut log) = (WebSocket::new(alone, 300), Log::default());
-        (0..2).for_each(|_| reader.data(&frame(0xc1, &first), &mut log));
+        (0..2).for_each(|_| assert!(reader.data(&frame(0xc1, &first), &mut log)));
         assert_eq!(log.0, ["an EVIL message", "an EVIL message"]);
     }
 

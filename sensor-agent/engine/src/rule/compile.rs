@@ -8,6 +8,9 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
+use crate::field::{Field, Place};
+use crate::http::fields::{MAX_SEGMENTS, segments};
+
 use super::behaviour::{self, Behaviour, Step};
 use super::error::{RuleError, suggestion};
 use super::finder::{Finder, Literal};
@@ -246,6 +249,7 @@ impl<'a> Compiler<'a> {
             short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short)),
             short_rules,
             places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
+            named_segments: named_segments(&named),
             named,
             words: self.words,
             rules: self.rules,
@@ -257,6 +261,16 @@ impl<'a> Compiler<'a> {
         };
         (set, self.examples)
     }
+}
+
+/// A bit for each segment of the path that is named.
+fn named_segments(named: &Named) -> u32 {
+    let long = [b'/', b'x'].repeat(MAX_SEGMENTS);
+    let bit = |(number, (name, value)): (usize, (&[u8], &[u8]))| {
+        let is_named = named.has(&Field { place: Place::Segment, name, value, offset: 0 });
+        u32::from(is_named) << number
+    };
+    segments(&long).enumerate().map(bit).fold(0, |bits, bit| bits | bit)
 }
 
 fn is_used(rules: &[Rule], behaviours: &[Behaviour], id: &str) -> bool {

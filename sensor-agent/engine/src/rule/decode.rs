@@ -6,6 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use unicode_normalization::UnicodeNormalization;
 
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
 pub(crate) const MIN_BASE64: usize = 16;
@@ -75,8 +76,8 @@ fn push_char(code: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Characters that servers and databases fold to ASCII: overlong UTF-8, fullwidth forms, look-alike quotes; NUL and
-/// invisible characters vanish.
+/// Characters that servers and databases fold to ASCII: overlong UTF-8, look-alike quotes, and what compatibility normalisation (NFKC)
+/// turns into ASCII: fullwidth, mathematical and circled letters, ligatures. NUL and invisible characters vanish.
 pub(crate) fn unicode(input: &[u8], out: &mut Vec<u8>) -> bool {
     if !input.iter().any(|&byte| byte == 0 || byte >= 0x80) {
         return false;
@@ -91,6 +92,7 @@ pub(crate) fn unicode(input: &[u8], out: &mut Vec<u8>) -> bool {
                 changed = true;
                 out.extend(text.iter().filter(|&&byte| byte != 0));
             }
+            None if compatible(now, out) => changed = true,
             None => out.extend_from_slice(now),
         }
         rest = later;
@@ -113,8 +115,6 @@ fn fold_char(text: &[u8]) -> (usize, Option<[u8; 2]>) {
         [0xca, 0xb9 | 0xbc, ..] => (2, ascii(b'\'')),
         [0xe2, 0x80, 0x98..=0x9b | 0xb2, ..] => (3, ascii(b'\'')),
         [0xe2, 0x80, 0x9c..=0x9f | 0xb3, ..] => (3, ascii(b'"')),
-        [0xef, 0xac, 0x81, ..] => (3, Some(*b"fi")),
-        [0xef, 0xac, 0x82, ..] => (3, Some(*b"fl")),
         // Long s, Kelvin sign, dotless i: fold to letters.
         [0xc5, 0xbf, ..] => (2, ascii(b's')),
         [0xe2, 0x84, 0xaa, ..] => (3, ascii(b'k')),
@@ -130,6 +130,27 @@ fn fold_char(text: &[u8]) -> (usize, Option<[u8; 2]>) {
         [lead, ..] => (sequence_length(lead), None),
         [] => (1, None),
     }
+}
+
+/// Appends what compatibility normalisation makes of a character, if that is ASCII.
+fn compatible(character: &[u8], out: &mut Vec<u8>) -> bool {
+    // The first bytes of the blocks that have such characters.
+    if !matches!(character.first(), Some(0xc2 | 0xc4 | 0xc7 | 0xca | 0xcb | 0xcd | 0xe1..=0xe3 | 0xef | 0xf0))
+    {
+        return false;
+    }
+    let Some(one) = std::str::from_utf8(character).ok().and_then(|text| text.chars().next()) else {
+        return false;
+    };
+    let start = out.len();
+    for folded in std::iter::once(one).nfkc() {
+        if !folded.is_ascii() {
+            out.truncate(start);
+            return false;
+        }
+        out.push(folded as u8);
+    }
+    out.len() > start
 }
 
 /// Bytes of the UTF-8 sequence that `lead` begins; 1 for what begins none.
@@ -265,6 +286,35 @@ fn js_escape(text: &[u8]) -> Option<(usize, u32)> {
         [b'\\', quote @ (b'/' | b'\'' | b'"'), ..] => Some((2, u32::from(*quote))),
         _ => None,
     }
+}
+
+/// Escapes of style sheets (CSS Syntax, section 4.3.7): a backslash, up to six hexadecimal digits, a blank. Only those of printable ASCII
+/// are resolved: paths of Windows look the same.
+pub(crate) fn css(input: &[u8], out: &mut Vec<u8>) -> bool {
+    const MAX_DIGITS: usize = 6;
+    let (mut changed, mut rest) = (false, input);
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let (before, from) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let behind = from.get(1..).unwrap_or_default();
+        let count = behind.iter().take(MAX_DIGITS).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        match hex(behind, count).filter(|code| count > 1 && (0x20..0x7f).contains(code)) {
+            Some(code) => {
+                changed = true;
+                out.push(code as u8);
+                let after = behind.get(count..).unwrap_or_default();
+                let blank =
+                    after.first().is_some_and(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 12));
+                rest = after.get(usize::from(blank)..).unwrap_or_default();
+            }
+            None => {
+                out.push(b'\\');
+                rest = behind;
+            }
+        }
+    }
+    out.extend_from_slice(rest);
+    changed
 }
 
 /// SQL block comments removed; of MySQL's conditional comments (`/*!50000 x*/`) the inside stays.
@@ -450,6 +500,10 @@ mod tests {
                 ("ʼ or sel\u{200b}ect".as_bytes(), Some(b"' or select")),
                 (b"sel\0ect", Some(b"select")),
                 (b"union\xa0select", Some(b"union select")),
+                ("ﬁle: ſelect \u{212a}".as_bytes(), Some(b"file: select k")),
+                ("𝓾𝓷𝓲𝓸𝓷 𝚜𝚎𝚕𝚎𝚌𝚝 ⓢⓔⓛ ①②⑦".as_bytes(), Some(b"union select sel 127")),
+                ("﹤script﹥ …/ ⁱ²".as_bytes(), Some(b"<script> .../ i2")),
+                ("Ζεύς Привет 日本語 ½ é".as_bytes(), None),
                 ("Grüße à Zürich".as_bytes(), None),
                 (b"cut \xe2\x80", None),
             ],
@@ -479,6 +533,20 @@ mod tests {
                 (br"<\/script>", Some(b"</script>")),
                 (br"\047 or", Some(b"' or")),
                 (br"C:\new\temp", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn css_escapes() {
+        check(
+            css,
+            &[
+                (br"\3c script\3e", Some(b"<script>")),
+                (br"\000065xpression(", Some(b"expression(")),
+                (br"u\72 l(java\73 cript\3a x)", Some(b"url(javascript:x)")),
+                (br"C:\abc\new\d", None),
+                (br"\", None),
             ],
         );
     }

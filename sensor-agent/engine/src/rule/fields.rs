@@ -9,6 +9,7 @@ use crate::field::{Field, Place};
 pub(crate) const PLACES: &[(&str, &[Place])] = &[
     ("method", &[Place::Method]),
     ("target", &[Place::Target]),
+    ("path.segment", &[Place::Segment]),
     ("path", &[Place::Path]),
     ("query", &[Place::Query]),
     ("header", &[Place::Header]),
@@ -41,9 +42,13 @@ const BODY: &[Place] = &[
     Place::Text,
 ];
 
+/// Query parameters of any name, and what passes for such.
+const ANY_QUERY: &[Place] = &[Place::Query, Place::Segment];
+
 /// Everything a client passes as a parameter.
 const ARGS: &[Place] = &[
     Place::Query,
+    Place::Segment,
     Place::Form,
     Place::Json,
     Place::Multipart,
@@ -123,7 +128,9 @@ impl FieldPattern {
         };
         let (place, places) = PLACES.iter().find(whole)?;
         let name = text.get(place.len()..)?.strip_prefix('.');
-        Some(Self { places, name: name.map_or(Some(NamePattern::Any), NamePattern::parse)? })
+        let name = name.map_or(Some(NamePattern::Any), NamePattern::parse)?;
+        let any_query = *places == [Place::Query] && name == NamePattern::Any;
+        Some(Self { places: if any_query { ANY_QUERY } else { places }, name })
     }
 
     /// Whether the field is one of the set.
@@ -151,6 +158,11 @@ impl FieldPattern {
     pub(super) fn covers(&self, other: &Self) -> bool {
         let named = self.name == NamePattern::Any || self.name == other.name;
         named && other.places.iter().all(|place| self.places.contains(place))
+    }
+
+    /// Whether the set has segments of the path by themselves.
+    pub(super) fn names_segments(&self) -> bool {
+        self.places == [Place::Segment]
     }
 
     /// A bit for each place of the set.
@@ -222,7 +234,8 @@ pub(crate) fn parse_assignment(text: &str) -> Option<(Place, &str, &str)> {
 
 impl fmt::Display for FieldPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = PLACES.iter().find(|(_, places)| *places == self.places).map_or("", |(name, _)| name);
+        let places = if self.places == ANY_QUERY { &[Place::Query] } else { self.places };
+        let place = PLACES.iter().find(|(_, known)| *known == places).map_or("", |(name, _)| name);
         match &self.name {
             NamePattern::Any => f.write_str(place),
             NamePattern::Exact(name) => write!(f, "{place}.{name}"),
@@ -250,7 +263,12 @@ mod tests {
         assert!(!matches("body.json.user.*", Place::Form, "user.name"));
         assert!(matches("args", Place::Cookie, "x") && matches("args", Place::Name, ""));
         assert!(!matches("args", Place::Header, "x"));
-        assert!(matches("path", Place::Path, ""));
+        assert!(matches("path", Place::Path, "") && !matches("path", Place::Segment, "2"));
+        assert!(
+            matches("path.segment.2", Place::Segment, "2") && !matches("path.segment.2", Place::Segment, "3")
+        );
+        assert!(matches("query.*", Place::Segment, "2") && !matches("query.id", Place::Segment, "2"));
+        assert_eq!(FieldPattern::parse("query.*").unwrap().to_string(), "query");
         assert!(matches("body.multipart.*.filename", Place::Multipart, "a.FileName"));
         assert!(!matches("body.multipart.*.filename", Place::Multipart, "filename"));
         assert!(matches("cookie.*__utm*", Place::Cookie, "x__UTMz"));

@@ -7,6 +7,7 @@ use regex_automata::meta;
 
 use crate::field::{Field, Fields, Place};
 use crate::finding::Decoder;
+use crate::http::fields::segments;
 use crate::http::message::Request;
 use crate::served::ServingProcess;
 
@@ -332,8 +333,17 @@ impl Condition {
             (Place::Path, request.path()),
         ];
         let has = |place| self.fields.iter().any(|pattern| pattern.has(place));
-        let in_line =
+        let mut in_line =
             line.into_iter().filter(|&(place, value)| has(place) && self.is_in(value, cache)).count();
+        if self.fields.iter().any(FieldPattern::names_segments) {
+            let fields = segments(request.path()).map(|(name, value)| Field {
+                place: Place::Segment,
+                name,
+                value,
+                offset: 0,
+            });
+            in_line += fields.filter(|field| self.fits(field, cache)).count();
+        }
         if !has(Place::Header) {
             return in_line;
         }

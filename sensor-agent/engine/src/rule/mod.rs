@@ -77,6 +77,8 @@ pub struct RuleSet {
     exceptions: Vec<Exception>,
     /// A bit for each place that some rule looks into.
     places: u32,
+    /// A bit for each segment of the path that rules name, the first one lowest.
+    named_segments: u32,
     /// Fields that rules name.
     named: named::Named,
     /// Beginnings of plain words that rules look at.
@@ -154,6 +156,12 @@ impl RuleSet {
     #[must_use]
     pub fn looks_into(&self, place: Place) -> bool {
         self.places & fields::bit(place) != 0
+    }
+
+    /// A bit for each segment of the path that some rule names by its number, the first one lowest.
+    #[must_use]
+    pub fn named_segments(&self) -> u32 {
+        self.named_segments
     }
 
     /// Whether some rule asks who the client is.

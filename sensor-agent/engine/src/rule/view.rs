@@ -104,7 +104,8 @@ impl Views {
             self.decoded = 0;
             return;
         }
-        let plus = matches!(field.place, Place::Query | Place::Form | Place::Target | Place::Name);
+        let plus =
+            matches!(field.place, Place::Query | Place::Segment | Place::Form | Place::Target | Place::Name);
         for depth in 0..MAX_PERCENT_DEPTH {
             let plus = plus && depth == 0;
             let may = signs & PERCENT != 0 || plus && signs & PLUS != 0;
@@ -121,7 +122,7 @@ impl Views {
             (BACKSLASH, Decoder::JsEscapes, decode::js),
             (SLASH, Decoder::SqlComments, decode::sql_comments),
         ];
-        let (mut plain, mut plain_signs) = (decoded, signs);
+        let (mut plain, mut plain_signs, of_decoded) = (decoded, signs, signs);
         for (sign, decoder, decode) in steps {
             if decoder == Decoder::SqlComments {
                 (plain, plain_signs) = (self.entries.len() - 1, signs);
@@ -142,6 +143,9 @@ impl Views {
         self.step_from(decoded, Decoder::Hex, decode::hex_text);
         if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
             self.step(Decoder::SqlComments, decode::sql_comments);
+        }
+        if of_decoded & BACKSLASH != 0 {
+            self.step_from(decoded, Decoder::CssEscapes, decode::css);
         }
     }
 
@@ -330,6 +334,14 @@ mod tests {
     fn chains_of_different_encodings() {
         let shown = views(Place::Query, b"%26%2360%3bsvg%5Cx3e");
         assert_eq!(shown.last().map(String::as_str), Some("percent,html,js:<svg>"));
+    }
+
+    #[test]
+    fn escapes_of_style_sheets() {
+        assert_eq!(
+            views(Place::Query, br"%5c3c x%5c3e"),
+            [r":%5c3c x%5c3e", r"percent:\\3c x\\3e", "percent,path:/3c x/3e", "percent,css:<x>"]
+        );
     }
 
     #[test]

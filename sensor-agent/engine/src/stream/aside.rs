@@ -28,15 +28,13 @@ impl Aside {
 
     /// The oldest piece that begins between what was read and what is acknowledged. Those that were read past are forgotten.
     pub(super) fn take(&mut self, next: i64, acknowledged: i64) -> Option<Queued<'static>> {
-        if self.pieces.is_empty() {
-            return None;
-        }
         self.pieces.retain(|piece| piece.end > next);
-        if self.pieces.is_empty() {
-            self.pieces = Vec::new();
-        }
         let at = self.pieces.iter().position(|piece| piece.start <= next && next < acknowledged)?;
         Some(self.pieces.remove(at))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
     }
 
     fn bytes(&self) -> usize {

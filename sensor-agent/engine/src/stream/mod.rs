@@ -14,6 +14,8 @@ mod queue;
 mod tests;
 mod tree;
 
+use std::num::NonZeroI64;
+
 use aside::Aside;
 use history::History;
 use queue::{Queue, Queued};
@@ -106,10 +108,11 @@ pub struct Stream {
     /// The receiver's acknowledgement, as an offset; it may be ahead of `next`.
     acknowledged: i64,
     queue: Queue,
-    /// Place of the byte that leaves the stream as urgent.
-    urgent: Option<i64>,
+    /// Place of the byte that leaves the stream as urgent, counted from 1; no stream has it before its start.
+    urgent: Option<NonZeroI64>,
     history: History,
-    aside: Aside,
+    /// Made when there is something to keep.
+    aside: Option<Box<Aside>>,
     ended: bool,
 }
 
@@ -135,7 +138,7 @@ impl Stream {
             return Pushed::plain(Outcome::OutOfWindow);
         }
         if piece.ignored {
-            self.aside.put(&new);
+            self.aside.get_or_insert_default().put(&new);
             return Pushed::plain(Outcome::Ignored);
         }
         self.note_urgent(&new, piece.urgent);
@@ -152,7 +155,7 @@ impl Stream {
         let offset = self.offset(sequence);
         if offset - self.next <= MAX_WINDOW {
             self.acknowledged = self.acknowledged.max(offset);
-            while let Some(piece) = self.aside.take(self.next, self.acknowledged) {
+            while let Some(piece) = self.take_from_aside() {
                 self.take(&piece, out);
             }
             self.skip_acknowledged(out);
@@ -285,7 +288,16 @@ impl Stream {
     /// Bytes of memory held.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.queue.memory() + self.history.memory() + self.aside.memory()
+        self.queue.memory()
+            + self.history.memory()
+            + self.aside.as_ref().map_or(0, |aside| size_of::<Aside>() + aside.memory())
+    }
+
+    /// A piece kept aside that the receiver has taken after all.
+    fn take_from_aside(&mut self) -> Option<Queued<'static>> {
+        let piece = self.aside.as_mut()?.take(self.next, self.acknowledged);
+        self.aside = self.aside.take().filter(|aside| !aside.is_empty());
+        piece
     }
 
     /// A piece that the receiver takes, if it is new.
@@ -314,12 +326,16 @@ impl Stream {
         (conflict, kept)
     }
 
+    fn urgent_place(&self) -> Option<i64> {
+        self.urgent.map(|at| at.get() - 1)
+    }
+
     /// As `tcp_check_urg` does: a pointer counts if it is ahead of what was received and of the one that waits.
     fn note_urgent(&mut self, new: &Queued<'_>, pointer: Option<u16>) {
         let Some(pointer) = pointer else { return };
         let at = new.start + i64::from(pointer.saturating_sub(1));
-        if at >= self.next && self.urgent.is_none_or(|waiting| at > waiting) {
-            self.urgent = Some(at);
+        if at >= self.next && self.urgent_place().is_none_or(|waiting| at > waiting) {
+            self.urgent = NonZeroI64::new(at + 1);
         }
     }
 
@@ -335,7 +351,7 @@ impl Stream {
 
     /// Gives out the next bytes, without the urgent one.
     fn give_out(&mut self, data: &[u8], out: &mut dyn FnMut(Chunk<'_>)) {
-        let urgent = self.urgent.map(|at| at - self.next).filter(|&at| at < data.len() as i64);
+        let urgent = self.urgent_place().map(|at| at - self.next).filter(|&at| at < data.len() as i64);
         let (before, rest) = data.split_at(urgent.map_or(data.len(), |at| at.max(0) as usize));
         let (byte, behind) = rest.split_at(rest.len().min(1));
         self.history.append(self.next, before);
@@ -359,7 +375,7 @@ impl Stream {
         out(Chunk::Gap(bytes as u64));
         self.advance(bytes);
         self.history.restart(self.next);
-        self.urgent = self.urgent.filter(|&at| at >= self.next);
+        self.urgent = self.urgent.filter(|at| at.get() > self.next);
     }
 
     /// Offset of a sequence number in the stream; negative before its start.

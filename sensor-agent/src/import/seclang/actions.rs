@@ -150,7 +150,8 @@ fn add(found: &mut Transformations, name: &str) {
     let decoder = match name {
         "urldecode" | "urldecodeuni" => Some(Decoder::Percent),
         "htmlentitydecode" => Some(Decoder::HtmlEntities),
-        "jsdecode" | "escapeseqdecode" | "cssdecode" => Some(Decoder::JsEscapes),
+        "jsdecode" | "escapeseqdecode" => Some(Decoder::JsEscapes),
+        "cssdecode" => Some(Decoder::CssEscapes),
         "utf8tounicode" | "removenulls" | "replacenulls" => Some(Decoder::Unicode),
         "base64decode" | "base64decodeext" => Some(Decoder::Base64),
         "hexdecode" | "sqlhexdecode" => Some(Decoder::Hex),

@@ -77,6 +77,7 @@ fn check(list: &FieldList, pseudo: &[&[u8]]) -> Anomalies {
         anomalies.insert_if(split, Anomaly::FieldInvalid);
     }
     anomalies.insert_if(list.undecoded > 0 || list.broken, Anomaly::FieldsUndecoded);
+    anomalies.insert_if(list.broken, Anomaly::FieldsMalformed);
     anomalies.insert_if(list.cut, Anomaly::HeadTooLong);
     anomalies
 }
