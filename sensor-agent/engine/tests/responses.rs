@@ -209,3 +209,24 @@ fn a_page_is_searched_now_and_then_and_one_that_failed_always() {
     let failed = leak.replace("200 OK", "500 Oh");
     assert_eq!(exposed(&vec![failed; 36]).0.len(), 36);
 }
+
+#[test]
+fn a_token_runs_out_while_it_is_used() {
+    // {"alg":"HS256"}.{"sub":"1","exp":2000000000}
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIiwiZXhwIjoyMDAwMDAwMDAwfQ.c2ln";
+    let request = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut talk = Talk::new(CLIENT, &[]);
+    let mut rules = |wall: i64| {
+        talk.engine.set_wall_offset(Some(wall));
+        let (reports, _) = talk.say(0, request.as_bytes());
+        reports
+            .iter()
+            .flat_map(|report| &report.findings)
+            .map(|finding| finding.rule.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(rules(1_999_999_999), none);
+    assert_eq!(rules(2_000_200_000), ["jwt-time"]);
+    assert_eq!(rules(1_999_999_999), none);
+}

@@ -100,6 +100,8 @@ pub(crate) struct Capture {
 pub(crate) struct Detection {
     /// Directories of rule files, all of them loaded.
     pub(crate) rules_dirs: Vec<PathBuf>,
+    /// Files of keys that tokens are checked against.
+    pub(crate) jwt_keys: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
     /// Whether the model is asked about suspicious values.
@@ -250,6 +252,7 @@ impl Default for Config {
             },
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
+                jwt_keys: Vec::new(),
                 response_exposure: true,
                 model: true,
                 rule_timing: false,
@@ -348,6 +351,7 @@ impl Config {
         config.capture.ports.clone_from(&new.capture.ports);
         config.capture.tunnels = new.capture.tunnels;
         config.detection.rules_dirs.clone_from(&new.detection.rules_dirs);
+        config.detection.jwt_keys.clone_from(&new.detection.jwt_keys);
         config.response = new.response.clone();
         config.actors.limits = new.actors.limits.clone();
         config

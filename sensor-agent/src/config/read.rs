@@ -43,6 +43,7 @@ fn sections(document: &mut Document<'_>) -> Config {
         capture: document.section("capture", |section| capture(section, default.capture)),
         detection: document.section("detection", |section| Detection {
             rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
+            jwt_keys: section.read("jwt_keys", default.detection.jwt_keys, paths),
             response_exposure: section.read("response_exposure", default.detection.response_exposure, flag),
             model: section.read("model", default.detection.model, flag),
             rule_timing: section.read("rule_timing", default.detection.rule_timing, flag),

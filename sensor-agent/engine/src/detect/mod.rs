@@ -88,6 +88,10 @@ pub struct DetectStats {
     pub model_skipped: u64,
     /// Findings of the model.
     pub model_findings: u64,
+    /// Signatures of tokens that the operator's keys were asked about.
+    pub tokens_checked: u64,
+    /// Signatures that they were not asked about, because a part had too many.
+    pub tokens_unchecked: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
     /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
@@ -163,13 +167,13 @@ impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Self {
         Self {
             matcher: Matcher::new(&rules),
+            scanner: Scanner::asking(rules.token_keys()),
             asks_for_client: rules.asks_for_client(),
             asks_for_process: rules.asks_for_process(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
             hits: Vec::new(),
-            scanner: Scanner::default(),
             opinion: Opinion::default(),
             clean: Clean::default(),
             exposures: false,
@@ -188,6 +192,7 @@ impl Detector {
         self.asks_for_client = rules.asks_for_client();
         self.asks_for_process = rules.asks_for_process();
         self.process = None;
+        self.scanner.tokens.replace_keys(rules.token_keys().cloned());
         self.rules = rules;
         self.clean.clear();
     }
@@ -201,6 +206,11 @@ impl Detector {
     /// Says who sent what is inspected next.
     pub fn set_client(&mut self, client: Option<IpAddr>) {
         self.client = client;
+    }
+
+    /// Says when what is inspected next was sent: in seconds of the engine's clock, and of the wall clock where that is known.
+    pub fn set_time(&mut self, second: u64, wall: Option<i64>) {
+        self.scanner.tokens.begin(second, wall);
     }
 
     /// Whether some rule asks which process serves.
@@ -260,6 +270,8 @@ impl Detector {
             coded_steps: self.stats.coded_steps + self.scanner.steps(),
             model_values: self.opinion.asked,
             model_skipped: self.opinion.skipped,
+            tokens_checked: self.scanner.tokens.checked,
+            tokens_unchecked: self.scanner.tokens.unchecked,
             ..self.stats
         }
     }
@@ -413,7 +425,7 @@ impl Detector {
                 return Look::Open;
             }
             // What a header that replaces the method means depends on the method.
-            let settled = !undecided && !auth::depends_on_method(field);
+            let settled = !undecided && !auth::depends_on_method(field) && !self.scanner.tokens.is_fleeting();
             return if settled { Look::Clean } else { Look::Open };
         }
         self.report(part, field, findings);

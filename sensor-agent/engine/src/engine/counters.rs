@@ -136,6 +136,8 @@ counters! {
     model_values: "suspicious values that the model was asked about",
     model_skipped: "suspicious values that the model was not asked about because a message had too many",
     model_findings: "findings of the model",
+    tokens_checked: "signatures of tokens that were checked against the configured keys",
+    tokens_unchecked: "signatures of tokens that were not checked because a message had too many",
     findings: "findings",
     reports: "reports given out",
     blocks: "blocks given out",

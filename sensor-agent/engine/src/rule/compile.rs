@@ -268,6 +268,7 @@ impl<'a> Compiler<'a> {
             coded_rules: self.coded_rules,
             exceptions: self.exceptions,
             warnings: self.warnings,
+            token_keys: None,
         };
         (set, self.examples)
     }
