@@ -27,6 +27,7 @@ mod within;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::field::{Field, Fields, Place};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
@@ -120,6 +121,8 @@ pub struct Detector {
     asks_for_client: bool,
     process: Option<Arc<ServingProcess>>,
     asks_for_process: bool,
+    /// How long the response took that is inspected next.
+    delay: Duration,
     stats: DetectStats,
 }
 
@@ -181,6 +184,7 @@ impl Detector {
             timer: None,
             client: None,
             process: None,
+            delay: Duration::ZERO,
             stats: DetectStats::default(),
         }
     }
@@ -245,6 +249,11 @@ impl Detector {
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
     pub fn look_for_exposures(&mut self, wanted: bool) {
         self.exposures = wanted;
+    }
+
+    /// Says how long a request was over when the response began that is inspected next; zero stands for no response.
+    pub fn set_delay(&mut self, delay: Duration) {
+        self.delay = delay;
     }
 
     /// Says whether something was found in the request whose response is inspected next: then what it shows is no quotation.
@@ -409,6 +418,7 @@ impl Detector {
             fields: part.fields,
             client: self.client,
             process: self.process.as_deref(),
+            delay: self.delay,
         };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {

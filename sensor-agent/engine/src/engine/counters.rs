@@ -122,7 +122,7 @@ counters! {
     response_body_bytes: "bytes of response bodies kept for inspection",
     response_uninspected_bytes: "bytes of response bodies beyond what is inspected",
     response_undecoded: "response bodies whose content coding was not removed, or only in part",
-    findings_confirmed: "findings whose payload came back in the response as it was sent",
+    findings_confirmed: "findings that the response proved: the payload came back, its effect showed, or the answer was as late as it asked for",
     body_encoded: "request bodies with a content coding",
     body_undecoded: "request bodies whose content coding was not removed, or only in part",
     trailer_uninspected_bytes: "bytes of trailer sections beyond what is inspected",

@@ -8,6 +8,8 @@ use regex_automata::meta;
 use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
+use crate::field::Place;
+
 use super::behaviour::{self, Behaviour, Step};
 use super::error::{RuleError, suggestion};
 use super::named::{Named, Words};
@@ -256,7 +258,8 @@ impl<'a> Compiler<'a> {
             nameless.fold(0, |bits, fields| bits | fields.places())
         };
         let set = RuleSet {
-            short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short)),
+            short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short))
+                | self.formal_places(),
             short_rules,
             places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
             named,
@@ -272,7 +275,16 @@ impl<'a> Compiler<'a> {
         };
         (set, self.examples)
     }
+
+    /// A bit for each of [`FORMAL_PLACES`] that some rule looks into.
+    fn formal_places(&self) -> u32 {
+        let formal = FORMAL_PLACES.iter().fold(0, |bits, &place| bits | super::fields::bit(place));
+        self.rules.iter().fold(0, |bits, rule| bits | rule.places) & formal
+    }
 }
+
+/// Places whose values are plain whenever they are in order: a rule about one of them means such values.
+const FORMAL_PLACES: [Place; 2] = [Place::Method, Place::ResponseStatus];
 
 fn is_used(rules: &[Rule], behaviours: &[Behaviour], id: &str) -> bool {
     rules.iter().any(|rule| rule.info.id == id) || behaviours.iter().any(|rule| rule.info().id == id)

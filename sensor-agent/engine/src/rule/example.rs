@@ -48,9 +48,11 @@ fn matches(set: &RuleSet, coded: &CodedDetectors, matcher: &mut Matcher, example
         fields: &fields,
         client: example.client,
         process: example.process.as_ref(),
+        delay: example.delay,
     };
     let (mut views, mut hits) = (Views::default(), Vec::new());
-    for (index, field) in fields.iter().enumerate() {
+    // What is too plain to be looked at in traffic is not looked at here either.
+    for (index, field) in fields.iter().enumerate().filter(|(_, field)| !set.needs_no_look(field)) {
         views.fill(&field);
         matcher.search(set, scope, index, &field, &views, &mut hits);
         if !set.coded_rules.is_empty() {

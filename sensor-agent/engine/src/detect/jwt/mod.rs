@@ -143,11 +143,7 @@ fn lifetime(claims: &Map<String, Value>, now: i64) -> Option<f32> {
         return Some(0.72);
     }
     let ended = now.saturating_sub(time(claims, "exp")?);
-    match ended {
-        ..=JUST_ENDED => None,
-        ..=LONG_ENDED => Some(0.4),
-        _ => Some(0.6),
-    }
+    (ended > JUST_ENDED).then_some(if ended > LONG_ENDED { 0.6 } else { 0.4 })
 }
 
 fn time(claims: &Map<String, Value>, name: &str) -> Option<i64> {
