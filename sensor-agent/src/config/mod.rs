@@ -220,6 +220,8 @@ pub(crate) struct Limits {
     pub(crate) max_early_bytes: u64,
     /// Suspicious values of a head, and of a body, that the model is asked about.
     pub(crate) max_model_values: u64,
+    /// Work that is spent on looking through a head, and through a body.
+    pub(crate) max_inspection_work: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
     pub(crate) max_fragmented: u64,
     /// Bytes of parts of IP datagrams that one engine's thread keeps.
@@ -311,6 +313,7 @@ impl Default for Limits {
             slow_request_rate: engine.slow_request_rate,
             max_early_bytes: engine.max_early_bytes as u64,
             max_model_values: engine.max_model_values as u64,
+            max_inspection_work: engine.max_inspection_work,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
             report_queue: 4096,
@@ -385,6 +388,7 @@ impl Config {
             reads_only: false,
             model: self.detection.model,
             max_model_values: size(limits.max_model_values),
+            max_inspection_work: limits.max_inspection_work,
             rule_timer: self
                 .detection
                 .rule_timing

@@ -93,6 +93,8 @@ pub struct DetectStats {
     pub tokens_checked: u64,
     /// Signatures that they were not asked about, because a part had too many.
     pub tokens_unchecked: u64,
+    /// Fields left out because looking through their part took too much work.
+    pub fields_over_budget: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
     /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
@@ -123,6 +125,8 @@ pub struct Detector {
     asks_for_process: bool,
     /// How long the response took that is inspected next.
     delay: Duration,
+    /// Work that is spent on a part.
+    max_work: u64,
     stats: DetectStats,
 }
 
@@ -185,6 +189,7 @@ impl Detector {
             client: None,
             process: None,
             delay: Duration::ZERO,
+            max_work: u64::MAX,
             stats: DetectStats::default(),
         }
     }
@@ -246,6 +251,12 @@ impl Detector {
         self.clean.clear();
     }
 
+    /// Spends at most about so much work on each part: bytes and tokens looked at, and [`PATTERN_WORK`] for each pattern that is searched.
+    /// What one value takes is bounded anyway, so that the sum is compared between values. A new detector has no limit.
+    pub fn limit_work(&mut self, most: u64) {
+        self.max_work = most;
+    }
+
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
     pub fn look_for_exposures(&mut self, wanted: bool) {
         self.exposures = wanted;
@@ -290,7 +301,13 @@ impl Detector {
         let first = findings.len();
         let mut violation = None;
         self.opinion.begin();
+        let begun = self.work();
         for (index, field) in part.fields.iter().enumerate() {
+            if self.work() - begun > self.max_work {
+                let left = part.fields.iter().skip(index).count();
+                self.over_budget(part.request, &field, left, findings);
+                break;
+            }
             self.stats.fields += 1;
             // What was found clean before was so with all that is within it.
             if matches!(field.place, Place::Header | Place::Path) && self.is_known(&field) {
@@ -337,6 +354,34 @@ impl Detector {
         self.repeated(part, findings);
         self.violations(part, violation, findings);
         self.limit(first, findings);
+    }
+
+    /// Work done so far.
+    fn work(&self) -> u64 {
+        let matching = self.matcher.stats();
+        self.stats.coded_steps
+            + self.scanner.steps()
+            + matching.scanned_bytes
+            + matching.candidates * PATTERN_WORK
+    }
+
+    /// What is left of a part is left out, and that is told.
+    fn over_budget(
+        &mut self,
+        request: &Request,
+        field: &Field<'_>,
+        left: usize,
+        findings: &mut Vec<Finding>,
+    ) {
+        self.stats.fields_over_budget += left as u64;
+        let Some(info) = self.infos.get(Code::OverBudget).map(Arc::clone) else { return };
+        if self.is_excepted(&info, request, field) {
+            return;
+        }
+        self.views.fill(&Field { value: b"", ..*field });
+        let mut found = finding(&claim(&info, Code::OverBudget, OVER_BUDGET), field, &self.views, 0, 0..0);
+        found.evidence = format!("{left} fields were not looked at");
+        findings.push(found);
     }
 
     /// Whether bodies of responses are searched for what they should not hold.
@@ -652,6 +697,11 @@ fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<'_> {
     let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
     Claim { info, class: code.class(), severity, confidence }
 }
+
+/// What the search for a pattern counts as, in bytes looked at.
+pub const PATTERN_WORK: u64 = 64;
+/// Confidence that a request which takes too much work is an attack: it is reported, and blocks nobody.
+const OVER_BUDGET: f32 = 0.55;
 
 /// Coded detections below this confidence are of low severity.
 const WEAK: f32 = 0.5;

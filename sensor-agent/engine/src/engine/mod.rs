@@ -234,6 +234,10 @@ impl Engine {
         counters.flows_now = self.table.len() as u64;
         counters.flow_bytes = self.memory as u64;
         let detected = self.shared.worker.detector.stats();
+        counters.fields_over_budget = detected.fields_over_budget;
+        counters.uninspected_value_bytes = detected.uninspected_bytes;
+        counters.findings_dropped = detected.findings_dropped;
+        counters.findings_excepted = detected.findings_excepted;
         counters.model_values = detected.model_values;
         counters.model_skipped = detected.model_skipped;
         counters.model_findings = detected.model_findings;

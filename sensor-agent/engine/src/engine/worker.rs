@@ -110,6 +110,7 @@ impl Worker {
         };
         worker.detector.look_for_exposures(settings.response_exposure);
         worker.detector.ask_model(if settings.model { settings.max_model_values } else { 0 });
+        worker.detector.limit_work(settings.max_inspection_work);
         worker.detector.time_rules(settings.rule_timer);
         worker.note_wanted(settings.list_transactions);
         worker
