@@ -494,8 +494,10 @@ impl Detector {
         let piece = document::is_part_of_document(field, part.fields);
         let quoted = document::is_document(field, self.views.decoded().bytes);
         let around = document::surroundings(field, self.views.decoded().bytes);
+        let titled = document::is_title(field, self.views.decoded().bytes);
         let most = |info: &RuleInfo, confidence: f32| match around {
             _ if quoted => document::MOST,
+            _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
             Surroundings::Article if info.topic() != Some("xss") => document::MOST,
             Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
                 document::MOST

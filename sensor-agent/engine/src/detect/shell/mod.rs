@@ -65,6 +65,7 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
             if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
+        let confidence = if is_filter(value, at, end) { confidence.min(IN_SPAN) } else { confidence };
         let confidence = if is_alternative(value, at, end) || spans > 1 && is_in_span(value, at) {
             confidence.min(IN_SPAN)
         } else {
@@ -90,6 +91,25 @@ fn is_alternative(value: &[u8], at: usize, end: usize) -> bool {
     let opened =
         before.iter().rev().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'|') == Some(&b'(');
     value.get(at) == Some(&b'|') && opened && matches!(value.get(end), Some(b')' | b'|'))
+}
+
+/// Commands that only pass on what they read; query languages of logs and tables have steps of these names.
+const FILTERS: &[&[u8]] = &[b"head", b"join", b"last", b"sort", b"split", b"tail", b"top", b"uniq", b"wc"];
+
+/// Whether a step of a pipe filters what comes from the left: `… | sort -count | head 5`. With a file, a redirection, a quote or another command
+/// in it, it does more.
+fn is_filter(value: &[u8], at: usize, end: usize) -> bool {
+    let rest = value.get(at..end).unwrap_or_default();
+    let piped = rest.starts_with(b"|") && !rest.starts_with(b"||") && at > 0;
+    let name = rest.get(1..).unwrap_or_default().trim_ascii();
+    let behind = value.get(end..).unwrap_or_default();
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind).split(|byte| *byte == b'|').next();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-=,.()+*:".contains(byte);
+    let spaced = at.checked_sub(1).and_then(|before| value.get(before)) == Some(&b' ');
+    piped
+        && spaced
+        && FILTERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+        && behind.is_some_and(|behind| !behind.trim_ascii().is_empty() && behind.iter().all(plain))
 }
 
 /// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
@@ -411,6 +431,22 @@ mod tests {
             "&lt;b&gt;",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
+        }
+    }
+
+    #[test]
+    fn steps_of_query_languages_and_of_attacks() {
+        for value in [
+            "index=web error | stats count by host | sort - count | head 5",
+            "StormEvents | where State | top 5 by count_ | sort by count_ desc",
+            "source=app | table user | dedup user | tail 3",
+        ] {
+            assert!(confidence(value) < 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
+        }
+        for value in
+            ["x | head /etc/passwd", "x | tail -n 5 ../a", "x | sort $HOME", "x|sort -u", "a | sort -u; id"]
+        {
+            assert!(confidence(value) >= 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 
