@@ -101,7 +101,7 @@ pub(super) const CERTAIN: f32 = 0.93;
 /// Whether a value is a question or a title: a line mostly of words, some of which only hold sentences together. What it names (a
 /// file, a function, a class) it does not use.
 pub(super) fn is_title(field: &Field<'_>, decoded: &[u8]) -> bool {
-    let place = field.place.is_body() || field.place == Place::Query;
+    let place = field.place.is_body() || matches!(field.place, Place::Query | Place::Cookie);
     if !place || decoded.len() > MAX_TITLE || decoded.contains(&b'\n') {
         return false;
     }
@@ -111,7 +111,8 @@ pub(super) fn is_title(field: &Field<'_>, decoded: &[u8]) -> bool {
         let core = word.strip_suffix(b",").or_else(|| word.strip_suffix(b"?")).unwrap_or(word);
         let core = core.strip_suffix(b".").or_else(|| core.strip_suffix(b":")).unwrap_or(core);
         let letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte >= 0x80 || *byte == b'\'';
-        let is_word = core.first().is_some_and(u8::is_ascii_alphabetic) && core.iter().all(letter);
+        let apostrophe = core.starts_with(b"'") || core.ends_with(b"'");
+        let is_word = !core.is_empty() && !apostrophe && core.iter().all(letter);
         words += usize::from(is_word);
         holding +=
             usize::from(is_word && FUNCTION_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core)));
