@@ -129,12 +129,9 @@ fn delay(value: &[u8]) -> Option<Sign> {
     let rest = after(b"sleep").or_else(|| after(b"delay"))?;
     let start = rest.iter().take(MAX_GAP).position(u8::is_ascii_digit)?;
     let digits = rest.get(start..)?.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b':');
-    let number = digits.take(MAX_GAP).fold(Some((0_u64, 0_u64)), |sum, byte| {
-        let (whole, part) = sum?;
-        match byte {
-            b':' => Some(((whole + part).checked_mul(60)?, 0)),
-            digit => Some((whole, part.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?)),
-        }
+    let number = digits.take(MAX_GAP).try_fold((0_u64, 0_u64), |(whole, part), byte| match byte {
+        b':' => Some((whole.checked_add(part)?.checked_mul(60)?, 0)),
+        digit => Some((whole, part.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?)),
     });
     let seconds = number.and_then(|(whole, part)| whole.checked_add(part));
     seconds

@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn what_signatures_say() {
         let (mut tokens, _) = tokens();
-        let rows: &[(&str, &str, &[(Code, f32)], &[(Code, f32)])] = &[
+        type Said = &'static [(Code, f32)];
+        let rows: &[(&str, &str, Said, Said)] = &[
             (PLAIN, "valid", &[], &[]),
             (PLAIN, "other", &[], &[]),
             (PLAIN, "wrong", &[(Code::JwtSignature, 0.85)], &[(Code::JwtSignature, 0.5)]),
