@@ -45,7 +45,8 @@ const MAX_NAME: usize = 64;
 /// The strongest sign of a command in `value`; what that took is added to `steps`.
 pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
-    let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
+    // A line end behind all of it makes no text.
+    let lines = memchr::memchr_iter(b'\n', value.trim_ascii_end()).nth(1).is_some();
     let spans = memchr::memchr_iter(b'`', value).take(2).count();
     if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
@@ -338,7 +339,9 @@ fn confidence(behind: &[u8], telling: bool, sure: bool, dressed: bool) -> Option
         [] => true,
         // Commas and single signs with a blank behind them stand in sentences.
         [b',' | b'&', b' ', ..] | [b' ', b'&', b' ', ..] => false,
-        [b' ' | b'\t' | b'+', tail @ ..] => looks_like_argument(tail.trim_ascii_start()),
+        [b' ' | b'\t' | b'+', tail @ ..] => {
+            looks_like_argument(tail.trim_ascii_start()) || sure && writes_file(tail)
+        }
         [
             b'$' | b';' | b'|' | b'&' | b'<' | b'>' | b'`' | b')' | b'\n' | b'\r' | b',' | b'#' | b'%'
             | b'\'' | b'"' | b'}',
@@ -359,6 +362,15 @@ fn confidence(behind: &[u8], telling: bool, sure: bool, dressed: bool) -> Option
         (false, _, true, false) => 0.72,
         (_, true, false, _) => 0.7,
         _ => 0.3,
+    })
+}
+
+/// Whether what stands behind a command goes into a file: `echo x > /tmp/x`.
+fn writes_file(tail: &[u8]) -> bool {
+    let own = tail.split(|byte| matches!(byte, b';' | b'|' | b'&' | b'\n')).next().unwrap_or_default();
+    memchr::memrchr(b'>', own).is_some_and(|at| {
+        let path = own.get(at + 1..).unwrap_or_default().trim_ascii_start();
+        matches!(path, [b'/' | b'~' | b'$', next, ..] if next.is_ascii_alphabetic())
     })
 }
 
@@ -409,6 +421,8 @@ mod tests {
             "time sh -c id",
             "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
+            "\nwhoami\n",
+            ";echo test > /tmp/x",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
