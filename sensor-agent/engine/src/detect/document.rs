@@ -275,7 +275,7 @@ mod tests {
             "x' or 'a'='a' -- is it",
             "system('id')",
             "echo a is the b; rm -rf / --no-preserve-root; cat /etc/shadow; uname -a",
-            "words only here without glue",
+            "words only and here nothing else",
         ] {
             assert!(!title(value), "{value}");
         }
