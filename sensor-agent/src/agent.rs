@@ -190,7 +190,7 @@ fn memory() -> u64 {
 }
 
 fn load_rules(config: &Config) -> anyhow::Result<Arc<RuleSet>> {
-    let loaded = detection::load(&config.detection.rules_dirs)?;
+    let loaded = detection::load_with_keys(&config.detection)?;
     for note in &loaded.notes {
         tracing::warn!("{}", crate::printable::line(note));
     }

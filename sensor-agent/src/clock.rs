@@ -27,6 +27,11 @@ impl WallClock {
         Self { offset_ns }
     }
 
+    /// The distance in whole seconds.
+    pub(crate) fn offset_secs(self) -> i64 {
+        i64::try_from(self.offset_ns.div_euclid(1_000_000_000)).unwrap_or(0)
+    }
+
     /// What the wall clock said at `time`.
     pub(crate) fn at(self, time: Timestamp) -> jiff::Timestamp {
         let nanos = self.offset_ns + i128::from(time.as_nanos());
@@ -53,6 +58,7 @@ mod tests {
         let now = WallClock::measure().at(boot_now());
         assert!(now.duration_until(jiff::Timestamp::now()).abs() < jiff::SignedDuration::from_secs(2));
         let clock = WallClock::at_offset(1_000_000_000);
+        assert_eq!(clock.offset_secs(), 1);
         assert_eq!(clock.at(Timestamp::from_nanos(500_000_000)).as_nanosecond(), 1_500_000_000);
     }
 }

@@ -3,12 +3,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rust_embed::RustEmbed;
 use sensor_engine::detect::Detector;
 use sensor_engine::rule::{Exception, RuleError, RuleSet, RuleSource};
 
-use crate::config::{OWN_RULES, SHIPPED_RULES, read_bounded};
+use crate::config::{Detection, OWN_RULES, SHIPPED_RULES, read_bounded};
+use crate::token_keys::Keys;
 
 /// Largest rule file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -30,6 +32,14 @@ pub(crate) fn shipped() -> Vec<(String, String)> {
         .collect();
     files.sort();
     files
+}
+
+/// Name and content of what tells people and editors how rules are written: it is installed beside them.
+pub(crate) fn about_rules() -> impl Iterator<Item = (&'static str, String)> {
+    ["README.md", "schema.json"].into_iter().filter_map(|name| {
+        let file = Shipped::get(name)?;
+        Some((name, String::from_utf8_lossy(&file.data).into_owned()))
+    })
 }
 
 /// The content of one rule file, and what it is called in messages.
@@ -91,6 +101,21 @@ pub(crate) fn load(dirs: &[PathBuf]) -> Result<Loaded, Refused> {
     };
     doubts.extend(Detector::idle_exceptions(&rules).map(idle));
     Ok(Loaded { rules, files: sources.len(), notes, doubts })
+}
+
+/// As [`load`], with the keys that tokens are checked against.
+pub(crate) fn load_with_keys(settings: &Detection) -> Result<Loaded, Refused> {
+    let keys = Keys::read(&settings.jwt_keys);
+    let rules = load(&settings.rules_dirs);
+    match (rules, keys) {
+        (Ok(loaded), Ok(keys)) => {
+            Ok(Loaded { rules: loaded.rules.with_token_keys(Arc::new(keys)), ..loaded })
+        }
+        (rules, keys) => {
+            let mistakes = rules.err().into_iter().flat_map(|Refused(mistakes)| mistakes);
+            Err(Refused(mistakes.chain(keys.err().into_iter().flatten()).collect()))
+        }
+    }
 }
 
 fn built_in() -> Vec<Source> {

@@ -26,6 +26,7 @@ mod shared;
 mod store;
 mod target;
 mod tend;
+mod token_keys;
 mod watch;
 
 use std::process::ExitCode;

@@ -21,6 +21,7 @@ pub mod finding;
 pub mod facts;
 
 pub mod served;
+pub mod token;
 
 pub mod rule;
 

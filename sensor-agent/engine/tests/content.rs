@@ -200,5 +200,5 @@ fn the_content_has_no_needless_warnings() {
     let set = content();
     assert!(set.rules().len() >= 60, "{}", set.rules().len());
     let lines: Vec<_> = set.warnings().iter().map(ToString::to_string).collect();
-    assert!(lines.len() <= 5, "{}", lines.join("\n"));
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
 }

@@ -47,6 +47,24 @@ fn findings_are_bounded_and_counted() {
 }
 
 #[test]
+fn work_on_a_part_is_bounded_counted_and_told() {
+    let attack = "1'or'1'='1";
+    let query: Vec<String> = (0..200).map(|n| format!("a{n}={attack}{}", "<x(".repeat(200))).collect();
+    let (request, fields) = parse(format!("GET /?{} HTTP/1.1\r\n\r\n", query.join("&")).as_bytes());
+    let look = |most: u64| {
+        let mut detector = Detector::new(content());
+        detector.limit_work(most);
+        let mut findings = Vec::new();
+        detector.inspect(Part { phase: Phase::Head, request: &request, fields: &fields }, &mut findings);
+        let told = findings.iter().filter(|finding| finding.rule.id == "inspection-budget").count();
+        (told, detector.stats().fields_over_budget)
+    };
+    assert_eq!(look(u64::MAX), (0, 0));
+    let (told, left) = look(2_000_000);
+    assert!(told == 1 && (20..190).contains(&left), "{told} {left}");
+}
+
+#[test]
 fn evidence_of_a_secret_field_shows_the_attack_only() {
     let found = findings("GET /?password=hunter2'%20or%201%3D1-- HTTP/1.1\r\n\r\n");
     assert!(

@@ -19,6 +19,7 @@ struct Talk {
     engine: Engine,
     next: [u32; 2],
     peer: [u8; 4],
+    time_ns: u64,
 }
 
 impl Talk {
@@ -27,13 +28,18 @@ impl Talk {
         let proxies = Proxies { trusted, ..Proxies::default() };
         let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
         let settings = Settings { proxies, ..Settings::default() };
-        Self { engine: Engine::new(settings, content(), Arc::new(policy)), next: [1000, 5000], peer }
+        Self {
+            engine: Engine::new(settings, content(), Arc::new(policy)),
+            next: [1000, 5000],
+            peer,
+            time_ns: 1_000_000,
+        }
     }
 
     fn say(&mut self, side: usize, payload: &[u8]) -> (Vec<Report>, Vec<String>) {
         let ends = [(mapped(self.peer), 40_000), (mapped([10, 9, 9, 9]), 80)];
         let header = RecordHeader {
-            time_ns: 1_000_000,
+            time_ns: self.time_ns,
             source: ends[side].0,
             source_port: ends[side].1,
             destination: ends[1 - side].0,
@@ -178,7 +184,7 @@ fn exposed(responses: &[String]) -> (Vec<String>, Vec<String>) {
     let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
     let settings = Settings { response_exposure: true, ..Settings::default() };
     let engine = Engine::new(settings, content(), Arc::new(policy));
-    let mut talk = Talk { engine, next: [1000, 5000], peer: CLIENT };
+    let mut talk = Talk { engine, next: [1000, 5000], peer: CLIENT, time_ns: 1_000_000 };
     let (mut rules, mut blocks) = (Vec::new(), Vec::new());
     for response in responses {
         for (side, text) in [GOOD, response].into_iter().enumerate() {
@@ -208,4 +214,106 @@ fn a_page_is_searched_now_and_then_and_one_that_failed_always() {
     assert_eq!(exposed(&vec![leak.clone(); 68]).0.len(), 6);
     let failed = leak.replace("200 OK", "500 Oh");
     assert_eq!(exposed(&vec![failed; 36]).0.len(), 36);
+}
+
+#[test]
+fn a_token_runs_out_while_it_is_used() {
+    // {"alg":"HS256"}.{"sub":"1","exp":2000000000}
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIiwiZXhwIjoyMDAwMDAwMDAwfQ.c2ln";
+    let request = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let mut talk = Talk::new(CLIENT, &[]);
+    let mut rules = |wall: i64| {
+        talk.engine.set_wall_offset(Some(wall));
+        let (reports, _) = talk.say(0, request.as_bytes());
+        reports
+            .iter()
+            .flat_map(|report| &report.findings)
+            .map(|finding| finding.rule.id.clone())
+            .collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(rules(1_999_999_999), none);
+    assert_eq!(rules(2_000_200_000), ["jwt-time"]);
+    assert_eq!(rules(1_999_999_999), none);
+}
+
+/// What a response proves of the request: the rules that it makes sure, if the response comes so much later.
+#[track_caller]
+fn proved(target: &str, response: &str, seconds: u64) -> Vec<String> {
+    let settings = Settings { response_exposure: true, ..Settings::default() };
+    let engine = Engine::new(settings, content(), Arc::new(Policy::default()));
+    let mut talk = Talk { engine, next: [1000, 5000], peer: CLIENT, time_ns: 1_000_000 };
+    let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    talk.say(0, request.as_bytes());
+    talk.time_ns += seconds * 1_000_000_000;
+    let (reports, _) = talk.say(1, response.as_bytes());
+    let confirmed = reports.iter().filter(|report| report.outcome == Outcome::Confirmed);
+    let mut rules: Vec<String> =
+        confirmed.flat_map(|report| &report.findings).map(|finding| finding.rule.id.clone()).collect();
+    rules.sort();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn the_effect_of_an_attack_proves_it() {
+    let error = page(
+        "You have an error in your SQL syntax; check the manual that corresponds to your MySQL server version",
+    );
+    let passwd = page("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin");
+    let output = page("uid=33(www-data) gid=33(www-data) groups=33(www-data)");
+    let (sql, path, shell) =
+        ("/?id=1%27%20UNION%20SELECT%201,2--%20", "/?f=../../../../etc/passwd", "/?h=127.0.0.1;id");
+    let none: [&str; 0] = [];
+    assert!(proved(sql, &error, 0).contains(&"sql-union-select".to_owned()));
+    assert!(!proved(path, &passwd, 0).is_empty());
+    assert_eq!(proved(shell, &output, 0), ["shell-command"]);
+    // What shows is another attack's effect, or nothing.
+    for (target, response) in [(sql, &passwd), (path, &error), (shell, &page("fine")), ("/?q=tea", &error)] {
+        assert_eq!(proved(target, response, 0), none, "{target}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_as_late_as_a_payload_asks_for_proves_it() {
+    for (target, rule) in [
+        ("/?id=1%27%20AND%20SLEEP(5)--%20", "sql-time-delay"),
+        ("/?id=1;WAITFOR%20DELAY%20%270:0:5%27--", "sql-time-delay"),
+        ("/?h=127.0.0.1;sleep%205", "shell-command"),
+    ] {
+        for (seconds, expected) in [(5, true), (6, true), (0, false), (2, false), (30, false)] {
+            let found = proved(target, &page("ok"), seconds).contains(&rule.to_owned());
+            assert_eq!(found, expected, "{target} after {seconds} s");
+        }
+    }
+}
+
+/// A rule of an operator's own about request and response together.
+#[test]
+fn a_rule_can_ask_how_late_the_answer_is() {
+    let rule = r#"
+[[rule]]
+id = "slow-report"
+title = "a report that takes long"
+class = "INPUT_VALIDATION"
+severity = "medium"
+confidence = 0.6
+fields = ["response.status"]
+pattern = '^200$'
+short_field = true
+also = [{ fields = ["target"], pattern = 'report=' }]
+when = "response.delay_ms >= 5000"
+[rule.examples]
+match = [["target=/?report=x", "response.status=200", "response.delay_ms=6000"]]
+no_match = [["target=/?report=x", "response.status=200", "response.delay_ms=40"], ["response.status=200", "response.delay_ms=6000"]]
+"#;
+    let source = sensor_engine::rule::RuleSource { name: "own.toml", text: rule };
+    let rules = Arc::new(sensor_engine::rule::RuleSet::compile(&[source]).unwrap());
+    for (seconds, expected) in [(0, 0), (6, 1)] {
+        let engine = Engine::new(Settings::default(), Arc::clone(&rules), Arc::new(Policy::default()));
+        let mut talk = Talk { engine, next: [1000, 5000], peer: CLIENT, time_ns: 1_000_000 };
+        talk.say(0, b"GET /?report=7 HTTP/1.1\r\nHost: h\r\n\r\n");
+        talk.time_ns += seconds * 1_000_000_000;
+        assert_eq!(talk.say(1, page("ok").as_bytes()).0.len(), expected, "{seconds} s");
+    }
 }

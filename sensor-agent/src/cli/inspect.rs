@@ -17,7 +17,7 @@ use sensor_engine::rule::RuleSet;
 use serde::{Deserialize, Serialize};
 
 use super::Common;
-use crate::config::Config;
+use crate::config::{Config, Detection};
 use crate::judge::{Judge, Judgement};
 use crate::{detection, request};
 
@@ -88,7 +88,8 @@ impl Inspect {
             (true, true) => config.detection.rules_dirs.clone(),
             _ => self.rules.clone(),
         };
-        let rules = Arc::new(detection::load(&dirs)?.rules);
+        let settings = Detection { rules_dirs: dirs, ..config.detection.clone() };
+        let rules = Arc::new(detection::load_with_keys(&settings)?.rules);
         if let Some(secs) = self.measure {
             return measure(&config, &rules, &self.files, Duration::from_secs(secs));
         }

@@ -30,7 +30,7 @@ impl Replay {
     /// Runs the command. What is found is no failure: a capture is there to be looked at.
     pub(super) fn run(self, common: &Common) -> anyhow::Result<ExitCode> {
         let config = common.load()?;
-        let rules = Arc::new(detection::load(&config.detection.rules_dirs)?.rules);
+        let rules = Arc::new(detection::load_with_keys(&config.detection)?.rules);
         let mut policy = config.policy();
         policy.mode = Mode::Observe;
         let policy = Arc::new(policy);
@@ -42,10 +42,11 @@ impl Replay {
                 facts: observer.is_some().then_some(key),
                 ..config.engine_settings()
             };
-            let engine = Engine::new(settings, Arc::clone(&rules), Arc::clone(&policy));
+            let mut engine = Engine::new(settings, Arc::clone(&rules), Arc::clone(&policy));
             let started = Instant::now();
             // A capture has the wall clock's times.
             let clock = WallClock::of_wall_times();
+            engine.set_wall_offset(Some(clock.offset_secs()));
             let mut reports = 0;
             let mut out = output::Lines::new();
             let replay = replay::Replay::new(engine, observer, |seen| match seen {

@@ -116,7 +116,7 @@ fn say_notes(loaded: &Loaded) -> anyhow::Result<()> {
 /// Fails if something is found, so that a script can tell a request that is clean from one that is not.
 fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCode> {
     let bytes = read(file).with_context(|| format!("the request `{}` cannot be read", file.display()))?;
-    let loaded = detection::load(&config.detection.rules_dirs)?;
+    let loaded = detection::load_with_keys(&config.detection)?;
     let mut policy = config.policy();
     policy.mode = Mode::Observe;
     let engine = Engine::new(config.engine_settings(), Arc::new(loaded.rules), Arc::new(policy));
@@ -133,7 +133,7 @@ fn test(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCod
 /// Everything that was found, weak signs too, and how it adds up to a verdict.
 fn explain(config: &Config, file: &Path, common: &Common) -> anyhow::Result<ExitCode> {
     let bytes = read(file).with_context(|| format!("the request `{}` cannot be read", file.display()))?;
-    let rules = Arc::new(detection::load(&config.detection.rules_dirs)?.rules);
+    let rules = Arc::new(detection::load_with_keys(&config.detection)?.rules);
     let policy = Policy { report_from: Confidence::ZERO, ..config.policy() };
     let mut judge = Judge::new(config.engine_settings(), rules, &policy);
     let judged = judge.judge(&request::with_line_ends(&bytes), b"")?;

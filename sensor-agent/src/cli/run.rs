@@ -58,7 +58,7 @@ impl Run {
 
 fn check(common: &Common) -> anyhow::Result<ExitCode> {
     let config = common.load()?;
-    let loaded = detection::load(&config.detection.rules_dirs)?;
+    let loaded = detection::load_with_keys(&config.detection)?;
     if common.json {
         output::json(
             &serde_json::json!({ "ok": true, "files": loaded.files, "notes": loaded.notes, "doubts": loaded.doubts }),

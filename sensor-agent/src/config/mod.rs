@@ -100,6 +100,8 @@ pub(crate) struct Capture {
 pub(crate) struct Detection {
     /// Directories of rule files, all of them loaded.
     pub(crate) rules_dirs: Vec<PathBuf>,
+    /// Files of keys that tokens are checked against.
+    pub(crate) jwt_keys: Vec<PathBuf>,
     /// Whether bodies of responses are searched for what they should not hold.
     pub(crate) response_exposure: bool,
     /// Whether the model is asked about suspicious values.
@@ -232,6 +234,8 @@ pub(crate) struct Limits {
     pub(crate) max_early_bytes: u64,
     /// Suspicious values of a head, and of a body, that the model is asked about.
     pub(crate) max_model_values: u64,
+    /// Work that is spent on looking through a head, and through a body.
+    pub(crate) max_inspection_work: u64,
     /// IP datagrams of which parts are missing that one engine's thread keeps.
     pub(crate) max_fragmented: u64,
     /// Bytes of parts of IP datagrams that one engine's thread keeps.
@@ -264,6 +268,7 @@ impl Default for Config {
             },
             detection: Detection {
                 rules_dirs: vec![SHIPPED_RULES.into(), OWN_RULES.into()],
+                jwt_keys: Vec::new(),
                 response_exposure: true,
                 model: true,
                 rule_timing: false,
@@ -329,6 +334,7 @@ impl Default for Limits {
             slow_request_rate: engine.slow_request_rate,
             max_early_bytes: engine.max_early_bytes as u64,
             max_model_values: engine.max_model_values as u64,
+            max_inspection_work: engine.max_inspection_work,
             max_fragmented: engine.fragments.max_datagrams as u64,
             max_fragment_bytes: engine.fragments.max_bytes as u64,
             report_queue: 4096,
@@ -369,6 +375,7 @@ impl Config {
         config.capture.ports.clone_from(&new.capture.ports);
         config.capture.tunnels = new.capture.tunnels;
         config.detection.rules_dirs.clone_from(&new.detection.rules_dirs);
+        config.detection.jwt_keys.clone_from(&new.detection.jwt_keys);
         config.response = new.response.clone();
         config.actors.limits = new.actors.limits.clone();
         config
@@ -409,6 +416,7 @@ impl Config {
             reads_only: false,
             model: self.detection.model,
             max_model_values: size(limits.max_model_values),
+            max_inspection_work: limits.max_inspection_work,
             rule_timer: self
                 .detection
                 .rule_timing

@@ -43,6 +43,7 @@ fn sections(document: &mut Document<'_>) -> Config {
         capture: document.section("capture", |section| capture(section, default.capture)),
         detection: document.section("detection", |section| Detection {
             rules_dirs: section.read("rules_dir", default.detection.rules_dirs, paths),
+            jwt_keys: section.read("jwt_keys", default.detection.jwt_keys, paths),
             response_exposure: section.read("response_exposure", default.detection.response_exposure, flag),
             model: section.read("model", default.detection.model, flag),
             rule_timing: section.read("rule_timing", default.detection.rule_timing, flag),
@@ -224,6 +225,11 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
         slow_request_rate: section.read("slow_request_rate", default.slow_request_rate, integer(0, MIB)),
         max_early_bytes: section.read("max_early_bytes", default.max_early_bytes, integer(0, 64 * MIB)),
         max_model_values: section.read("max_model_values", default.max_model_values, integer(1, 65_536)),
+        max_inspection_work: section.read(
+            "max_inspection_work",
+            default.max_inspection_work,
+            integer(1 << 20, 1 << 40),
+        ),
         max_fragmented: section.read("max_fragmented", default.max_fragmented, integer(1, 65_536)),
         max_fragment_bytes: section.read(
             "max_fragment_bytes",

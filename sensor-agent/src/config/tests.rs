@@ -51,7 +51,7 @@ fn each_mistake_is_named_with_its_place_and_what_is_expected() {
         ("[respond]\n", "s.toml:1:2: unknown section `respond`, did you mean `response`?"),
         (
             "[detection]\ncolour = 1\n",
-            "s.toml:2:1: unknown key `detection.colour`, expected one of rules_dir, response_exposure, model, rule_timing",
+            "s.toml:2:1: unknown key `detection.colour`, expected one of rules_dir, jwt_keys, response_exposure, model, rule_timing",
         ),
         (
             "[capture]\nsample = 2\n",

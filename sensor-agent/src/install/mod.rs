@@ -53,6 +53,9 @@ pub(crate) fn install(place: &Place, program: &Path) -> anyhow::Result<Vec<Strin
     for (name, text) in detection::shipped() {
         steps.put(&format!("{SHIPPED_RULES}/{name}"), text.as_bytes(), 0o644)?;
     }
+    for (name, text) in detection::about_rules() {
+        steps.put(&format!("{SHIPPED_RULES}/{name}"), text.as_bytes(), 0o644)?;
+    }
     steps.remove_stale_rules()?;
     Ok(steps.done)
 }
@@ -184,6 +187,14 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
         }
         assert!(place.at(OWN_RULES).is_dir());
+        let schema = fs::read_to_string(place.at(SHIPPED_RULES).join("schema.json")).unwrap();
+        assert!(schema.contains("https://json-schema.org/"));
+        assert!(place.at(SHIPPED_RULES).join("README.md").exists());
+        assert_eq!(
+            detection::load(&[place.at(SHIPPED_RULES)]).unwrap().files,
+            detection::shipped().len(),
+            "what is no rule is not read as one"
+        );
         let second = install(&place, &program).unwrap();
         assert!(second.iter().all(|step| step.starts_with("unchanged ")), "{second:?}");
     }

@@ -19,6 +19,7 @@ use sensor_engine::time::Timestamp;
 use super::carrier::{Carrier, WorkerStats};
 use super::whole::WholePackets;
 use super::{Inputs, priority};
+use crate::clock::WallClock;
 use crate::kernel::clock::boot_nanos;
 use crate::kernel::rings::Ring;
 
@@ -194,6 +195,8 @@ impl Worker {
         self.carrier.stats.engine.absorb(&self.earlier);
         self.carrier.stats.whole = self.whole.stats();
         self.published.store(Arc::new(self.carrier.stats.clone()));
+        // A corrected clock shows with the next figures.
+        self.engine.set_wall_offset(Some(WallClock::measure().offset_secs()));
         self.last_publish = Instant::now();
     }
 }
@@ -230,5 +233,6 @@ fn time_of(record: &[u8]) -> Option<u64> {
 fn engine(settings: &Settings, inputs: &Inputs) -> Engine {
     let mut engine = Engine::new(settings.clone(), Arc::clone(&inputs.rules), Arc::clone(&inputs.policy));
     engine.replace_served(Arc::clone(&inputs.served));
+    engine.set_wall_offset(Some(WallClock::measure().offset_secs()));
     engine
 }

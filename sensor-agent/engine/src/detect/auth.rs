@@ -132,6 +132,7 @@ fn is_local(value: &[u8]) -> bool {
         "0.0.0.0",
         "::ffff:127.",
         "[::ffff:127.",
+        "[127.",
         "0x7f",
         "2130706433",
         "017700000001",
@@ -276,6 +277,8 @@ mod tests {
         assert_eq!(header("x-original-url", "/admin", "GET"), Some((Code::AuthRewrite, 0.8)));
         assert_eq!(header("x-forwarded-for", "127.0.0.1", "GET"), Some((Code::AuthLoopback, 0.72)));
         assert_eq!(header("forwarded", "for=\"[::1]\";proto=http", "GET"), Some((Code::AuthLoopback, 0.72)));
+        let with_port = "for=\"[127.0.0.1]:8000\";by=\"[127.0.0.1]:9000\"";
+        assert_eq!(header("forwarded", with_port, "GET"), Some((Code::AuthLoopback, 0.72)));
         assert_eq!(header("x-forwarded-for", "203.0.113.9, 127.0.0.1", "GET"), None);
         assert_eq!(header("x-http-method-override", "DELETE", "GET"), Some((Code::AuthMethod, 0.75)));
         assert_eq!(header("x-http-method-override", "PUT", "POST"), Some((Code::AuthMethod, 0.3)));

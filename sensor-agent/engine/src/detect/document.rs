@@ -82,6 +82,58 @@ const SHARED_WORDS: &[&[u8]] = &[
     b"where",
 ];
 
+/// Fewest words of a title, and the share of all that they must be, in percent.
+const TITLE_WORDS: usize = 4;
+const TITLE_SHARE: usize = 60;
+/// Longest title in bytes.
+const MAX_TITLE: usize = 300;
+/// Words that hold a sentence together and that neither commands nor query languages have.
+const FUNCTION_WORDS: &[&[u8]] = &[
+    b"a", b"about", b"am", b"an", b"are", b"be", b"can", b"can't", b"cannot", b"could", b"did", b"does",
+    b"doesn't", b"don't", b"during", b"has", b"have", b"how", b"i", b"is", b"isn't", b"it", b"it's", b"my",
+    b"no", b"of", b"should", b"such", b"than", b"that", b"the", b"there", b"this", b"to", b"using", b"via",
+    b"vs", b"was", b"we", b"what", b"when", b"where", b"which", b"while", b"who", b"why", b"will", b"with",
+    b"without", b"you", b"your",
+];
+/// Least confidence of a match that counts in a title, whatever it is.
+pub(super) const CERTAIN: f32 = 0.93;
+
+/// Whether a value is a question or a title: a line mostly of words, some of which only hold sentences together. What it names (a
+/// file, a function, a class) it does not use.
+pub(super) fn is_title(field: &Field<'_>, decoded: &[u8]) -> bool {
+    let place = field.place.is_body() || matches!(field.place, Place::Query | Place::Cookie);
+    if !place || decoded.len() > MAX_TITLE || decoded.contains(&b'\n') {
+        return false;
+    }
+    let (mut all, mut words, mut holding) = (0, 0, 0);
+    for word in decoded.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+        all += 1;
+        let core = word.strip_suffix(b",").or_else(|| word.strip_suffix(b"?")).unwrap_or(word);
+        let core = core.strip_suffix(b".").or_else(|| core.strip_suffix(b":")).unwrap_or(core);
+        let letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte >= 0x80 || *byte == b'\'';
+        let apostrophe = core.starts_with(b"'") || core.ends_with(b"'");
+        let is_word = !core.is_empty() && !apostrophe && core.iter().all(letter);
+        words += usize::from(is_word);
+        holding +=
+            usize::from(is_word && FUNCTION_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core)));
+    }
+    words >= TITLE_WORDS && holding > 0 && words * 100 >= all * TITLE_SHARE
+}
+
+/// Whether what is found may be named in a title and not meant: of markup, queries and header lines, whoever writes them into one means
+/// them.
+pub(super) fn is_named_only(topic: Option<&str>, confidence: f32) -> bool {
+    confidence < CERTAIN
+        && matches!(
+            topic,
+            Some("lfi" | "php" | "java" | "nodejs" | "ssti" | "generic" | "access" | "scanner")
+        )
+        || confidence < SURE_COMMAND && topic == Some("rce")
+}
+
+/// Least confidence of a command that counts in a title.
+const SURE_COMMAND: f32 = 0.755;
+
 /// Least confidence of a match that counts in a single line of prose: what is less sure may be words.
 pub(super) const SURE: f32 = 0.8;
 
@@ -201,6 +253,31 @@ mod tests {
              CHR(113)||CHR(120)||CHR(118)||CHR(98),NULL,NULL,NULL FROM DUAL WHERE 5=5 AND 'x'='x' OR '1'='1' -- ",
         ] {
             assert!(!document(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn titles_are_words_that_hold_together() {
+        let title = |value: &str| {
+            is_title(&Field { place: Place::Query, name: b"q", value: b"", offset: 0 }, value.as_bytes())
+        };
+        for value in [
+            "Why is my /etc/fstab entry ignored on boot?",
+            "Can't access /proc/cpuinfo in a container",
+            "How to use os.system() vs subprocess.run()?",
+        ] {
+            assert!(title(value), "{value}");
+        }
+        for value in [
+            "/etc/passwd",
+            "cat /etc/passwd",
+            "127.0.0.1; cat /etc/passwd",
+            "x' or 'a'='a' -- is it",
+            "system('id')",
+            "echo a is the b; rm -rf / --no-preserve-root; cat /etc/shadow; uname -a",
+            "words only and here nothing else",
+        ] {
+            assert!(!title(value), "{value}");
         }
     }
 }

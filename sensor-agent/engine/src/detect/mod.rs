@@ -27,6 +27,7 @@ mod within;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::field::{Field, Fields, Place};
 use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
@@ -88,6 +89,12 @@ pub struct DetectStats {
     pub model_skipped: u64,
     /// Findings of the model.
     pub model_findings: u64,
+    /// Signatures of tokens that the operator's keys were asked about.
+    pub tokens_checked: u64,
+    /// Signatures that they were not asked about, because a part had too many.
+    pub tokens_unchecked: u64,
+    /// Fields left out because looking through their part took too much work.
+    pub fields_over_budget: u64,
     /// Bytes of values beyond what the coded detectors look at.
     pub uninspected_bytes: u64,
     /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
@@ -116,6 +123,10 @@ pub struct Detector {
     asks_for_client: bool,
     process: Option<Arc<ServingProcess>>,
     asks_for_process: bool,
+    /// How long the response took that is inspected next.
+    delay: Duration,
+    /// Work that is spent on a part.
+    max_work: u64,
     stats: DetectStats,
 }
 
@@ -163,13 +174,13 @@ impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Self {
         Self {
             matcher: Matcher::new(&rules),
+            scanner: Scanner::asking(rules.token_keys()),
             asks_for_client: rules.asks_for_client(),
             asks_for_process: rules.asks_for_process(),
             rules,
             infos: Infos::new(),
             views: Views::default(),
             hits: Vec::new(),
-            scanner: Scanner::default(),
             opinion: Opinion::default(),
             clean: Clean::default(),
             exposures: false,
@@ -177,6 +188,8 @@ impl Detector {
             timer: None,
             client: None,
             process: None,
+            delay: Duration::ZERO,
+            max_work: u64::MAX,
             stats: DetectStats::default(),
         }
     }
@@ -188,6 +201,7 @@ impl Detector {
         self.asks_for_client = rules.asks_for_client();
         self.asks_for_process = rules.asks_for_process();
         self.process = None;
+        self.scanner.tokens.replace_keys(rules.token_keys().cloned());
         self.rules = rules;
         self.clean.clear();
     }
@@ -201,6 +215,11 @@ impl Detector {
     /// Says who sent what is inspected next.
     pub fn set_client(&mut self, client: Option<IpAddr>) {
         self.client = client;
+    }
+
+    /// Says when what is inspected next was sent: in seconds of the engine's clock, and of the wall clock where that is known.
+    pub fn set_time(&mut self, second: u64, wall: Option<i64>) {
+        self.scanner.tokens.begin(second, wall);
     }
 
     /// Whether some rule asks which process serves.
@@ -232,9 +251,20 @@ impl Detector {
         self.clean.clear();
     }
 
+    /// Spends at most about so much work on each part: bytes and tokens looked at, and [`PATTERN_WORK`] for each pattern that is searched.
+    /// What one value takes is bounded anyway, so that the sum is compared between values. A new detector has no limit.
+    pub fn limit_work(&mut self, most: u64) {
+        self.max_work = most;
+    }
+
     /// Whether bodies of responses are searched for what they should not hold. A new detector does not.
     pub fn look_for_exposures(&mut self, wanted: bool) {
         self.exposures = wanted;
+    }
+
+    /// Says how long a request was over when the response began that is inspected next; zero stands for no response.
+    pub fn set_delay(&mut self, delay: Duration) {
+        self.delay = delay;
     }
 
     /// Says whether something was found in the request whose response is inspected next: then what it shows is no quotation.
@@ -260,6 +290,8 @@ impl Detector {
             coded_steps: self.stats.coded_steps + self.scanner.steps(),
             model_values: self.opinion.asked,
             model_skipped: self.opinion.skipped,
+            tokens_checked: self.scanner.tokens.checked,
+            tokens_unchecked: self.scanner.tokens.unchecked,
             ..self.stats
         }
     }
@@ -269,7 +301,13 @@ impl Detector {
         let first = findings.len();
         let mut violation = None;
         self.opinion.begin();
+        let begun = self.work();
         for (index, field) in part.fields.iter().enumerate() {
+            if self.work() - begun > self.max_work {
+                let left = part.fields.iter().skip(index).count();
+                self.over_budget(part.request, &field, left, findings);
+                break;
+            }
             self.stats.fields += 1;
             // What was found clean before was so with all that is within it.
             if matches!(field.place, Place::Header | Place::Path) && self.is_known(&field) {
@@ -316,6 +354,34 @@ impl Detector {
         self.repeated(part, findings);
         self.violations(part, violation, findings);
         self.limit(first, findings);
+    }
+
+    /// Work done so far.
+    fn work(&self) -> u64 {
+        let matching = self.matcher.stats();
+        self.stats.coded_steps
+            + self.scanner.steps()
+            + matching.scanned_bytes
+            + matching.candidates * PATTERN_WORK
+    }
+
+    /// What is left of a part is left out, and that is told.
+    fn over_budget(
+        &mut self,
+        request: &Request,
+        field: &Field<'_>,
+        left: usize,
+        findings: &mut Vec<Finding>,
+    ) {
+        self.stats.fields_over_budget += left as u64;
+        let Some(info) = self.infos.get(Code::OverBudget).map(Arc::clone) else { return };
+        if self.is_excepted(&info, request, field) {
+            return;
+        }
+        self.views.fill(&Field { value: b"", ..*field });
+        let mut found = finding(&claim(&info, Code::OverBudget, OVER_BUDGET), field, &self.views, 0, 0..0);
+        found.evidence = format!("{left} fields were not looked at");
+        findings.push(found);
     }
 
     /// Whether bodies of responses are searched for what they should not hold.
@@ -397,6 +463,7 @@ impl Detector {
             fields: part.fields,
             client: self.client,
             process: self.process.as_deref(),
+            delay: self.delay,
         };
         self.matcher.search(&self.rules, scope, index, field, &self.views, &mut self.hits);
         if !response {
@@ -413,7 +480,7 @@ impl Detector {
                 return Look::Open;
             }
             // What a header that replaces the method means depends on the method.
-            let settled = !undecided && !auth::depends_on_method(field);
+            let settled = !undecided && !auth::depends_on_method(field) && !self.scanner.tokens.is_fleeting();
             return if settled { Look::Clean } else { Look::Open };
         }
         self.report(part, field, findings);
@@ -427,8 +494,10 @@ impl Detector {
         let piece = document::is_part_of_document(field, part.fields);
         let quoted = document::is_document(field, self.views.decoded().bytes);
         let around = document::surroundings(field, self.views.decoded().bytes);
+        let titled = document::is_title(field, self.views.decoded().bytes);
         let most = |info: &RuleInfo, confidence: f32| match around {
             _ if quoted => document::MOST,
+            _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
             Surroundings::Article if info.topic() != Some("xss") => document::MOST,
             Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
                 document::MOST
@@ -630,6 +699,11 @@ fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<'_> {
     let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
     Claim { info, class: code.class(), severity, confidence }
 }
+
+/// What the search for a pattern counts as, in bytes looked at.
+pub const PATTERN_WORK: u64 = 64;
+/// Confidence that a request which takes too much work is an attack: it is reported, and blocks nobody.
+const OVER_BUDGET: f32 = 0.55;
 
 /// Coded detections below this confidence are of low severity.
 const WEAK: f32 = 0.5;

@@ -1,8 +1,11 @@
 //! The coded detectors over the views of one field, and the surest hit of each.
 
+use std::sync::Arc;
+
 use crate::field::{Field, Place};
 use crate::finding::Decoder;
 use crate::rule::{View, Views};
+use crate::token::TokenKeys;
 
 use super::builtin::Code;
 use super::sql::Sql;
@@ -52,12 +55,19 @@ const FORMAL_HEADERS: &[&[u8]] = &[
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     sql: Sql,
-    tokens: Vec<jwt::Found>,
+    pub(super) tokens: jwt::Tokens,
     hits: Vec<CodeHit>,
     steps: u64,
 }
 
 impl Scanner {
+    /// A scanner that asks these keys about signatures.
+    pub(super) fn asking(keys: Option<&Arc<dyn TokenKeys>>) -> Self {
+        let mut scanner = Self::default();
+        scanner.tokens.replace_keys(keys.cloned());
+        scanner
+    }
+
     pub(super) fn clear(&mut self) {
         self.hits.clear();
     }
@@ -78,11 +88,8 @@ impl Scanner {
         {
             self.keep(found.code, 0, (found.start, found.end), found.confidence);
         }
-        self.tokens.clear();
-        jwt::find(field, field.value, &mut self.tokens);
-        for index in 0..self.tokens.len() {
-            let Some(&found) = self.tokens.get(index) else { break };
-            self.keep(found.code, 0, (found.start, found.end), found.confidence);
+        for found in self.tokens.look(field) {
+            keep_hit(&mut self.hits, found.hit());
         }
     }
 
@@ -116,14 +123,9 @@ impl Scanner {
         }
         let from = if field.place == Place::Header { HEADER_FROM } else { KEEP_FROM };
         if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
-            self.keep_hit(CodeHit {
-                code: found.code,
-                view: number,
-                start: found.start,
-                end: found.end,
-                confidence: found.confidence * trust,
-                breaks: found.breaks,
-            });
+            let confidence = found.confidence * trust;
+            let (code, start, end, breaks) = (found.code, found.start, found.end, found.breaks);
+            keep_hit(&mut self.hits, CodeHit { code, view: number, start, end, confidence, breaks });
         }
         if let Some(found) =
             html::find(bytes, &mut self.steps).filter(|found| found.confidence * trust >= from)
@@ -152,15 +154,15 @@ impl Scanner {
     }
 
     fn keep(&mut self, code: Code, view: usize, (start, end): (usize, usize), confidence: f32) {
-        self.keep_hit(CodeHit { code, view, start, end, confidence, breaks: false });
+        keep_hit(&mut self.hits, CodeHit { code, view, start, end, confidence, breaks: false });
     }
+}
 
-    /// Keeps the surest hit of each detection, of equal ones the first.
-    fn keep_hit(&mut self, hit: CodeHit) {
-        match self.hits.iter_mut().find(|known| known.code == hit.code) {
-            Some(known) if known.confidence >= hit.confidence => {}
-            Some(known) => *known = hit,
-            None => self.hits.push(hit),
-        }
+/// Keeps the surest hit of each detection, of equal ones the first.
+fn keep_hit(hits: &mut Vec<CodeHit>, hit: CodeHit) {
+    match hits.iter_mut().find(|known| known.code == hit.code) {
+        Some(known) if known.confidence >= hit.confidence => {}
+        Some(known) => *known = hit,
+        None => hits.push(hit),
     }
 }

@@ -3,12 +3,13 @@
 //! the head and the first bytes of a textual body are kept, and looked at once, when the body is over or full.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::bodies::codings_of;
 use super::command::{Command, Outcome, Transaction};
 use super::exchange::{Exchange, OpenRequest};
 use super::inspect::Inspector;
-use super::reflection;
+use super::reflection::{self, Seen};
 use super::settings::Settings;
 use super::worker::{Subject, Worker};
 use super::{RequestSummary, SUMMARY_LEN};
@@ -46,6 +47,8 @@ pub(super) struct Answer {
     length: u64,
     /// What the response says, if facts are wanted.
     facts: ResponseFacts,
+    /// Time from the request's end to the response's head.
+    delay: Duration,
     /// Whether nobody wants more of the body.
     pub(super) inspected: bool,
 }
@@ -83,6 +86,7 @@ impl Wanted {
 impl Inspector<'_> {
     /// Keeps a request that is over for its response, if somebody wants that.
     pub(super) fn keep(&mut self, mut open: Box<OpenRequest>) {
+        open.ended = self.time;
         let wanted = self.worker.wanted.any() || !open.probes.is_empty();
         let place = self.exchange.asked.iter_mut().rev().find(|awaited| awaited.number == open.number);
         match place.filter(|_| wanted) {
@@ -115,6 +119,7 @@ impl Inspector<'_> {
     /// The head of the response is there.
     pub(super) fn answer_head(&mut self, response: &mut Response) {
         let Some(answer) = &mut self.exchange.answer else { return };
+        answer.delay = self.time.since(answer.open.ended);
         if let Some(key) = &self.worker.facts_key {
             answer.facts = ResponseFacts::of_head(key, &answer.open.facts, Some(response));
         }
@@ -257,15 +262,17 @@ impl Worker {
             push_text(answer.response.header("content-type"), &body, &mut self.fields);
         }
         body::push_lines(Place::ResponseHeader, &answer.trailer, &mut self.fields);
-        self.confirm(answer, exchange, time);
+        let mut findings = Vec::new();
         if looks {
-            let mut findings = Vec::new();
             self.detector.set_suspicious(!answer.open.findings.is_empty());
+            self.detector.set_delay(answer.delay);
             self.detect(Phase::Response, exchange, &answer.open.request, &mut findings);
+            self.detector.set_delay(Duration::ZERO);
             findings.iter_mut().for_each(mask);
-            if !findings.is_empty() {
-                self.report_answer(exchange, &answer.open, &findings, time);
-            }
+        }
+        self.confirm(answer, &findings, exchange, time);
+        if !findings.is_empty() {
+            self.report_answer(exchange, &answer.open, &findings, time);
         }
     }
 
@@ -280,14 +287,15 @@ impl Worker {
     }
 
     /// Reports the request's findings again if the response proves them, now surer.
-    fn confirm(&mut self, answer: &mut Answer, exchange: &mut Exchange, time: Timestamp) {
-        if answer.open.probes.is_empty() {
+    fn confirm(&mut self, answer: &mut Answer, shown: &[Finding], exchange: &mut Exchange, time: Timestamp) {
+        if answer.open.probes.is_empty() && (shown.is_empty() || answer.open.findings.is_empty()) {
             return;
         }
         let probes = std::mem::take(&mut answer.open.probes);
-        let text = self.fields.get(Place::ResponseBody, b"").map(|field| field.value).unwrap_or_default();
+        let body = self.fields.get(Place::ResponseBody, b"").map(|field| field.value).unwrap_or_default();
         let mut findings = answer.open.findings.clone();
-        if reflection::confirm(&probes, &answer.response, text, &mut findings) {
+        let seen = Seen { response: &answer.response, body, delay: answer.delay, shown };
+        if reflection::confirm(&probes, seen, &mut findings) {
             self.counters.findings_confirmed += findings.len() as u64;
             let open = &answer.open;
             let subject =
@@ -360,7 +368,7 @@ impl Worker {
         {
             answer.body.clear();
             answer.trailer.clear();
-            (answer.length, answer.inspected) = (0, false);
+            (answer.length, answer.inspected, answer.delay) = (0, false, Duration::ZERO);
             answer.facts = ResponseFacts::default();
             self.spare_answers.push(answer);
         }

@@ -32,6 +32,8 @@ pub(super) struct OpenRequest {
     pub(super) embedded: bool,
     /// When its head was there.
     pub(super) time: Timestamp,
+    /// When all of it was there.
+    pub(super) ended: Timestamp,
     /// Bytes of its body.
     pub(super) length: u64,
     /// What in its response would prove its findings.

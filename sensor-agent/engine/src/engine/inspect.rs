@@ -146,7 +146,7 @@ impl Sink for Inspector<'_> {
         let has_body = !matches!(framing, Framing::None | Framing::Length(0));
         if has_body || worker.wanted.any() || !findings.is_empty() {
             let mut open = worker.spare.pop().unwrap_or_default();
-            (open.number, open.time) = (number, self.time);
+            (open.number, open.time, open.ended) = (number, self.time, self.time);
             worker.note_probes(&findings, &mut open);
             if let Some(key) = &worker.facts_key {
                 open.facts = RequestFacts::of_head(key, request, &worker.fields);

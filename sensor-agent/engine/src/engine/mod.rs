@@ -206,6 +206,12 @@ impl Engine {
         self.shared.worker.served = served;
     }
 
+    /// Says what the wall clock shows when the time of the records is 0, in seconds since 1970; it decides about the times of tokens
+    /// and nothing else. An engine begins with `None`: then it is not known.
+    pub fn set_wall_offset(&mut self, seconds: Option<i64>) {
+        self.shared.worker.wall_offset = seconds;
+    }
+
     /// Inspects bodies up to [`Settings::trimmed_body_bytes`] only, and those of responses not at all, until it is called with `false`.
     pub fn trim_bodies(&mut self, trimmed: bool) {
         if trimmed == self.trimmed.is_some() {
@@ -232,9 +238,15 @@ impl Engine {
         counters.flows_now = self.table.len() as u64;
         counters.flow_bytes = self.memory as u64;
         let detected = self.shared.worker.detector.stats();
+        counters.fields_over_budget = detected.fields_over_budget;
+        counters.uninspected_value_bytes = detected.uninspected_bytes;
+        counters.findings_dropped = detected.findings_dropped;
+        counters.findings_excepted = detected.findings_excepted;
         counters.model_values = detected.model_values;
         counters.model_skipped = detected.model_skipped;
         counters.model_findings = detected.model_findings;
+        counters.tokens_checked = detected.tokens_checked;
+        counters.tokens_unchecked = detected.tokens_unchecked;
         counters.stats()
     }
 
@@ -262,6 +274,7 @@ impl Engine {
         };
         self.counters().accepted += 1;
         self.now = self.now.max(segment.time);
+        self.shared.worker.now = self.now;
         self.table.touch(slot);
         let Some(connection) = self.table.get_mut(slot) else { return };
         let progress = connection.take(from, segment, &mut self.shared);

@@ -68,6 +68,9 @@ pub struct Settings {
     pub model: bool,
     /// Suspicious values of a head, and of a body, that the model is asked about (`model_skipped`).
     pub max_model_values: usize,
+    /// Work that is spent on looking through a head, and through a body: about as many bytes, each counted for every way in which it is
+    /// looked at (`fields_over_budget`, and the finding `inspection-budget`).
+    pub max_inspection_work: u64,
     /// Proxies that are trusted to name their clients.
     pub proxies: Proxies,
     /// Whether a [`Command::Transaction`](super::Command::Transaction) is given out for each request.
@@ -110,6 +113,7 @@ impl Default for Settings {
             response_exposure: false,
             model: true,
             max_model_values: 32,
+            max_inspection_work: 32 << 20,
             proxies: Proxies::default(),
             list_transactions: false,
             facts: None,

@@ -34,6 +34,8 @@ const SMALL: usize = 8 * 1024;
 /// Most findings kept of a connection whose source is not verified yet.
 const MAX_DEFERRED: usize = 16;
 
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
 /// What a decision is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
@@ -72,6 +74,9 @@ pub(super) struct Worker {
     /// Who serves where, as far as the shell has said.
     pub(super) served: Arc<Served>,
     recent: RecentBlocks,
+    pub(super) now: Timestamp,
+    /// From the time of records to the wall clock, in seconds, where that is known.
+    pub(super) wall_offset: Option<i64>,
     #[cfg(test)]
     pub(super) seam: super::tests::Seam,
 }
@@ -98,11 +103,14 @@ impl Worker {
             reads_only: settings.reads_only,
             served: Arc::default(),
             recent: RecentBlocks::default(),
+            now: Timestamp::default(),
+            wall_offset: None,
             #[cfg(test)]
             seam: super::tests::Seam::default(),
         };
         worker.detector.look_for_exposures(settings.response_exposure);
         worker.detector.ask_model(if settings.model { settings.max_model_values } else { 0 });
+        worker.detector.limit_work(settings.max_inspection_work);
         worker.detector.time_rules(settings.rule_timer);
         worker.note_wanted(settings.list_transactions);
         worker
@@ -147,6 +155,9 @@ impl Worker {
         }
         self.counters.fields_dropped += u64::from(self.fields.dropped());
         self.counters.documents_unopened += u64::from(self.fields.unopened());
+        let second = self.now.as_nanos() / NANOS_PER_SEC;
+        let wall = self.wall_offset.map(|offset| offset.saturating_add_unsigned(second));
+        self.detector.set_time(second, wall);
         self.detector.inspect(Part { phase, request, fields: &self.fields }, findings);
         #[cfg(test)]
         self.seam.inspect(phase, request, &self.fields, findings, before);

@@ -246,7 +246,8 @@ impl<'a> Compiler<'a> {
             nameless.fold(0, |bits, fields| bits | fields.places())
         };
         let set = RuleSet {
-            short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short)),
+            short_places: short_rules.iter().fold(0, |bits, short| bits | nameless(short))
+                | self.formal_places(),
             short_rules,
             places: self.rules.iter().fold(0, |bits, rule| bits | rule.places),
             named_segments: named_segments(&named),
@@ -258,8 +259,15 @@ impl<'a> Compiler<'a> {
             coded_rules: self.coded_rules,
             exceptions: self.exceptions,
             warnings: self.warnings,
+            token_keys: None,
         };
         (set, self.examples)
+    }
+
+    /// A bit for each of [`FORMAL_PLACES`] that some rule looks into.
+    fn formal_places(&self) -> u32 {
+        let formal = FORMAL_PLACES.iter().fold(0, |bits, &place| bits | super::fields::bit(place));
+        self.rules.iter().fold(0, |bits, rule| bits | rule.places) & formal
     }
 }
 
@@ -272,6 +280,8 @@ fn named_segments(named: &Named) -> u32 {
     };
     segments(&long).enumerate().map(bit).fold(0, |bits, bit| bits | bit)
 }
+/// Places whose values are plain whenever they are in order: a rule about one of them means such values.
+const FORMAL_PLACES: [Place; 2] = [Place::Method, Place::ResponseStatus];
 
 fn is_used(rules: &[Rule], behaviours: &[Behaviour], id: &str) -> bool {
     rules.iter().any(|rule| rule.info.id == id) || behaviours.iter().any(|rule| rule.info().id == id)

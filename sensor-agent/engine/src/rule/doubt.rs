@@ -15,6 +15,8 @@ pub const LARGE_PATTERN_BYTES: usize = 256 * 1024;
 pub(super) struct Matched {
     pub(super) rule: usize,
     pub(super) by: Vec<usize>,
+    /// Whether it is too plain to be looked at in traffic.
+    pub(super) plain: bool,
 }
 
 /// Everything doubtful, in the order of the rules.
@@ -26,7 +28,8 @@ pub(super) fn find(set: &RuleSet, rules: &[RuleExamples<'_>], matched: &[Matched
             let other = shadow(set, one.rule, matched)?;
             Some(format!("rule `{}` is at least as sure and finds every example of this one", id(set, other)))
         });
-        doubts.extend(reason.into_iter().chain(large(set, one.rule)).map(|reason| {
+        let plain = plain(one.rule, matched);
+        doubts.extend(reason.into_iter().chain(large(set, one.rule)).chain(plain).map(|reason| {
             RuleError::at(one.source.name, one.source.text, one.at, Some(id(set, one.rule)), reason)
         }));
     }
@@ -69,6 +72,13 @@ fn covers(set: &RuleSet, other: usize, rule: usize) -> bool {
 /// Of two rules that cover one another, the one that stands first is kept.
 fn is_first(set: &RuleSet, other: usize, rule: usize) -> bool {
     other < rule || !covers(set, rule, other)
+}
+
+/// Rules that look at plain words say so: else what an example shows does not happen in traffic.
+fn plain(rule: usize, matched: &[Matched]) -> Option<String> {
+    matched.iter().any(|one| one.rule == rule && one.plain).then(|| {
+        "an example is too plain to be looked at in traffic: name the field, or set `plain = true`".to_owned()
+    })
 }
 
 fn large(set: &RuleSet, rule: usize) -> Option<String> {

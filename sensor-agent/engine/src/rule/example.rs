@@ -27,7 +27,8 @@ pub(super) fn run(
             if own.is_some() == example.matches {
                 let surer = |hit: &&Hit| own.is_some_and(|own| hit.confidence >= own);
                 let by = hits.iter().filter(surer).map(|hit| hit.rule).collect();
-                matched.extend(example.matches.then_some(Matched { rule: *rule, by }));
+                let plain = example.matches && is_plain(set, *rule, example, &hits);
+                matched.extend(example.matches.then_some(Matched { rule: *rule, by, plain }));
                 continue;
             }
             let reason = match example.matches {
@@ -40,6 +41,13 @@ pub(super) fn run(
     matched
 }
 
+/// Whether a rule matches in nothing but values that are too plain to be looked at in traffic.
+fn is_plain(set: &RuleSet, rule: usize, example: &Example, hits: &[Hit]) -> bool {
+    let (_, fields) = request(example);
+    let plain = |hit: &Hit| fields.iter().nth(hit.field).is_some_and(|field| set.needs_no_look(&field));
+    hits.iter().filter(|hit| hit.rule == rule).all(plain)
+}
+
 /// The hits of all rules in an example.
 fn matches(set: &RuleSet, coded: &CodedDetectors, matcher: &mut Matcher, example: &Example) -> Vec<Hit> {
     let (request, fields) = request(example);
@@ -48,6 +56,7 @@ fn matches(set: &RuleSet, coded: &CodedDetectors, matcher: &mut Matcher, example
         fields: &fields,
         client: example.client,
         process: example.process.as_ref(),
+        delay: example.delay,
     };
     let (mut views, mut hits) = (Views::default(), Vec::new());
     for (index, field) in fields.iter().enumerate() {

@@ -2,6 +2,7 @@
 //! The caches of the lazy automata are owned here, one set a worker thread, so that matching takes no lock.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use regex_automata::meta;
 
@@ -49,6 +50,8 @@ pub struct Scope<'a> {
     pub client: Option<IpAddr>,
     /// Which process gets it, if that is known.
     pub process: Option<&'a ServingProcess>,
+    /// How long the request was over when its response began; zero before that.
+    pub delay: Duration,
 }
 
 /// What a matcher has counted since it was made.

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use crate::field::Place;
 use crate::finding::{Class, Confidence, Decoder, RuleInfo, Severity};
+use crate::token::TokenKeys;
 
 pub use operator::MAX_ENTROPY_BYTES;
 use operator::Operator;
@@ -84,6 +85,8 @@ pub struct RuleSet {
     /// Beginnings of plain words that rules look at.
     words: named::Words,
     warnings: Vec<RuleError>,
+    /// Who keeps the keys that tokens are checked against.
+    token_keys: Option<Arc<dyn TokenKeys>>,
 }
 
 /// A rule without literals, with a bit for each place of its fields.
@@ -174,6 +177,18 @@ impl RuleSet {
     #[must_use]
     pub fn asks_for_process(&self) -> bool {
         self.rules.iter().filter_map(|rule| rule.when.as_ref()).any(When::wants_process)
+    }
+
+    /// The same rules with keys that tokens are checked against: what belongs to detection is taken up together.
+    #[must_use]
+    pub fn with_token_keys(self, keys: Arc<dyn TokenKeys>) -> Self {
+        Self { token_keys: Some(keys), ..self }
+    }
+
+    /// Who keeps the keys that tokens are checked against.
+    #[must_use]
+    pub fn token_keys(&self) -> Option<&Arc<dyn TokenKeys>> {
+        self.token_keys.as_ref()
     }
 
     /// What is doubtful about the rules, but no reason to refuse them.

@@ -228,12 +228,12 @@ fn operators_beside_patterns() {
             "match = ['aaaaaaaaaaaaaaaaaaaaaaaa', '%41%41%41%41%41%41%41%41']\nno_match = ['abababababababababab', 'aaaa']",
         ),
         (
-            "fields = ['args']\npattern = 'mark-x'\nalso = [{ fields = ['header.x-key'], min_length = 16, entropy_from = 3.9, not = true }]",
-            "match = ['mark-x', ['mark-x', 'header.x-key=aaaaaaaaaaaaaaaaaaaaaaaa']]\nno_match = [['mark-x', 'header.x-key=0f1e2d3c4b5a69780123456789abcdef']]",
+            "fields = ['args']\npattern = 'mark<x'\nalso = [{ fields = ['header.x-key'], min_length = 16, entropy_from = 3.9, not = true }]",
+            "match = ['mark<x', ['mark<x', 'header.x-key=aaaaaaaaaaaaaaaaaaaaaaaa']]\nno_match = [['mark<x', 'header.x-key=0f1e2d3c4b5a69780123456789abcdef']]",
         ),
         (
-            "fields = ['query']\nexcept = ['query.*token*', 'query.q']\nphrases = ['evil-word']",
-            "match = ['query.a=evil-word']\nno_match = ['query.csrf_TOKEN_x=evil-word', 'query.Q=evil-word']",
+            "fields = ['query']\nexcept = ['query.*token*', 'query.q']\nphrases = ['evil<word']",
+            "match = ['query.a=evil<word']\nno_match = ['query.csrf_TOKEN_x=evil<word', 'query.Q=evil<word']",
         ),
         (
             "fields = ['header.x-filter']\ncoded = ['sql-*']",
@@ -269,18 +269,42 @@ fn operators_beside_patterns() {
 
 #[test]
 fn a_condition_in_cel_is_asked_last() {
-    let keys = "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.method == 'POST' && in_network(client.address, '10.0.0.0/8')\"";
-    let examples = "match = [['evil-thing', 'method=POST', 'client=10.1.1.1']]\n\
-                    no_match = [['evil-thing', 'method=GET', 'client=10.1.1.1'], ['evil-thing', 'method=POST', 'client=11.1.1.1'], ['evil-thing', 'method=POST']]";
+    let keys = "fields = ['args']\npattern = 'evil<thing'\nwhen = \"request.method == 'POST' && in_network(client.address, '10.0.0.0/8')\"";
+    let examples = "match = [['evil<thing', 'method=POST', 'client=10.1.1.1']]\n\
+                    no_match = [['evil<thing', 'method=GET', 'client=10.1.1.1'], ['evil<thing', 'method=POST', 'client=11.1.1.1'], ['evil<thing', 'method=POST']]";
     assert!(compile(&rule_with(keys, examples)).unwrap().asks_for_client());
     let got = error(&rule_with(
-        "fields = ['args']\npattern = 'evil-thing'\nwhen = \"request.methd == 'x'\"",
+        "fields = ['args']\npattern = 'evil<thing'\nwhen = \"request.methd == 'x'\"",
         examples,
     ));
     assert!(
         got.contains("t.toml:9:17: rule `r`: `when` `request` has no `methd`, expected one of method"),
         "{got}"
     );
+}
+
+/// A rule whose examples would not be looked at in traffic is warned of.
+#[test]
+fn examples_are_as_plain_as_traffic() {
+    let rule = |keys: &str| {
+        format!(
+            "[[rule]]\nid = 'r'\ntitle = 't'\nclass = 'SESSION'\nseverity = 'low'\nconfidence = 0.5\n{keys}\n[rule.examples]\n"
+        )
+    };
+    let plain = "match = ['root']\nno_match = ['x']\n";
+    let warned = |text: &str| {
+        let set = compile(text).unwrap();
+        set.warnings().iter().any(|warning| warning.reason.contains("too plain to be looked at in traffic"))
+    };
+    let args = rule("fields = ['args']\npattern = 'root'");
+    assert!(warned(&format!("{args}{plain}")));
+    for keys in
+        ["fields = ['query.role']\npattern = 'root'", "fields = ['args']\npattern = 'root'\nplain = true"]
+    {
+        assert!(!warned(&format!("{}{plain}", rule(keys))), "{keys}");
+    }
+    let status = rule("fields = ['response.status']\nshort_field = true\npattern = '^500$'");
+    assert!(!warned(&format!("{status}match = ['500']\nno_match = ['200']\n")));
 }
 
 #[test]

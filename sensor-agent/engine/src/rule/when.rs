@@ -35,7 +35,7 @@ pub const MAX_WHEN_HEADERS: usize = 64;
 /// Variables, and what each holds.
 const VARIABLES: &[(&str, &[&str])] = &[
     ("request", &["method", "target", "path", "query", "host", "headers"]),
-    ("response", &["status", "headers"]),
+    ("response", &["status", "headers", "delay_ms"]),
     ("client", &["address"]),
     ("process", &["name", "unit", "container", "user"]),
 ];
@@ -327,12 +327,15 @@ fn response(scope: Scope<'_>) -> Value {
     Value::from(HashMap::from([
         ("status", Value::Int(status.unwrap_or(0))),
         ("headers", headers(all.map(|field| (field.name, field.value)))),
+        ("delay_ms", Value::Int(i64::try_from(scope.delay.as_millis()).unwrap_or(i64::MAX))),
     ]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::field::Fields;
     use crate::http::head::parse_request;
     use crate::http::message::Request;
@@ -358,7 +361,9 @@ mod tests {
         };
         let mut errors = 0;
         let process = Some(&process);
-        let holds = when.holds(Scope { request: &request, fields: &fields, client, process }, &mut errors);
+        let delay = Duration::from_millis(5200);
+        let scope = Scope { request: &request, fields: &fields, client, process, delay };
+        let holds = when.holds(scope, &mut errors);
         format!("{holds} {errors}")
     }
 
@@ -378,6 +383,7 @@ mod tests {
             ("has(request.headers.cookie)", "false 0"),
             ("process.unit == 'shop.service' && process.name.startsWith('php-fpm')", "true 0"),
             ("has(process.container) || process.user == 'root'", "false 0"),
+            ("response.delay_ms >= 5000 && response.delay_ms < 6000", "true 0"),
             ("process.container == ''", "false 1"),
             ("request.headers['x-none'] == ''", "false 1"),
             ("int(request.method) == 1", "false 1"),

@@ -48,7 +48,8 @@ const MAX_NAME: usize = 64;
 /// The strongest sign of a command in `value`; what that took is added to `steps`.
 pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
     let mut best: Option<Found> = None;
-    let lines = memchr::memchr_iter(b'\n', value).nth(1).is_some();
+    // A line end behind all of it makes no text.
+    let lines = memchr::memchr_iter(b'\n', value.trim_ascii_end()).nth(1).is_some();
     let spans = memchr::memchr_iter(b'`', value).take(2).count();
     if let Some(found) = taken_apart(value).or_else(|| leading(value)) {
         best = Some(found);
@@ -67,6 +68,7 @@ pub(crate) fn find(value: &[u8], steps: &mut u64) -> Option<Found> {
         let confidence = if quoted { confidence.min(IN_TEXT) } else { confidence };
         let confidence =
             if lines && value.get(at) == Some(&b'\n') { confidence.min(IN_TEXT) } else { confidence };
+        let confidence = if is_filter(value, at, end) { confidence.min(IN_SPAN) } else { confidence };
         let confidence = if is_alternative(value, at, end) || spans > 1 && is_in_span(value, at) {
             confidence.min(IN_SPAN)
         } else {
@@ -113,6 +115,25 @@ fn is_alternative(value: &[u8], at: usize, end: usize) -> bool {
     let opened =
         before.iter().rev().find(|byte| !byte.is_ascii_alphanumeric() && **byte != b'|') == Some(&b'(');
     value.get(at) == Some(&b'|') && opened && matches!(value.get(end), Some(b')' | b'|'))
+}
+
+/// Commands that only pass on what they read; query languages of logs and tables have steps of these names.
+const FILTERS: &[&[u8]] = &[b"head", b"join", b"last", b"sort", b"split", b"tail", b"top", b"uniq", b"wc"];
+
+/// Whether a step of a pipe filters what comes from the left: `… | sort -count | head 5`. With a file, a redirection, a quote or another command
+/// in it, it does more.
+fn is_filter(value: &[u8], at: usize, end: usize) -> bool {
+    let rest = value.get(at..end).unwrap_or_default();
+    let piped = rest.starts_with(b"|") && !rest.starts_with(b"||") && at > 0;
+    let name = rest.get(1..).unwrap_or_default().trim_ascii();
+    let behind = value.get(end..).unwrap_or_default();
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind).split(|byte| *byte == b'|').next();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-=,.()+*:".contains(byte);
+    let spaced = at.checked_sub(1).and_then(|before| value.get(before)) == Some(&b' ');
+    piped
+        && spaced
+        && FILTERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+        && behind.is_some_and(|behind| !behind.trim_ascii().is_empty() && behind.iter().all(plain))
 }
 
 /// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
@@ -347,7 +368,9 @@ fn confidence(behind: &[u8], telling: bool, sure: bool, dressed: bool) -> Option
         [] => true,
         // Commas and single signs with a blank behind them stand in sentences.
         [b',' | b'&', b' ', ..] | [b' ', b'&', b' ', ..] => false,
-        [b' ' | b'\t' | b'+', tail @ ..] => looks_like_argument(tail.trim_ascii_start()),
+        [b' ' | b'\t' | b'+', tail @ ..] => {
+            looks_like_argument(tail.trim_ascii_start()) || sure && writes_file(tail)
+        }
         [
             b'$' | b';' | b'|' | b'&' | b'<' | b'>' | b'`' | b')' | b'\n' | b'\r' | b',' | b'#' | b'%'
             | b'\'' | b'"' | b'}',
@@ -368,6 +391,15 @@ fn confidence(behind: &[u8], telling: bool, sure: bool, dressed: bool) -> Option
         (false, _, true, false) => 0.72,
         (_, true, false, _) => 0.7,
         _ => 0.3,
+    })
+}
+
+/// Whether what stands behind a command goes into a file: `echo x > /tmp/x`.
+fn writes_file(tail: &[u8]) -> bool {
+    let own = tail.split(|byte| matches!(byte, b';' | b'|' | b'&' | b'\n')).next().unwrap_or_default();
+    memchr::memrchr(b'>', own).is_some_and(|at| {
+        let path = own.get(at + 1..).unwrap_or_default().trim_ascii_start();
+        matches!(path, [b'/' | b'~' | b'$', next, ..] if next.is_ascii_alphabetic())
     })
 }
 
@@ -419,6 +451,8 @@ mod tests {
             "x; cu$@rl http://e/",
             ";/???/c?t /etc/x",
             "please `rm -rf x`",
+            "\nwhoami\n",
+            ";echo test > /tmp/x",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
@@ -449,6 +483,22 @@ mod tests {
     fn code_in_a_sentence_is_shown() {
         for value in ["Use `ls -la | grep foo` to list, then `rm -rf node_modules && npm install`"] {
             assert!(confidence(value) <= IN_SPAN, "{value}: {}", confidence(value));
+        }
+    }
+
+    #[test]
+    fn steps_of_query_languages_and_of_attacks() {
+        for value in [
+            "index=web error | stats count by host | sort - count | head 5",
+            "StormEvents | where State | top 5 by count_ | sort by count_ desc",
+            "source=app | table user | dedup user | tail 3",
+        ] {
+            assert!(confidence(value) < 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
+        }
+        for value in
+            ["x | head /etc/passwd", "x | tail -n 5 ../a", "x | sort $HOME", "x|sort -u", "a | sort -u; id"]
+        {
+            assert!(confidence(value) >= 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 

@@ -9,6 +9,7 @@ mod table;
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
@@ -140,6 +141,8 @@ pub(crate) struct Example {
     pub(crate) client: Option<IpAddr>,
     /// Which process gets it.
     pub(crate) process: Option<ServingProcess>,
+    /// How long its response takes.
+    pub(crate) delay: Duration,
     pub(crate) matches: bool,
     /// As written, for messages.
     pub(crate) text: String,

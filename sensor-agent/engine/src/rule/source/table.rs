@@ -255,11 +255,18 @@ impl Reader<'_> {
         };
         let client = texts.iter().find_map(|text| text.text.strip_prefix("client=")?.parse().ok());
         let process = process(&texts);
-        let about = |text: &Text| text.text.starts_with("client=") || of_process(text).is_some();
+        let delay = texts.iter().find_map(|text| text.text.strip_prefix(DELAY)?.parse().ok());
+        let delay = Duration::from_millis(delay.unwrap_or(0));
+        let about = |text: &Text| {
+            text.text.starts_with("client=") || text.text.starts_with(DELAY) || of_process(text).is_some()
+        };
         let fields = texts.into_iter().filter(|text| !about(text)).map(place).collect();
-        Some(Example { fields, client, process, matches, text, at: value.span().start })
+        Some(Example { fields, client, process, delay, matches, text, at: value.span().start })
     }
 }
+
+/// How an example says how long its response takes, in milliseconds.
+const DELAY: &str = "response.delay_ms=";
 
 /// `process.unit=shop.service`: which of its parts, and what it is.
 fn of_process(text: &Text) -> Option<(&str, &str)> {

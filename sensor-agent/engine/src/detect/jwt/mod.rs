@@ -1,5 +1,7 @@
-//! JSON web tokens in headers, cookies and parameters: what their headers say is looked at; signatures are not
-//! verified here. A token is decoded leniently, because libraries do, and because a strict decoder cannot see `none`.
+//! JSON web tokens in headers, cookies and parameters: what their headers and claims say, and whether their signatures
+//! are right. A token is decoded leniently, because libraries do, and because a strict decoder cannot see `none`.
+
+mod signature;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -7,7 +9,11 @@ use serde_json::{Map, Value};
 use crate::field::{Field, Place};
 use crate::rule::decode::URL_SAFE;
 
+use super::CodeHit;
 use super::builtin::Code;
+use crate::token::SignedToken;
+
+pub(crate) use signature::Tokens;
 
 /// Longer tokens are not decoded.
 pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -21,39 +27,89 @@ pub(crate) struct Found {
     pub(crate) confidence: f32,
 }
 
-/// Appends what is wrong with the token in `value` of `field`, if there is one.
-pub(crate) fn find(field: &Field<'_>, value: &[u8], found: &mut Vec<Found>) {
-    let Some((start, bearer)) = token_start(field, value) else { return };
+impl Found {
+    /// As a hit in the raw value.
+    pub(super) fn hit(self) -> CodeHit {
+        let Self { code, start, end, confidence } = self;
+        CodeHit { code, view: 0, start, end, confidence, breaks: false }
+    }
+}
+
+/// A token whose signature can be looked at.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    token: &'a [u8],
+    header: Map<String, Value>,
+    bearer: bool,
+    /// Whether its validity begins or ends at some time.
+    ends: bool,
+    start: usize,
+    end: usize,
+}
+
+impl Seen<'_> {
+    fn signed(&self) -> Option<SignedToken<'_>> {
+        let dot = memchr::memrchr(b'.', self.token)?;
+        let text = |name: &str| self.header.get(name).and_then(Value::as_str);
+        Some(SignedToken {
+            algorithm: text("alg")?,
+            key_id: text("kid"),
+            signed: self.token.get(..dot)?,
+            signature: self.token.get(dot + 1..)?,
+        })
+    }
+}
+
+/// Appends what is wrong with the token in `value` of `field`, if there is one; `now` is the wall clock, if that is known. The result is
+/// the token if it has a signature.
+pub(crate) fn find<'a>(
+    field: &Field<'_>,
+    value: &'a [u8],
+    now: Option<i64>,
+    found: &mut Vec<Found>,
+) -> Option<Seen<'a>> {
+    let (start, bearer) = token_start(field, value)?;
     let token = value.get(start..).unwrap_or_default();
     let token =
         token.split(|byte| *byte <= b' ' || matches!(byte, b';' | b',' | b'"')).next().unwrap_or_default();
     if token.len() > MAX_TOKEN_BYTES {
-        return;
+        return None;
     }
     let end = start + token.len();
     let mut add = |code, confidence| found.push(Found { code, start, end, confidence });
     let mut parts = token.split(|&byte| byte == b'.');
     let (head, claims, signature) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    let Some(header) = object(head) else {
-        if bearer && claims.is_some() {
+    let (Some(header), Some(claims)) = (object(head), claims) else {
+        if bearer && (claims.is_some() || object(head).is_some()) {
             add(Code::JwtMalformed, 0.72);
         }
-        return;
-    };
-    let Some(claims) = claims else {
-        if bearer {
-            add(Code::JwtMalformed, 0.72);
-        }
-        return;
+        return None;
     };
     // Five parts are an encrypted token.
     let encrypted = parts.next().is_some();
     let none = has_no_algorithm(&header);
+    let unsigned = signature.is_none_or(<[u8]>::is_empty) && !encrypted;
     if none {
         add(Code::JwtNone, 0.95);
-    } else if signature.is_none_or(<[u8]>::is_empty) && !encrypted {
+    } else if unsigned {
         add(Code::JwtUnsigned, if signature.is_some() { 0.95 } else { 0.6 });
     }
+    of_header(&header, &mut add);
+    if encrypted || none {
+        return None;
+    }
+    let claims = object(claims);
+    match &claims {
+        None if bearer => add(Code::JwtMalformed, 0.72),
+        None => {}
+        Some(claims) => of_claims(claims, now, &mut add),
+    }
+    let ends = claims.is_some_and(|claims| claims.contains_key("exp") || claims.contains_key("nbf"));
+    (!unsigned).then_some(Seen { token, header, bearer, ends, start, end })
+}
+
+/// Keys that the header brings or names in a hostile way.
+fn of_header(header: &Map<String, Value>, add: &mut impl FnMut(Code, f32)) {
     if header.get("kid").and_then(Value::as_str).is_some_and(is_hostile_key_id) {
         add(Code::JwtKid, 0.9);
     }
@@ -62,16 +118,37 @@ pub(crate) fn find(field: &Field<'_>, value: &[u8], found: &mut Vec<Found>) {
     } else if header.get("jwk").is_some_and(Value::is_object) {
         add(Code::JwtKeyHeader, 0.8);
     }
-    if !encrypted && !none {
-        match object(claims) {
-            None if bearer => add(Code::JwtMalformed, 0.72),
-            Some(claims) if is_out_of_time(&claims) => add(Code::JwtTime, 0.78),
-            Some(claims) if !["exp", "iat", "sub", "iss"].iter().any(|name| claims.contains_key(*name)) => {
-                add(Code::JwtClaims, 0.3);
-            }
-            _ => {}
-        }
+}
+
+fn of_claims(claims: &Map<String, Value>, now: Option<i64>, add: &mut impl FnMut(Code, f32)) {
+    if is_out_of_time(claims) {
+        add(Code::JwtTime, 0.78);
+    } else if let Some(confidence) = now.and_then(|now| lifetime(claims, now)) {
+        add(Code::JwtTime, confidence);
+    } else if !["exp", "iat", "sub", "iss"].iter().any(|name| claims.contains_key(*name)) {
+        add(Code::JwtClaims, 0.3);
     }
+}
+
+/// Seconds for which a token that ended is still an ordinary client's that has not noticed yet.
+const JUST_ENDED: i64 = 60;
+/// Seconds after which nobody sends a token any more that has ended, but for clients that slept.
+const LONG_ENDED: i64 = 86_400;
+/// Seconds that clocks may differ.
+const CLOCK_SKEW: i64 = 300;
+
+/// How sure it is that a token is used out of its time.
+fn lifetime(claims: &Map<String, Value>, now: i64) -> Option<f32> {
+    if time(claims, "nbf").is_some_and(|begin| begin > now.saturating_add(CLOCK_SKEW)) {
+        return Some(0.72);
+    }
+    let ended = now.saturating_sub(time(claims, "exp")?);
+    (ended > JUST_ENDED).then_some(if ended > LONG_ENDED { 0.6 } else { 0.4 })
+}
+
+fn time(claims: &Map<String, Value>, name: &str) -> Option<i64> {
+    let value = claims.get(name)?;
+    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
 }
 
 /// Tokens that ended before this time (November 2023) are older than any sensor: whoever sends them tries them out.
@@ -83,10 +160,7 @@ const YEAR: i64 = 366 * 86_400;
 
 /// Whether a token is expired or not valid yet, whatever the time is.
 fn is_out_of_time(claims: &Map<String, Value>) -> bool {
-    let time = |name: &str| {
-        let value = claims.get(name)?;
-        value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
-    };
+    let time = |name| time(claims, name);
     let expired = time("exp").is_some_and(|end| (NO_TIME..LONG_AGO).contains(&end));
     let issued = time("iat").or_else(|| time("exp")).unwrap_or(i64::MAX - YEAR);
     let early = time("nbf").is_some_and(|begin| begin > issued.saturating_add(YEAR));
@@ -158,7 +232,7 @@ mod tests {
         let place = if name == "authorization" { Place::Header } else { Place::Cookie };
         let field = Field { place, name: name.as_bytes(), value: value.as_bytes(), offset: 0 };
         let mut found = Vec::new();
-        find(&field, value.as_bytes(), &mut found);
+        find(&field, value.as_bytes(), None, &mut found);
         found.iter().map(|found| found.code).collect()
     }
 
@@ -182,6 +256,30 @@ mod tests {
         assert_eq!(codes("authorization", "Bearer 0123456789abcdef"), []);
         assert_eq!(codes("authorization", "Basic YTpi.x"), []);
         assert_eq!(codes("x", "eyes. And ears."), []);
+    }
+
+    #[test]
+    fn times_are_compared_with_the_wall_clock() {
+        const NOW: i64 = 1_800_000_000;
+        let rows: &[(&str, i64, Option<f32>)] = &[
+            ("exp", NOW + 60, None),
+            ("exp", NOW - 30, None),
+            ("exp", NOW - 3_600, Some(0.4)),
+            ("exp", NOW - 2 * 86_400, Some(0.6)),
+            ("exp", 1_600_000_000, Some(0.78)),
+            ("nbf", NOW + 60, None),
+            ("nbf", NOW + 3_600, Some(0.72)),
+            ("nbf", NOW - 3_600, None),
+        ];
+        for (claim, at, expected) in rows {
+            let value = token(r#"{"alg":"HS256"}"#, &format!(r#"{{"sub":"1","{claim}":{at}}}"#), "c2ln");
+            let field = Field { place: Place::Cookie, name: b"t", value: value.as_bytes(), offset: 0 };
+            let mut found = Vec::new();
+            let seen = find(&field, value.as_bytes(), Some(NOW), &mut found);
+            let of_time: Vec<_> = found.iter().map(|found| (found.code, found.confidence)).collect();
+            let expected: Vec<_> = expected.iter().map(|sure| (Code::JwtTime, *sure)).collect();
+            assert_eq!((of_time, seen.is_some_and(|seen| seen.ends)), (expected, true), "{claim} {at}");
+        }
     }
 
     #[test]
