@@ -98,11 +98,21 @@ const FUNCTION_WORDS: &[&[u8]] = &[
 /// Least confidence of a match that counts in a title, whatever it is.
 pub(super) const CERTAIN: f32 = 0.93;
 
-/// Whether a value is a question or a title: a line mostly of words, some of which only hold sentences together. What it names (a
-/// file, a function, a class) it does not use.
+/// Bytes that begin a template, a command or markup, which work wherever in a text they stand.
+const WORKING: &[u8] = b"{<;|&`$\\";
+/// The same of several bytes: calls with text, ways up, addresses.
+const WORKING_SIGNS: [&[u8]; 4] = [b"('", b"(\"", b"../", b"://"];
+
+/// Whether a value is a question or a title: a line mostly of words, some of which only hold sentences together, and without anything that
+/// would work among words. What it names (a file, a function, a class) it does not use.
 pub(super) fn is_title(field: &Field<'_>, decoded: &[u8]) -> bool {
     let place = field.place.is_body() || matches!(field.place, Place::Query | Place::Cookie);
     if !place || decoded.len() > MAX_TITLE || decoded.contains(&b'\n') {
+        return false;
+    }
+    let works = decoded.iter().any(|byte| WORKING.contains(byte))
+        || WORKING_SIGNS.iter().any(|sign| memchr::memmem::find(decoded, sign).is_some());
+    if works {
         return false;
     }
     let (mut all, mut words, mut holding) = (0, 0, 0);
@@ -276,6 +286,12 @@ mod tests {
             "system('id')",
             "echo a is the b; rm -rf / --no-preserve-root; cat /etc/shadow; uname -a",
             "words only and here nothing else",
+            "this is what you should read {{7*7}}",
+            "this is what you should read ${T(java.lang.Runtime).getRuntime().exec('id')}",
+            "this is what you should read ; cat /etc/passwd",
+            "this is what you should read new ProcessBuilder('id').start()",
+            "this is what you should read ../../../etc/passwd",
+            "this is what you should read php://filter/resource=index.php",
         ] {
             assert!(!title(value), "{value}");
         }

@@ -41,8 +41,10 @@ fn words_in_front_hide_little() {
     let mut chance = text::Chance(5);
     for family in &grammar.families {
         for number in 0..family.len() {
-            let front = ["hello ", "my order ", "12345 ", "see below "][chance.below(4)];
-            let value = front.to_owned() + &grammar.value(family, number, &mut chance);
+            let fronts =
+                ["hello ", "my order ", "12345 ", "see below ", "this is what you should have read "];
+            let value =
+                fronts[chance.below(fronts.len())].to_owned() + &grammar.value(family, number, &mut chance);
             count.add(judge.blocks(&carrier::CARRIERS[0].request(&value)).is_some());
         }
     }

@@ -128,7 +128,7 @@ fn is_filter(value: &[u8], at: usize, end: usize) -> bool {
     let name = rest.get(1..).unwrap_or_default().trim_ascii();
     let behind = value.get(end..).unwrap_or_default();
     let behind = behind.get(..MAX_WALK).unwrap_or(behind).split(|byte| *byte == b'|').next();
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-=,.()+*:".contains(byte);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _-=,()+*:".contains(byte);
     let spaced = at.checked_sub(1).and_then(|before| value.get(before)) == Some(&b' ');
     piped
         && spaced
@@ -494,9 +494,14 @@ mod tests {
         ] {
             assert!(confidence(value) < 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
-        for value in
-            ["x | head /etc/passwd", "x | tail -n 5 ../a", "x | sort $HOME", "x|sort -u", "a | sort -u; id"]
-        {
+        for value in [
+            "x | head /etc/passwd",
+            "x | head config.php",
+            "x | tail -n 5 ../a",
+            "x | sort $HOME",
+            "x|sort -u",
+            "a | sort -u; id",
+        ] {
             assert!(confidence(value) >= 0.7, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
