@@ -14,6 +14,9 @@ use crate::token::{Signature, TokenKeys};
 const SLOTS: usize = 256;
 /// Most signatures of a part that are checked; further ones are counted.
 const MAX_CHECKS: u32 = 4;
+/// Most signatures of a second that are checked, each with all keys that fit; further ones are counted. A thousand unknown tokens a second
+/// are somebody who tries, and what that costs must not slow the others down.
+const MAX_CHECKS_PER_SEC: u32 = 1000;
 /// Most tokens of a second that the guessable secrets are tried on; further ones wait for another time.
 const MAX_GUESSES_PER_SEC: u32 = 50;
 
@@ -35,7 +38,9 @@ pub(crate) struct Tokens {
     /// Seconds of the engine's clock, and of the wall clock where that is known.
     second: u64,
     wall: Option<i64>,
+    /// Checks left for the part at hand, and for this second.
     checks_left: u32,
+    checks_left_in_second: u32,
     guesses_left: u32,
     found: Vec<Found>,
     /// Whether what the token at hand is depends on the time.
@@ -54,6 +59,7 @@ impl Default for Tokens {
             second: 0,
             wall: None,
             checks_left: MAX_CHECKS,
+            checks_left_in_second: MAX_CHECKS_PER_SEC,
             guesses_left: MAX_GUESSES_PER_SEC,
             found: Vec::new(),
             fleeting: false,
@@ -74,6 +80,7 @@ impl Tokens {
     pub(crate) fn begin(&mut self, second: u64, wall: Option<i64>) {
         if second != self.second {
             self.guesses_left = MAX_GUESSES_PER_SEC;
+            self.checks_left_in_second = MAX_CHECKS_PER_SEC;
         }
         (self.second, self.wall, self.checks_left) = (second, wall, MAX_CHECKS);
     }
@@ -133,12 +140,13 @@ impl Tokens {
         let token = seen.signed()?;
         let signature = match known {
             Some(known) => known.signature,
-            None if self.checks_left == 0 => {
+            None if self.checks_left == 0 || self.checks_left_in_second == 0 => {
                 self.unchecked += 1;
                 return None;
             }
             None => {
                 self.checks_left -= 1;
+                self.checks_left_in_second -= 1;
                 self.checked += 1;
                 keys.check(&token)
             }
@@ -234,6 +242,21 @@ mod tests {
         assert_eq!((tokens.checked, tokens.unchecked), (u64::from(MAX_CHECKS), 11 - u64::from(MAX_CHECKS)));
         tokens.begin(1, None);
         assert_eq!(look(&mut tokens, Place::Cookie, "t", &format!("{NAMED}.wrong")).len(), 1);
+    }
+
+    #[test]
+    fn signatures_are_checked_so_often_in_a_second() {
+        let (mut tokens, words) = tokens();
+        let mut send = |second, number| {
+            tokens.begin(second, None);
+            look(&mut tokens, Place::Cookie, "t", &format!("{PLAIN}.sig{second}x{number}"));
+            (tokens.checked, tokens.unchecked)
+        };
+        let most = u64::from(MAX_CHECKS_PER_SEC);
+        let last = (0..most + 3).map(|number| send(7, number)).last();
+        assert_eq!(last, Some((most, 3)));
+        assert_eq!(send(8, 0), (most + 1, 3));
+        assert_eq!(u64::from(words.0.load(Ordering::Relaxed)), most + 1);
     }
 
     #[test]
