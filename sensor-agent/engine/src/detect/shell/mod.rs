@@ -280,6 +280,11 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
         }
         at += 1;
     }
+    if let Some(confidence) = unnamed(value.get(start..)?)
+        .filter(|_| sure || start.checked_sub(1).and_then(|before| value.get(before)) == Some(&b';'))
+    {
+        return Some((start, confidence));
+    }
     // `\w` is a letter of a pattern.
     if hidden && len < 2 {
         return None;
@@ -346,6 +351,9 @@ fn is_telling(name: &[u8]) -> bool {
     TELLING.has(name) || versioned || family
 }
 
+/// Commands that tell who and where one is: without an argument they are what is tried first.
+const IDENTITY: &[&[u8]] = &[b"env", b"id", b"ls", b"ps", b"pwd"];
+
 /// How sure what stands behind `time`, `sudo` and their kin is a command: `time sh -c id`.
 fn wrapped(behind: &[u8]) -> Option<f32> {
     let mut words = behind.split(|byte| *byte <= b' ').filter(|word| !word.is_empty()).take(3).peekable();
@@ -355,11 +363,29 @@ fn wrapped(behind: &[u8]) -> Option<f32> {
     while words.next_if(|word| word.starts_with(b"-") || word.contains(&b'=')).is_some() {}
     let word = words.next()?;
     let name = word.split(|byte| matches!(byte, b';' | b'|' | b'&')).next()?;
-    let option = words.next().is_some_and(|next| next.starts_with(b"-") || next.starts_with(b"/"));
+    let next = words.next();
+    let option = next.is_some_and(|next| next.starts_with(b"-") || next.starts_with(b"/"));
     if is_telling(name) {
         return Some(0.85);
     }
+    if next.is_none() && IDENTITY.contains(&name) {
+        return Some(0.72);
+    }
     (WORDS.has(name) && (option || name == b"sh")).then_some(0.78)
+}
+
+/// How sure a command without a name of its own is one: letters written as numbers, the shell itself by its variable, a file that is read.
+fn unnamed(rest: &[u8]) -> Option<f32> {
+    if matches!(rest, [b'$', b'\'', b'\\', b'x' | b'u' | b'U' | b'0'..=b'7', digit, ..] if digit.is_ascii_hexdigit())
+    {
+        return Some(0.85);
+    }
+    let shells = [&b"$0"[..], b"$SHELL", b"${SHELL}", b"$BASH", b"${BASH}"];
+    let behind = shells.iter().find_map(|shell| rest.strip_prefix(*shell));
+    if behind.is_some_and(|behind| matches!(behind, [b'<', b'<' | b'(', ..] | [b' ', b'-', ..])) {
+        return Some(0.85);
+    }
+    matches!(rest, [b'.', b' ', b'/' | b'~', next, ..] if next.is_ascii_alphanumeric()).then_some(0.75)
 }
 
 /// How sure a known name is a command, by what stands behind it.
@@ -412,7 +438,8 @@ fn looks_like_argument(text: &[u8]) -> bool {
         [b'/' | b'$' | b'>' | b'<' | b'|' | b'~' | b'*' | b';' | b'&' | b'\'' | b'"' | b'.' | b'%', ..] => {
             true
         }
-        [b'0'..=b'9', ..] => true,
+        [b'0'..=b'9', ..] | b"aux" | b"auxf" | b"auxw" | b"auxww" => true,
+        b"#" => text.len() == 1,
         [b'+', b'x' | b'r' | b'w' | b'X' | b'R' | b'W', ..] => true,
         _ => {
             let path = word.contains(&b'/') || memchr::memmem::find(word, b"..").is_some();
@@ -453,6 +480,16 @@ mod tests {
             "please `rm -rf x`",
             "\nwhoami\n",
             ";echo test > /tmp/x",
+            ";reboot",
+            "a;reboot",
+            ";shutdown -h now",
+            ";id #",
+            ";eval id",
+            ";. /tmp/x",
+            ";$'\\x69\\x64'",
+            "|$'\\151\\144'",
+            ";$0<<<id",
+            "x; ps aux",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
@@ -474,6 +511,10 @@ mod tests {
             "(\\d{3})-(\\d{4}) | \\w+@\\w+\\.com",
             "test;test",
             "&lt;b&gt;",
+            "on; shutdown in an hour",
+            "the end. / the start",
+            "costs $0; . ~ end",
+            "x; time id est",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
