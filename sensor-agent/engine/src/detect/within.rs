@@ -21,6 +21,9 @@ pub(super) fn values<'a>(field: &Field<'a>, named: u32) -> impl Iterator<Item = 
         .filter(move |(number, (_, part))| is_telling(part) || named & 1 << number != 0)
         .map(|(_, (name, value))| Field { place: Place::Segment, name, value, offset: 0 });
     let (text, sign, name): (&[u8], u8, &'a [u8]) = match field.place {
+        Place::Header if field.name == b"referer" && names_no_page(field.value) => {
+            (field.value, 0, b"referer")
+        }
         Place::Header if field.name == b"referer" => (query_of(field.value), b'&', b"referer"),
         Place::Header => (foreign(field).unwrap_or_default(), 0, field.name),
         _ => (b"", 0, b""),
@@ -38,53 +41,64 @@ fn query_of(url: &[u8]) -> &[u8] {
     memchr::memchr(b'?', url).and_then(|at| url.get(at + 1..)).unwrap_or_default()
 }
 
-/// Headers that have a form of their own, which other detections know.
+/// Headers that have a form of their own, which other detections know: what stands in them may be anything.
 const FORMAL: &[&[u8]] = &[
+    b"authorization",
+    b"content-disposition",
+    b"content-type",
+    b"cookie",
+    b"if-match",
+    b"if-none-match",
+    b"link",
+    b"proxy-authorization",
+    b"server-timing",
+    b"tracestate",
+];
+
+/// Headers of names, numbers, dates and addresses (RFC 9110): what needs other signs than their grammar has is no such value.
+const LISTS: &[&[u8]] = &[
     b"accept",
     b"accept-charset",
     b"accept-encoding",
     b"accept-language",
-    b"authorization",
     b"cache-control",
     b"connection",
-    b"content-disposition",
     b"content-length",
-    b"content-type",
-    b"cookie",
     b"date",
     b"expect",
     b"forwarded",
     b"host",
-    b"if-match",
     b"if-modified-since",
-    b"if-none-match",
+    b"if-unmodified-since",
     b"keep-alive",
-    b"link",
     b"origin",
     b"pragma",
     b"priority",
-    b"proxy-authorization",
     b"range",
-    b"server-timing",
     b"te",
     b"traceparent",
-    b"tracestate",
     b"transfer-encoding",
     b"upgrade",
     b"via",
 ];
 
+/// Of [`LISTS`] those with a blank only behind a comma or semicolon.
+const UNSPACED: &[&[u8]] =
+    &[b"accept-charset", b"accept-encoding", b"accept-language", b"host", b"origin", b"range"];
+
 /// The part of a header's value that such headers do not have: behind the products of a User-Agent, or all of it.
 fn foreign<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
-    let name = field.name;
-    if field.value.len() > MAX_HEADER || name.starts_with(b"sec-") || FORMAL.contains(&name) {
+    let (name, value) = (field.name, field.value);
+    if value.len() > MAX_HEADER || name.starts_with(b"sec-") || FORMAL.contains(&name) {
         return None;
     }
+    if LISTS.contains(&name) {
+        return leaves_list(name, value).then_some(value);
+    }
     if name == b"user-agent" {
-        let rest = behind_products(field.value);
+        let rest = behind_products(value);
         return (!rest.is_empty()).then_some(rest);
     }
-    let value = field.value;
     let ordinary = |&byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b',' | b' ' | b'/')
     };
@@ -94,6 +108,40 @@ fn foreign<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
         || [&b".."[..], b":/", b"__"].into_iter().any(holds)
         || value.contains(&b' ') && value.len() < MAX_COMMAND;
     odd.then_some(value)
+}
+
+/// Whether a value of one of [`LISTS`] holds what the grammar of such headers has no place for.
+fn leaves_list(name: &[u8], value: &[u8]) -> bool {
+    let foreign =
+        |byte: &u8| matches!(byte, b'\'' | b'<' | b'>' | b'`' | b'$' | b'\\' | b'{' | b'|' | b'%' | b'#');
+    let apart = |pair: &[u8]| matches!(pair, [byte, b' '] if byte.is_ascii_alphanumeric());
+    value.iter().any(foreign)
+        || memchr::memmem::find(value, b"..").is_some()
+        || UNSPACED.contains(&name) && value.windows(2).any(apart)
+}
+
+/// How the addresses of pages begin that a browser names in a Referer.
+const PAGES: &[&[u8]] = &[
+    b"http:",
+    b"https:",
+    b"android-app:",
+    b"ios-app:",
+    b"about:",
+    b"app:",
+    b"file:///",
+    b"capacitor:",
+    b"ionic:",
+    b"chrome-extension:",
+    b"moz-extension:",
+    b"safari-web-extension:",
+];
+
+/// Whether a Referer names no page at all.
+fn names_no_page(value: &[u8]) -> bool {
+    let begins =
+        |page: &&&[u8]| value.get(..page.len()).is_some_and(|start| start.eq_ignore_ascii_case(page));
+    let path = value.first() == Some(&b'/') && value.get(1) != Some(&b'/');
+    value.len() <= MAX_HEADER && !path && !PAGES.iter().any(|page| begins(&page))
 }
 
 /// What follows the products and comments with which a User-Agent begins, `a/1.0 (b; c) d/2`, with the words without a version that
@@ -170,7 +218,7 @@ mod tests {
     fn segments_and_parameters_that_tell() {
         assert_eq!(of(Place::Path, "", "/a/b.html/x%27y/sleep(1)"), ["x%27y", "sleep(1)"]);
         assert_eq!(of(Place::Header, "referer", "https://a.example/b?c=1&d=%3Cx%3E#e"), ["%3Cx%3E#e"]);
-        assert!(of(Place::Header, "host", "a?b=<").is_empty() && of(Place::Query, "q", "<").is_empty());
+        assert!(of(Place::Header, "link", "a?b=<").is_empty() && of(Place::Query, "q", "<").is_empty());
     }
 
     #[test]
@@ -185,6 +233,11 @@ mod tests {
             ("user-agent", "a/1 cmd /c dir", "cmd /c dir"),
             ("user-agent", "php://input", "php://input"),
             ("x-forwarded-for", "http://127.0.0.1/", "http://127.0.0.1/"),
+            ("accept-language", "1 UNION SELECT 1", "1 UNION SELECT 1"),
+            ("accept", "x' or 'a'='a", "x' or 'a'='a"),
+            ("host", "a.example`id`", "a.example`id`"),
+            ("referer", "php://filter/x", "php://filter/x"),
+            ("referer", "*)(uid=*", "*)(uid=*"),
         ] {
             assert_eq!(of(Place::Header, name, value), [expected], "{name}");
         }
@@ -196,6 +249,13 @@ mod tests {
             ("user-agent", "My App/1.0"),
             ("x-request-id", "00-ab-cd-01"),
             ("accept", "text/html;q=0.9,*/*"),
+            ("accept-language", "de-DE, de;q=0.9, en_US;q=0.8, *;q=0.5"),
+            ("range", "bytes=0-99, 200-"),
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("host", "[::1]:8080"),
+            ("referer", "https://a.example/b/c"),
+            ("referer", "android-app://com.example"),
+            ("referer", "/a/b"),
         ] {
             assert_eq!(of(Place::Header, name, value), [""; 0], "{name}");
         }

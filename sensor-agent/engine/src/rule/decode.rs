@@ -9,7 +9,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use unicode_normalization::UnicodeNormalization;
 
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
-pub(crate) const MIN_BASE64: usize = 16;
+pub(crate) const MIN_BASE64: usize = 12;
+/// Fewest hexadecimal digits that are tried as text: shorter ones are numbers.
+const MIN_HEX: usize = 16;
 /// Most characters that are tried as base64: longer values are files, whose decoded bytes are no parameter.
 pub(crate) const MAX_BASE64: usize = 4 * 1024;
 
@@ -420,7 +422,7 @@ pub(crate) fn base64(input: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Whether a text is hexadecimal digits of mostly printable text.
 pub(crate) fn is_hex_text(input: &[u8]) -> bool {
-    (MIN_BASE64..=MAX_BASE64).contains(&input.len())
+    (MIN_HEX..=MAX_BASE64).contains(&input.len())
         && input.len().is_multiple_of(2)
         && input.iter().all(u8::is_ascii_hexdigit)
         && input.chunks_exact(2).take(8).all(|pair| matches!(hex(pair, 2), Some(0x20..=0x7e | 9 | 10 | 13)))
@@ -608,7 +610,10 @@ mod tests {
             base64,
             &[
                 (b"JyBvciAxPTEtLSA9PSB4", Some(b"' or 1=1-- == x")),
-                (b"JyBvciAxPTEt", None),
+                (b"JyBvciAxPTEt", Some(b"' or 1=1-")),
+                (b"JyBvciAxPQ", None),
+                (b"administrator", None),
+                (b"sessionToken", None),
                 (b"abcdefghijklmnopqrstuvwxyz", None),
                 (b"not base64, but text of prose", None),
             ],

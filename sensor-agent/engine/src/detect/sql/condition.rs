@@ -155,6 +155,12 @@ impl Shapes<'_> {
         let confidence = match (operand, self.broken, cut) {
             (Operand::Query, ..) => 0.88,
             (Operand::Literal, Broken::Quote, false) if self.is_quoted_word(at + 1) => 0.5,
+            // `between ' and "`
+            (Operand::Literal, Broken::Quote, false)
+                if self.text(at + 1).len() == 1 && self.text(0).contains(&b' ') =>
+            {
+                0.5
+            }
             (Operand::Literal | Operand::Function, Broken::Quote, _) | (_, Broken::Quote, true) => 0.85,
             (Operand::Literal | Operand::Function, _, true) => 0.85,
             // `true and false` are words.
@@ -236,7 +242,11 @@ impl Shapes<'_> {
         }
         let text = self.text(at);
         let tail = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        let clean = if text.starts_with(b"#") { text.trim_ascii_end().len() == 1 } else { tail <= 12 };
+        let clean = if text.starts_with(b"#") {
+            text.trim_ascii_end().len() == 1
+        } else {
+            tail <= 12 && !is_password(text)
+        };
         let bare = (1..at).all(|before| matches!(self.kind(before), Kind::Close | Kind::Semicolon));
         let confidence = match (self.broken, clean, bare) {
             (Broken::Quote, true, true) => 0.75,
@@ -266,6 +276,13 @@ impl Shapes<'_> {
             has(|kind| matches!(kind, Kind::Open | Kind::Logic | Kind::Compare | Kind::Key(Key::Select)));
         (!adjacent && !foreign && literal && structure).then_some((Code::SqlComment, 1, 0.75))
     }
+}
+
+/// Whether what stands right behind two dashes is no word: a password may have `--9z!`.
+fn is_password(comment: &[u8]) -> bool {
+    let rest = comment.strip_prefix(b"--").unwrap_or_default();
+    rest.first().is_some_and(u8::is_ascii_alphanumeric)
+        && rest.iter().any(|byte| byte.is_ascii_punctuation() && !matches!(byte, b'-' | b'_' | b'+'))
 }
 
 impl Shapes<'_> {

@@ -146,6 +146,8 @@ mod tests {
     #[test]
     fn short_values_that_are_no_fragments() {
         for value in [
+            "Xy'--9z!",
+            "difference between ' and \"",
             "or is it?",
             "OR-gate=1",
             "\"UNION\" BY ROBERT",
