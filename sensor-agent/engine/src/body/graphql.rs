@@ -2,6 +2,7 @@
 //! path of their selection, `user.orders.filter`; `operation` is what kind of operation it is and its name, `selection` the path of what is
 //! asked for. Selections of the introspection schema are shown by name; batches, depth and aliases, which multiply work, are named oddities.
 
+use super::graphql_work::Work;
 use crate::field::{Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::is_nearly_full;
@@ -33,12 +34,15 @@ pub(super) fn looks_like(text: &[u8]) -> bool {
     (named || selects) && memchr::memchr(b'{', text).is_some()
 }
 
-/// Adds the argument values of a document.
-pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies) {
+/// Adds the argument values of a document; `work` counts over all documents of a request.
+pub(super) fn push(text: &[u8], fields: &mut Fields, anomalies: &mut Anomalies, work: &mut Work) {
     let (path, levels, heading, counts) = Default::default();
-    let mut scanner = Scanner { text, at: 0, path, levels, heading, counts, fields };
+    work.begin();
+    let mut scanner = Scanner { text, at: 0, path, levels, heading, counts, fields, work };
     let complete = scanner.run();
-    let Counts { operations, aliases, depth, introspects, .. } = scanner.counts;
+    let Counts { operations, aliases, depth, introspects, excess, .. } = scanner.counts;
+    anomalies.extend(excess);
+    anomalies.insert_if(scanner.work.has_cycle(), Anomaly::GraphQlCycle);
     anomalies.insert_if(introspects, Anomaly::GraphQlIntrospection);
     anomalies.insert_if(operations > 1, Anomaly::GraphQlBatch);
     anomalies.insert_if(depth > DEEP, Anomaly::GraphQlDeep);
@@ -70,6 +74,7 @@ struct Scanner<'a> {
     heading: Vec<u8>,
     counts: Counts,
     fields: &'a mut Fields,
+    work: &'a mut Work,
 }
 
 /// What the document consists of.
@@ -80,6 +85,8 @@ struct Counts {
     aliases: u32,
     depth: usize,
     introspects: bool,
+    /// What the document asks for again and again.
+    excess: Option<Anomaly>,
 }
 
 impl Scanner<'_> {
@@ -154,6 +161,7 @@ impl Scanner<'_> {
         let heading = std::mem::take(&mut self.heading);
         let heading = if heading.is_empty() { b"query" } else { &heading[..] };
         self.counts.operations += u32::from(!heading.starts_with(b"fragment"));
+        self.work.heading(heading);
         self.fields.push(Place::GraphQl, b"operation", heading, self.at);
     }
 
@@ -168,6 +176,11 @@ impl Scanner<'_> {
             return;
         }
         extend(&mut self.path, word);
+        let spread = self.text.get(..start).is_some_and(|before| before.ends_with(b"..."));
+        if spread {
+            self.work.spread(word);
+        }
+        self.counts.excess = self.counts.excess.or(self.work.select(word, self.levels.len()));
         self.counts.selections += 1;
         if self.counts.selections <= MAX_SELECTIONS {
             self.fields.push(Place::GraphQl, b"selection", &self.path, start);
@@ -182,6 +195,7 @@ impl Scanner<'_> {
     }
 
     fn directive(&mut self) -> bool {
+        self.counts.excess = self.counts.excess.or(self.work.directive());
         let start = self.at;
         self.at += 1;
         let name = self.take_word();
@@ -286,7 +300,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
-        push(text.as_bytes(), &mut fields, &mut anomalies);
+        push(text.as_bytes(), &mut fields, &mut anomalies, &mut Work::default());
         let name = |field: &crate::field::Field<'_>| match field.place {
             Place::GraphQl => field.name.escape_ascii().to_string(),
             _ => "TEXT".to_owned(),
@@ -333,7 +347,7 @@ mod tests {
     fn introspection_batches_depth_and_aliases() {
         let odd = |text: &str| {
             let mut anomalies = Anomalies::NONE;
-            push(text.as_bytes(), &mut Fields::default(), &mut anomalies);
+            push(text.as_bytes(), &mut Fields::default(), &mut anomalies, &mut Work::default());
             anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
         };
         assert_eq!(odd("{a{__typename b}}"), "");
@@ -343,7 +357,27 @@ mod tests {
         assert_eq!(odd("query A {a} mutation B {b}"), "graphql-batch");
         assert_eq!(odd(&format!("{}{}", "{a".repeat(16), "}".repeat(16))), "");
         assert_eq!(odd(&format!("{}{}", "{a".repeat(17), "}".repeat(17))), "graphql-deep");
-        assert_eq!(odd(&format!("{{{}}}", "x: a ".repeat(33))), "graphql-aliases");
+        assert_eq!(odd(&format!("{{{}}}", "x: a y: b ".repeat(17))), "graphql-aliases");
+    }
+
+    /// What a server would do over and over.
+    #[test]
+    fn repetition_is_named() {
+        let odd = |text: &str| {
+            let mut anomalies = Anomalies::NONE;
+            push(text.as_bytes(), &mut Fields::default(), &mut anomalies, &mut Work::default());
+            anomalies.iter().map(Anomaly::name).collect::<Vec<_>>().join(",")
+        };
+        let login =
+            |times| format!("mutation {{{}}}", "a: logIn(user: \"a\", pass: \"b\") {token} ".repeat(times));
+        assert_eq!((odd(&login(4)), odd(&login(5))), (String::new(), "graphql-credentials".to_owned()));
+        assert_eq!(odd(&format!("{{a {}}}", "__typename ".repeat(33))), "");
+        assert_eq!(odd(&format!("{{a {}}}", "__typename ".repeat(34))), "graphql-repeats");
+        assert_eq!(odd(&format!("{{a {}}}", "@x".repeat(16))), "");
+        assert_eq!(odd(&format!("{{a {}}}", "@x".repeat(17))), "graphql-repeats");
+        assert_eq!(odd("{...A} fragment A on T {...B} fragment B on T {b ...A}"), "graphql-cycle");
+        assert_eq!(odd("{...A} fragment A on T {...A}"), "graphql-cycle");
+        assert_eq!(odd("{...A ...B} fragment A on T {...B} fragment B on T {b}"), "");
     }
 
     #[test]
@@ -351,8 +385,8 @@ mod tests {
         check("{a(b: \"open", &["operation=query", "selection=a", "a.b=open", "!graphql-invalid"]);
         check("{a ~ EVIL}", &["operation=query", "selection=a", "TEXT=~ EVIL}", "!graphql-invalid"]);
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
-        push(&b"{a".repeat(100_000), &mut fields, &mut anomalies);
-        push(&b"a:b ".repeat(100_000), &mut fields, &mut anomalies);
+        push(&b"{a".repeat(100_000), &mut fields, &mut anomalies, &mut Work::default());
+        push(&b"a:b ".repeat(100_000), &mut fields, &mut anomalies, &mut Work::default());
         assert!(anomalies.contains(Anomaly::GraphQlInvalid));
     }
 
@@ -369,7 +403,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_end(text in proptest::collection::vec(proptest::sample::select(b"{}()[]\":a\\u0,#@$-\n".to_vec()), 0..100)) {
-            push(&text, &mut Fields::default(), &mut Anomalies::default());
+            push(&text, &mut Fields::default(), &mut Anomalies::default(), &mut Work::default());
         }
     }
 }

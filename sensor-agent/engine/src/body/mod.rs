@@ -7,6 +7,7 @@ pub mod response;
 
 mod charset;
 mod graphql;
+mod graphql_work;
 mod grpc;
 mod json;
 mod multipart;
@@ -143,7 +144,7 @@ fn push_form(form: Form<'_>, sniffed: Form<'_>, body: &[u8], fields: &mut Fields
         Form::Text => false,
         Form::GraphQl => {
             let before = fields.len();
-            graphql::push(body, fields, anomalies);
+            graphql::push(body, fields, anomalies, &mut graphql_work::Work::default());
             fields.len() > before
         }
         Form::Xml => {

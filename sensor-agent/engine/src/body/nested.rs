@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::graphql_work::Work;
 use super::{graphql, is_json, is_xml, json, xml};
 use crate::field::{Field, Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -22,6 +23,7 @@ pub fn expand(fields: &mut Fields) -> Anomalies {
 /// As [`expand`], for the fields from this number on.
 pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
     let (mut anomalies, mut left, mut operations) = (Anomalies::NONE, MAX_VALUES, 0);
+    let mut work = Work::default();
     for _ in 0..MAX_DEPTH {
         let end = fields.len();
         for index in from..end {
@@ -38,7 +40,7 @@ pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
                 Kind::Json => _ = json::push_below(&name, &value, fields, &mut anomalies),
                 Kind::Xml => xml::push(&value, fields, &mut Anomalies::default()),
                 Kind::GraphQl => {
-                    graphql::push(&value, fields, &mut anomalies);
+                    graphql::push(&value, fields, &mut anomalies, &mut work);
                     operations += 1;
                     anomalies.insert_if(operations > 1, Anomaly::GraphQlBatch);
                 }

@@ -73,6 +73,7 @@ builtins! {
     Protocol: "protocol-violation", "request that breaks rules which every ordinary client keeps", InputValidation, Medium, ["attack-protocol", "CWE-444", "OWASP-A05"];
     Overlap: "tcp-overlap-conflict", "segments that contradict each other", InputValidation, Medium, ["attack-evasion", "CWE-693", "OWASP-A05"];
     Http2Flood: "protocol-http2-flood", "HTTP/2 connection of frames that are work only", InputValidation, High, ["attack-dos", "CWE-400", "OWASP-A05"];
+    GraphQlAbuse: "graphql-abuse", "GraphQL request that multiplies work or attempts", InputValidation, Medium, ["attack-graphql", "CWE-770", "OWASP-A04"];
     BodyBomb: "protocol-body-bomb", "body that grows without end when it is unpacked", InputValidation, High, ["attack-protocol", "CWE-409", "OWASP-A05"];
     SessionFixed: "session-fixation-link", "session id in a link from another site", Session, High, ["attack-session", "CWE-384", "OWASP-A07"];
     ExposedCard: "exposed-card-number", "number of a payment card in a response", DataExposure, High, ["leak-data", "CWE-359", "OWASP-A01"];

@@ -62,6 +62,11 @@ const OF_BODY: &[Oddity] = &[
     row(Anomaly::PartHeaderOdd, Code::Malformed, 0.55, "content-type"),
     row(Anomaly::CharsetUnusual, Code::Malformed, 0.5, "content-type"),
     row(Anomaly::BodyBomb, Code::BodyBomb, 0.8, "content-encoding"),
+    row(Anomaly::GraphQlCredentials, Code::GraphQlAbuse, 0.88, "content-type"),
+    row(Anomaly::GraphQlCycle, Code::GraphQlAbuse, 0.85, "content-type"),
+    row(Anomaly::GraphQlRepeats, Code::GraphQlAbuse, 0.75, "content-type"),
+    row(Anomaly::GraphQlDeep, Code::GraphQlAbuse, 0.6, "content-type"),
+    row(Anomaly::GraphQlAliases, Code::GraphQlAbuse, 0.55, "content-type"),
     row(Anomaly::OverlapConflict, Code::Overlap, 0.6, "host"),
 ];
 

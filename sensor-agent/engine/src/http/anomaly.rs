@@ -262,6 +262,12 @@ anomalies! {
     GraphQlDeep = "graphql-deep", Ambiguous;
     /// Very many aliases in a GraphQL document, each of which is work for the server.
     GraphQlAliases = "graphql-aliases", Ambiguous;
+    /// A GraphQL selection or directive again and again, side by side.
+    GraphQlRepeats = "graphql-repeats", Ambiguous;
+    /// GraphQL fragments that spread each other in a circle (October 2021, section 5.5.2.2).
+    GraphQlCycle = "graphql-cycle", Severe;
+    /// Credentials tried several times in one GraphQL request, past limits that count requests.
+    GraphQlCredentials = "graphql-credentials", Severe;
     /// A gRPC message that is cut off or no Protocol Buffers.
     GrpcInvalid = "grpc-invalid", Acceptable;
     /// A multipart part with a transfer coding of mail, which only some servers remove (RFC 7578 section 4.7).
