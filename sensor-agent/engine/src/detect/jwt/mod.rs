@@ -95,6 +95,11 @@ pub(crate) fn find<'a>(
         add(Code::JwtUnsigned, if signature.is_some() { 0.95 } else { 0.6 });
     }
     of_header(&header, &mut add);
+    if let Some(confidence) =
+        signature.filter(|_| !none && !unsigned).and_then(|given| impossible(&header, given))
+    {
+        add(Code::JwtSignature, confidence);
+    }
     if encrypted || none {
         return None;
     }
@@ -128,6 +133,28 @@ fn of_claims(claims: &Map<String, Value>, now: Option<i64>, add: &mut impl FnMut
     } else if !["exp", "iat", "sub", "iss"].iter().any(|name| claims.contains_key(*name)) {
         add(Code::JwtClaims, 0.3);
     }
+}
+
+/// How sure it is that no key made this signature: by its length under its algorithm (RFC 7518 section 3.1), or zeros, which some
+/// libraries took for a signature of anything by a curve (CVE-2022-21449).
+fn impossible(header: &Map<String, Value>, signature: &[u8]) -> Option<f32> {
+    let algorithm = header.get("alg")?.as_str()?;
+    let bytes = URL_SAFE.decode(signature).ok()?;
+    // Some write the numbers of a curve's signature in DER.
+    let of_curve = |len: usize| bytes.len() == len || bytes.first() == Some(&0x30) && bytes.len() < len + 12;
+    let fits = match algorithm {
+        "HS256" => bytes.len() == 32,
+        "HS384" => bytes.len() == 48,
+        "HS512" => bytes.len() == 64,
+        "ES256" | "EdDSA" => of_curve(64),
+        "ES384" => of_curve(96),
+        "ES512" => of_curve(132),
+        "RS256" | "RS384" | "RS512" | "PS256" | "PS384" | "PS512" => bytes.len() >= 128,
+        _ => return None,
+    };
+    let zeros = bytes.len() >= 32 && bytes.iter().all(|byte| *byte == 0)
+        || algorithm.starts_with("ES") && bytes == [0x30, 6, 2, 1, 0, 2, 1, 0];
+    if zeros { Some(0.95) } else { (!fits).then_some(0.55) }
 }
 
 /// Seconds for which a token that ended is still an ordinary client's that has not noticed yet.
@@ -201,7 +228,10 @@ fn object(part: &[u8]) -> Option<Map<String, Value>> {
 fn has_no_algorithm(header: &Map<String, Value>) -> bool {
     let named = |(name, _): &(&String, &Value)| name.eq_ignore_ascii_case("alg");
     match header.iter().find(named).map(|(_, value)| value) {
-        None => false,
+        // What is signed in other ways may begin with an object too, but does not call itself a token.
+        None => {
+            header.get("typ").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("jwt"))
+        }
         Some(Value::String(name)) => {
             let name = name.trim_matches(|letter: char| letter.is_whitespace() || letter.is_control());
             name.is_empty() || name.eq_ignore_ascii_case("none")
@@ -237,6 +267,8 @@ mod tests {
     }
 
     const CLAIMS: &str = r#"{"sub":"1","exp":1}"#;
+    /// As long as one of HS256 is.
+    const SIGNATURE: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
 
     #[test]
     fn no_algorithm_in_every_spelling() {
@@ -251,11 +283,33 @@ mod tests {
 
     #[test]
     fn a_sound_token_is_no_finding() {
-        let value = token(r#"{"alg":"RS256","kid":"2024-01"}"#, CLAIMS, "c2ln");
+        let value = token(r#"{"alg":"RS256","kid":"2024-01"}"#, CLAIMS, &URL_SAFE.encode([7; 256]));
         assert_eq!(codes("authorization", &format!("Bearer {value}")), []);
         assert_eq!(codes("authorization", "Bearer 0123456789abcdef"), []);
         assert_eq!(codes("authorization", "Basic YTpi.x"), []);
         assert_eq!(codes("x", "eyes. And ears."), []);
+    }
+
+    #[test]
+    fn signatures_that_no_key_makes() {
+        for (algorithm, signature, expected) in [
+            ("HS256", &[7; 32][..], None),
+            ("HS256", &[7; 1], Some(0.55)),
+            ("HS512", &[7; 32], Some(0.55)),
+            ("RS256", &[7; 64], Some(0.55)),
+            ("ES256", &[7; 64], None),
+            ("ES256", &[0; 64], Some(0.95)),
+            ("ES256", &[0x30, 6, 2, 1, 0, 2, 1, 0], Some(0.95)),
+            ("EdDSA", &[7; 64], None),
+            ("X9", &[7; 1], None),
+        ] {
+            let header = Map::from_iter([("alg".to_owned(), Value::from(algorithm))]);
+            assert_eq!(impossible(&header, URL_SAFE.encode(signature).as_bytes()), expected, "{algorithm}");
+        }
+        let value = token(r#"{"typ":"JWT"}"#, CLAIMS, "c2ln");
+        assert_eq!(codes("session", &value), [Code::JwtNone]);
+        let value = token(r#"{"user":"bob"}"#, CLAIMS, "c2ln");
+        assert_eq!(codes("session", &value), []);
     }
 
     #[test]
@@ -272,7 +326,11 @@ mod tests {
             ("nbf", NOW - 3_600, None),
         ];
         for (claim, at, expected) in rows {
-            let value = token(r#"{"alg":"HS256"}"#, &format!(r#"{{"sub":"1","{claim}":{at}}}"#), "c2ln");
+            let value = token(
+                r#"{"alg":"HS256"}"#,
+                &format!(r#"{{"sub":"1","{claim}":{at}}}"#),
+                &URL_SAFE.encode([7; 32]),
+            );
             let field = Field { place: Place::Cookie, name: b"t", value: value.as_bytes(), offset: 0 };
             let mut found = Vec::new();
             let seen = find(&field, value.as_bytes(), Some(NOW), &mut found);
@@ -286,12 +344,12 @@ mod tests {
     fn what_else_is_wrong_with_tokens() {
         let rows: &[(&str, &str, &str, Code)] = &[
             (r#"{"alg":"HS256"}"#, CLAIMS, "", Code::JwtUnsigned),
-            (r#"{"alg":"HS256","kid":"../../dev/null"}"#, CLAIMS, "x", Code::JwtKid),
-            (r#"{"alg":"HS256","kid":"x' union select 'k"}"#, CLAIMS, "x", Code::JwtKid),
-            (r#"{"alg":"RS256","jku":"https://evil/k.json"}"#, CLAIMS, "x", Code::JwtKeyHeader),
-            (r#"{"alg":"RS256","jwk":{"kty":"RSA"}}"#, CLAIMS, "x", Code::JwtKeyHeader),
-            (r#"{"alg":"HS256"}"#, "{}", "x", Code::JwtClaims),
-            (r#"{"alg":"HS256"}"#, "{broken", "x", Code::JwtMalformed),
+            (r#"{"alg":"HS256","kid":"../../dev/null"}"#, CLAIMS, SIGNATURE, Code::JwtKid),
+            (r#"{"alg":"HS256","kid":"x' union select 'k"}"#, CLAIMS, SIGNATURE, Code::JwtKid),
+            (r#"{"alg":"HS256","jku":"https://evil/k.json"}"#, CLAIMS, SIGNATURE, Code::JwtKeyHeader),
+            (r#"{"alg":"HS256","jwk":{"kty":"RSA"}}"#, CLAIMS, SIGNATURE, Code::JwtKeyHeader),
+            (r#"{"alg":"HS256"}"#, "{}", SIGNATURE, Code::JwtClaims),
+            (r#"{"alg":"HS256"}"#, "{broken", SIGNATURE, Code::JwtMalformed),
         ];
         for (header, claims, signature, expected) in rows {
             let value = format!("Bearer {}", token(header, claims, signature));
