@@ -70,7 +70,9 @@ pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
     response.anomalies.merge(anomalies);
     match (response.status, asked) {
         (_, Asked::Nothing) => Framing::None,
-        (101, _) | (200..=299, Asked::Connect) => Framing::Tunnel,
+        // Who announces a body has opened no tunnel (RFC 9110 section 9.3.6): the method was any other to that server.
+        (200..=299, Asked::Connect) if marks.framing().is_none() => Framing::Tunnel,
+        (101, _) => Framing::Tunnel,
         (100..=199 | 204 | 304, _) | (_, Asked::Head) => Framing::None,
         _ => marks.framing().unwrap_or(Framing::UntilClose),
     }
@@ -84,6 +86,14 @@ pub fn other_length(request: &Request) -> Option<u64> {
     let marks =
         both.then(|| Marks::read(request.headers(), request.version, false, &mut Anomalies::default()))?;
     marks.length
+}
+
+/// What one line of a head says about how the body ends.
+#[must_use]
+pub(super) fn of_line(line: &[u8]) -> Option<Framing> {
+    let colon = memchr::memchr(b':', line)?;
+    let named = [(line.get(..colon)?.trim_ascii(), line.get(colon + 1..)?.trim_ascii())];
+    Marks::read(named.into_iter(), 1, false, &mut Anomalies::default()).framing()
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -210,6 +220,9 @@ pub(super) fn near_name(name: &[u8]) -> Option<NearName> {
 /// Whether a line without a colon begins a framing header: the rest may stand on the next line.
 fn begins_framing_name(line: &[u8]) -> bool {
     let starts = |word: &[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    if memchr::memchr(b':', line).is_some() {
+        return false;
+    }
     starts(b"transfer") || starts(b"content-len") || starts(b"content length")
 }
 
