@@ -193,6 +193,7 @@ impl Scanner<'_> {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let plain = memchr::memchr2(quote, b'\\', rest).unwrap_or(rest.len());
             self.string.extend_from_slice(&rest[..plain]);
+            self.odd |= rest[..plain].iter().any(|&byte| byte < b' ');
             self.at += plain + 1;
             match rest.get(plain) {
                 Some(&byte) if byte == quote => return Ok(()),
@@ -412,7 +413,10 @@ mod tests {
         assert_eq!(odd(r#"[{"a": 1}, {"a": 2}]"#), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(128), "]".repeat(128))), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(129), "]".repeat(129))), "json-deep");
-        assert_eq!(odd("{'a': 1}"), "json-nonstandard");
+        for text in ["{'a': 1}", "{\"a\": \"b\nc\"}", "{\"a\0\": 1}", "[1,]", "[NaN]", "{a: 1}", r#"["\x41"]"#, "[1] // b"] {
+            assert_eq!(odd(text), "json-nonstandard", "{text}");
+        }
+        assert_eq!(odd(r#"{"a": "b\nc", "b": [true, -1e5, null]}"#), "");
         let deep = format!("{}\"EVIL\"{}", "[".repeat(10_000), "]".repeat(10_000));
         let mut fields = Fields::default();
         assert_eq!(push(deep.as_bytes(), &mut fields, &mut Anomalies::default()), Ok(()));

@@ -222,8 +222,23 @@ pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
 
 /// Adds the lines of a trailer section as headers of that place.
 pub fn push_lines(place: Place, trailer: &[u8], fields: &mut Fields) -> Anomalies {
-    const FORBIDDEN: &[&str] =
-        &["content-length", "transfer-encoding", "host", "authorization", "cookie", "content-type"];
+    const FORBIDDEN: &[&str] = &[
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "range",
+        "trailer",
+        "expect",
+        "te",
+        "max-forwards",
+        "cache-control",
+    ];
     let mut anomalies = Anomalies::NONE;
     for line in trailer.split(|&byte| byte == b'\n') {
         let Some(colon) = memchr::memchr(b':', line) else {

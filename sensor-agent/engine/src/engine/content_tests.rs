@@ -57,6 +57,9 @@ fn c30_what_is_odd_about_codings_is_named() {
     assert_eq!(odd("Content-Encoding: gzip, gzip", &gzip(&gzip(b"a=1"))), "coding-stacked");
     assert_eq!(odd("Content-Encoding: zip", b"a=1"), "body-encoded,coding-unknown");
     assert_eq!(odd("Content-Encoding: gzip", b"a=1"), "body-encoded,coding-mismatch");
+    assert_eq!(odd("Content-Encoding: gzip", &packed(b"a=1", true)), "coding-mismatch");
+    assert_eq!(odd("Content_Encoding: gzip", &gzip(b"a=1")), "content-name-near-miss,coding-mismatch");
+    assert_eq!(odd("Content-Encoding: gzip", &gzip(&[b'a'; 1 << 20])), "body-bomb");
 }
 
 #[test]
@@ -120,17 +123,17 @@ fn filler(length: usize) -> String {
 fn c37_the_end_of_a_compressed_body_is_inspected() {
     let settings = Settings::default();
     let (head, tail) = (settings.max_decoded_body_bytes, settings.max_body_tail_bytes);
-    for length in [head - 9, head - 6, head - 4, head - 2, head, head + tail, 2 << 20, 4 << 20] {
-        let body = format!("a={}&q=EVIL", filler(length));
-        for (coding, packed) in [("gzip", gzip(body.as_bytes())), ("deflate", packed(body.as_bytes(), true))] {
-            let (found, stats) = post(&format!("Content-Encoding: {coding}\r\n"), &packed, 60_000);
-            assert_eq!(found, FORM, "{length} {coding} {}", packed.len());
-            let unseen = body.len().saturating_sub(head + tail);
-            assert_eq!(stats.named("body_uninspected_bytes"), unseen as u64, "{length}");
-        }
+    let text = filler(2 << 20);
+    for length in [head - 6, head - 4, head + tail, 2 << 20] {
+        let body = format!("a={}&q=EVIL", &text[..length]);
+        let packed = gzip(body.as_bytes());
+        let (found, stats) = post("Content-Encoding: gzip\r\n", &packed, 60_000);
+        assert_eq!(found, FORM, "{length} {}", packed.len());
+        let unseen = body.len().saturating_sub(head + tail);
+        assert_eq!(stats.named("body_uninspected_bytes"), unseen as u64, "{length}");
     }
     // Where it is further away than the reach, or more than is kept came, the end is not to be had, and that is counted.
-    let far = gzip(format!("a={}&q=EVIL", filler(8 << 20)).as_bytes());
+    let far = gzip(format!("a={}&q=EVIL", text.repeat(3)).as_bytes());
     let (found, stats) = post("Content-Encoding: gzip\r\n", &far, 60_000);
     assert!(found.is_empty() && stats.named("body_undecoded") == 1);
     assert!(stats.named("body_uninspected_bytes") > 4 << 20);

@@ -174,7 +174,7 @@ impl Codings {
             let coding = trim_blanks(coding);
             self.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.chunked_times += u32::from(self.last_is_chunked);
-            let known = [&b"gzip"[..], b"x-gzip", b"deflate", b"compress"];
+            let known = [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress"];
             self.odd |= !self.last_is_chunked && !known.iter().any(|name| coding.eq_ignore_ascii_case(name));
             self.chunked |= core_word(coding).eq_ignore_ascii_case(b"chunked");
         }
@@ -279,8 +279,18 @@ fn check_host(request: &Request, anomalies: &mut Anomalies) {
     anomalies.insert_if(hosts.next().is_some(), Anomaly::DuplicateHost);
     let odd =
         host.iter().any(|&byte| is_blank(byte) || matches!(byte, b'@' | b',' | b'/' | b'?' | b'#' | b'\\'));
-    let other = authority(request.target()).is_some_and(|authority| !authority.eq_ignore_ascii_case(host));
+    let other = authority(request.target()).is_some_and(|authority| {
+        let plain = |text| without_port(request.target(), text);
+        !plain(authority).eq_ignore_ascii_case(plain(host))
+    });
     anomalies.insert_if(odd || other, Anomaly::HostInvalid);
+}
+
+/// An authority without the port that its target's scheme has anyway (RFC 9110 section 4.2.3).
+fn without_port<'a>(target: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    let secure = target.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"));
+    let authority = authority.strip_suffix(if secure { &b":443"[..] } else { b":80" }).unwrap_or(authority);
+    authority.strip_suffix(b":").unwrap_or(authority)
 }
 
 /// The authority of a target in absolute form (RFC 9112 section 3.2.2).
@@ -353,6 +363,10 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", Some(Anomaly::MissingHost)),
             ("GET / HTTP/1.0\r\n\r\n", None),
             ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", None),
+            ("GET http://a:80/x HTTP/1.1\r\nHost: A\r\n\r\n", None),
+            ("GET http://a:/x HTTP/1.1\r\nHost: A:80\r\n\r\n", None),
+            ("GET HTTPS://a/x HTTP/1.1\r\nHost: a:443\r\n\r\n", None),
+            ("GET http://a/x HTTP/1.1\r\nHost: a:443\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET / HTTP/1.1\r\nHost: a:80@b\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Some(Anomaly::HostInvalid)),

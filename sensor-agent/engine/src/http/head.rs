@@ -175,10 +175,10 @@ fn parse_rest(head: &[u8], mut at: usize, headers: &mut Vec<HeaderSpan>, anomali
 }
 
 /// Most headers beyond [`MAX_HEADERS`] that are kept for what they decide.
-const MAX_LATE_HEADERS: usize = 32;
+pub(super) const MAX_LATE_HEADERS: usize = 32;
 
 /// Whether a header decides how a message is framed, decoded or paired.
-fn decides(name: &[u8]) -> bool {
+pub(super) fn decides(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 8] = [
         b"content-type",
         b"content-encoding",
