@@ -224,6 +224,10 @@ pub(crate) struct Limits {
     pub(crate) max_http2_control: u32,
     /// Bytes of a body that are inspected once its coding is removed.
     pub(crate) max_decoded_body_bytes: u64,
+    /// Bytes of a compressed body that are kept to be decoded.
+    pub(crate) max_coded_body_bytes: u64,
+    /// Bytes that are decoded behind these to get to the body's end.
+    pub(crate) max_decoded_reach_bytes: u64,
     /// Bytes of a response's body that are inspected.
     pub(crate) max_response_body_bytes: u64,
     /// Bytes of a body that are inspected while bodies are trimmed.
@@ -328,6 +332,8 @@ impl Default for Limits {
             max_http2_resets: engine.max_http2_resets,
             max_http2_control: engine.max_http2_control,
             max_decoded_body_bytes: engine.max_decoded_body_bytes as u64,
+            max_coded_body_bytes: engine.max_coded_body_bytes as u64,
+            max_decoded_reach_bytes: engine.max_decoded_reach_bytes as u64,
             max_response_body_bytes: engine.max_response_body_bytes as u64,
             trimmed_body_bytes: engine.trimmed_body_bytes as u64,
             slow_request_secs: engine.slow_request.as_secs(),
@@ -402,6 +408,8 @@ impl Config {
             max_http2_resets: limits.max_http2_resets,
             max_http2_control: limits.max_http2_control,
             max_decoded_body_bytes: size(limits.max_decoded_body_bytes),
+            max_coded_body_bytes: size(limits.max_coded_body_bytes),
+            max_decoded_reach_bytes: size(limits.max_decoded_reach_bytes),
             max_response_body_bytes: size(limits.max_response_body_bytes),
             trimmed_body_bytes: size(limits.trimmed_body_bytes),
             slow_request: Duration::from_secs(limits.slow_request_secs),

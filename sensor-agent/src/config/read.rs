@@ -216,6 +216,16 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             default.max_decoded_body_bytes,
             integer(0, 64 * MIB),
         ),
+        max_coded_body_bytes: section.read(
+            "max_coded_body_bytes",
+            default.max_coded_body_bytes,
+            integer(0, 64 * MIB),
+        ),
+        max_decoded_reach_bytes: section.read(
+            "max_decoded_reach_bytes",
+            default.max_decoded_reach_bytes,
+            integer(0, 64 * MIB),
+        ),
         trimmed_body_bytes: section.read(
             "trimmed_body_bytes",
             default.trimmed_body_bytes,

@@ -134,7 +134,10 @@ impl<F: FnMut(Seen) -> Result<()>> Replay<F> {
 
     fn har(&mut self, file: File) -> Result<()> {
         for exchange in har::exchanges(file.take(MAX_TEXT_BYTES))? {
-            self.one_request(&exchange.request, &exchange.response)?;
+            match exchange {
+                Some(exchange) => self.one_request(&exchange.request, &exchange.response)?,
+                None => self.account.passed_over += 1,
+            }
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! Content codings removed (RFC 9110 section 8.4): gzip, deflate, br and zstd, several times over. A few bytes can become gigabytes,
-//! so that output, ratio and layers are limited, and what came out up to the limit is inspected.
+//! so that output, ratio and layers are limited, and what came out up to the limit is inspected. Beyond it decoding goes on for a while, and
+//! keeps the end only. What is coded otherwise than its name says is told by its first bytes, as some servers do.
 
 use std::fmt;
-use std::io::Read;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// Most codings on top of each other that are removed.
 const MAX_LAYERS: usize = 3;
@@ -14,8 +14,11 @@ const MAX_LAYERS: usize = 3;
 const MAX_RATIO: usize = 200;
 /// Output up to which the ratio does not count.
 const RATIO_FROM: usize = 64 * 1024;
-/// Largest Zstandard window, as in RFC 9659 section 3.
-const MAX_WINDOW: u64 = 8 << 20;
+/// Largest Zstandard window: the largest that the reference decoder takes, though RFC 9659 section 3 asks for no more than 8 MiB. No memory
+/// is taken before there is output to fill it.
+const MAX_WINDOW: u64 = 128 << 20;
+/// Bytes of the inspected beginning that are given out again with an end that follows at once, so that nothing hides on the border.
+const OVERLAP: usize = 1024;
 /// Output is made in steps of this size.
 const STEP: usize = 16 * 1024;
 
@@ -32,18 +35,52 @@ pub enum Decoded {
     Bomb,
     /// There is one that is not known, or there are too many.
     Unknown,
+    /// They were removed, and the body was coded otherwise than they say.
+    Otherwise,
+}
+
+/// How much of a body is decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes from its beginning.
+    pub output: usize,
+    /// Bytes behind these that are decoded to get to the end.
+    pub reach: usize,
+    /// Bytes of the end that are kept.
+    pub end: usize,
+}
+
+impl Limits {
+    /// The beginning and nothing else.
+    #[must_use]
+    pub const fn beginning(output: usize) -> Self {
+        Self { output, reach: 0, end: 0 }
+    }
+
+    const fn total(self) -> usize {
+        self.output.saturating_add(self.reach)
+    }
 }
 
 /// Memory to decode in, reused from body to body.
 pub struct Decoder {
     inflate: Decompress,
     input: Vec<u8>,
+    /// The beginning, and behind it the end as far as it came.
     output: Vec<u8>,
+    /// Bytes between these that were made and not kept.
+    passed: usize,
+    /// What the same body is to who takes the other format of the name `deflate`.
+    other: Vec<u8>,
+    end: Vec<u8>,
+    unseen: usize,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { inflate: Decompress::new(false), input: Vec::new(), output: Vec::new() }
+        let inflate = Decompress::new(false);
+        let (input, output, other, end) = Default::default();
+        Self { inflate, input, output, passed: 0, other, end, unseen: 0 }
     }
 }
 
@@ -85,6 +122,32 @@ impl Coding {
         ];
         NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|&(_, coding)| coding)
     }
+
+    /// What the first bytes of a body say.
+    fn sniff(body: &[u8]) -> Option<Self> {
+        match *body {
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstandard),
+            _ => is_zlib(body).then_some(Self::Deflate),
+        }
+    }
+}
+
+/// Whether a body begins as the zlib format does (RFC 1950 section 2.2).
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(*body, [method, flags, ..]
+        if method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]).is_multiple_of(31))
+}
+
+/// The coding of a body that begins as no text does, and as a compressed one.
+#[must_use]
+pub fn seen(body: &[u8]) -> Option<&'static [u8]> {
+    match Coding::sniff(body)? {
+        Coding::Gzip => Some(b"gzip"),
+        Coding::Zstandard => Some(b"zstd"),
+        // Two bytes may be so by chance.
+        Coding::Deflate | Coding::Brotli => None,
+    }
 }
 
 /// The codings in a Content-Encoding value, the one applied last first.
@@ -96,20 +159,23 @@ fn layers(codings: &[u8]) -> impl Iterator<Item = &[u8]> {
 impl Decoder {
     /// Removes `codings` from `body`, with at most `max_output` bytes as the result of each.
     pub fn decode(&mut self, codings: &[u8], body: &[u8], max_output: usize) -> (Decoded, &[u8]) {
-        self.output.clear();
+        self.decode_ends(codings, body, Limits::beginning(max_output))
+    }
+
+    /// As [`decode`](Self::decode), and goes on to the body's end, which [`end`](Self::end) gives out then.
+    pub fn decode_ends(&mut self, codings: &[u8], body: &[u8], limits: Limits) -> (Decoded, &[u8]) {
+        self.forget();
         self.output.extend_from_slice(body);
-        let mut decoded = Decoded::Whole;
-        for (number, coding) in layers(codings).enumerate() {
+        let (mut decoded, last) = (Decoded::Whole, layers(codings).count().saturating_sub(1));
+        for (number, name) in layers(codings).enumerate() {
             std::mem::swap(&mut self.input, &mut self.output);
-            self.output.clear();
-            let step = match Coding::of(coding) {
-                _ if number >= MAX_LAYERS => Decoded::Unknown,
-                Some(Coding::Gzip) => self.gzip(max_output),
-                Some(Coding::Deflate) => self.deflate(max_output),
-                Some(Coding::Brotli) => self.brotli(max_output),
-                Some(Coding::Zstandard) => self.zstandard(max_output),
-                None => Decoded::Unknown,
-            };
+            let limits = if number == last { limits } else { Limits::beginning(limits.output) };
+            let named = Coding::of(name).filter(|_| number < MAX_LAYERS);
+            let mut step = self.layer(named, limits);
+            if number < MAX_LAYERS && (step == Decoded::Unknown || step == Decoded::Part && self.output.is_empty()) {
+                let seen = Coding::sniff(&self.input).filter(|&seen| Some(seen) != named);
+                step = if seen.is_some() { self.layer_seen(seen, limits) } else { step };
+            }
             // What the name does not fit was not encoded, perhaps; it is looked at as it is.
             if step == Decoded::Unknown || step == Decoded::Part && self.output.is_empty() {
                 std::mem::swap(&mut self.input, &mut self.output);
@@ -117,23 +183,105 @@ impl Decoder {
             }
             decoded = if step == Decoded::Whole { decoded } else { step };
         }
+        self.split_end(limits);
         (decoded, &self.output)
     }
 
-    /// What the last [`Decoder::decode`] gave.
+    /// What the last call gave.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         &self.output
     }
 
+    /// The end of the last body, if it is longer than its beginning, and how many bytes stand between that nobody has seen.
+    #[must_use]
+    pub fn end(&self) -> (&[u8], usize) {
+        (&self.end, self.unseen)
+    }
+
+    /// The last body as another server may decode it; empty if there is no doubt.
+    #[must_use]
+    pub fn other(&self) -> &[u8] {
+        &self.other
+    }
+
+    /// Forgets the last body.
+    pub fn forget(&mut self) {
+        self.output.clear();
+        self.other.clear();
+        self.end.clear();
+        (self.unseen, self.passed) = (0, 0);
+    }
+
+    fn layer(&mut self, coding: Option<Coding>, limits: Limits) -> Decoded {
+        self.output.clear();
+        self.passed = 0;
+        match coding {
+            Some(Coding::Gzip) => self.gzip(limits),
+            Some(Coding::Deflate) => self.deflate(limits),
+            Some(Coding::Brotli) => self.brotli(limits),
+            Some(Coding::Zstandard) => self.zstandard(limits),
+            None => Decoded::Unknown,
+        }
+    }
+
+    /// As [`layer`](Self::layer), for a coding that is not the named one.
+    fn layer_seen(&mut self, coding: Option<Coding>, limits: Limits) -> Decoded {
+        match self.layer(coding, limits) {
+            Decoded::Whole => Decoded::Otherwise,
+            Decoded::Part if !self.output.is_empty() => Decoded::Otherwise,
+            other => other,
+        }
+    }
+
+    /// Bytes that were made so far.
+    fn made(&self) -> usize {
+        self.output.len() + self.passed
+    }
+
+    /// Makes room for the next step, and says where; `None` at the limit.
+    fn grow(&mut self, limits: Limits) -> Option<usize> {
+        let left = limits.total().saturating_sub(self.made());
+        self.pass(limits);
+        let from = self.output.len();
+        self.output.resize(from + STEP.min(left), 0);
+        (left > 0).then_some(from)
+    }
+
+    /// Gives up what is between the beginning and the end.
+    fn pass(&mut self, limits: Limits) {
+        let beyond = self.output.len().saturating_sub(limits.output);
+        if beyond >= 2 * limits.end.max(STEP) {
+            let given_up = beyond - limits.end;
+            self.output.drain(limits.output..limits.output + given_up);
+            self.passed += given_up;
+        }
+    }
+
+    /// Tells the end from the beginning.
+    fn split_end(&mut self, limits: Limits) {
+        let beyond = self.output.get(limits.output..).unwrap_or_default();
+        if beyond.is_empty() {
+            return;
+        }
+        let kept = beyond.len().min(limits.end);
+        self.unseen = self.passed + beyond.len() - kept;
+        let overlap = if self.unseen == 0 { OVERLAP.min(limits.output) } else { 0 };
+        let from = self.output.len() - kept - overlap;
+        if kept > 0 {
+            self.end.extend_from_slice(self.output.get(from..).unwrap_or_default());
+        }
+        self.output.truncate(limits.output);
+    }
+
     /// Gzip members one after the other (RFC 1952 section 2.2).
-    fn gzip(&mut self, max_output: usize) -> Decoded {
+    fn gzip(&mut self, limits: Limits) -> Decoded {
         let mut at = 0;
         loop {
             let Some(header) = self.input.get(at..).and_then(gzip_header) else {
                 return if at > 0 { Decoded::Whole } else { Decoded::Part };
             };
-            let (decoded, used) = self.inflate(at + header, max_output, false);
+            let (decoded, used) = self.inflate(at + header, limits, false);
             if decoded != Decoded::Whole {
                 return decoded;
             }
@@ -142,28 +290,34 @@ impl Decoder {
         }
     }
 
-    /// The zlib format, or what many send instead: the raw one.
-    fn deflate(&mut self, max_output: usize) -> Decoded {
-        let zlib = matches!(*self.input, [method, flags, ..]
-            if method & 0x0f == 8 && u16::from_be_bytes([method, flags]).is_multiple_of(31));
-        self.inflate(0, max_output, zlib).0
+    /// The zlib format, or what many send instead: the raw one. Raw bytes can look like zlib's, so that both are tried then.
+    fn deflate(&mut self, limits: Limits) -> Decoded {
+        if !is_zlib(&self.input) {
+            return self.inflate(0, limits, false).0;
+        }
+        let raw = self.inflate(0, Limits::beginning(limits.output), false).0;
+        std::mem::swap(&mut self.output, &mut self.other);
+        self.output.clear();
+        let zlib = self.inflate(0, limits, true).0;
+        if zlib != Decoded::Whole && raw == Decoded::Whole {
+            std::mem::swap(&mut self.output, &mut self.other);
+            self.passed = 0;
+            return raw;
+        }
+        zlib
     }
 
     /// Brotli (RFC 7932) without the extension of large windows, which would need memory by the sender's leave.
-    fn brotli(&mut self, max_output: usize) -> Decoded {
+    fn brotli(&mut self, limits: Limits) -> Decoded {
         let alloc = StandardAlloc::default();
         let mut state = BrotliState::new_strict(alloc, alloc, alloc);
         let (mut left, mut at, mut total) = (self.input.len(), 0, 0);
         loop {
-            let made = self.output.len();
-            if made >= max_output {
-                return Decoded::Limited;
-            }
-            if is_bomb(made, at) {
+            if is_bomb(self.made(), at) {
                 return Decoded::Bomb;
             }
-            self.output.resize(made + STEP.min(max_output - made), 0);
-            let (mut room, mut end) = (self.output.len() - made, made);
+            let Some(from) = self.grow(limits) else { return Decoded::Limited };
+            let (mut room, mut end) = (self.output.len() - from, from);
             let result = BrotliDecompressStream(
                 &mut left,
                 &mut at,
@@ -177,41 +331,73 @@ impl Decoder {
             self.output.truncate(end);
             match result {
                 BrotliResult::ResultSuccess => return Decoded::Whole,
-                BrotliResult::NeedsMoreOutput if end > made => {}
+                BrotliResult::NeedsMoreOutput if end > from => {}
                 _ => return Decoded::Part,
             }
         }
     }
 
-    /// Zstandard (RFC 8878), frames one after the other; a frame that wants a larger window than servers allow is refused.
-    fn zstandard(&mut self, max_output: usize) -> Decoded {
-        let mut rest = &self.input[..];
-        while !rest.is_empty() {
-            let opened = StreamingDecoder::new_with_max_window_size(&mut rest, MAX_WINDOW);
-            let Ok(reader) = opened else { return Decoded::Part };
-            let decoded = take_all(reader, self.input.len(), max_output, &mut self.output);
-            if decoded != Decoded::Whole {
-                return decoded;
+    /// Zstandard (RFC 8878), frames one after the other; those that are there to be passed over are passed over.
+    fn zstandard(&mut self, limits: Limits) -> Decoded {
+        let mut at = 0;
+        loop {
+            match self.input.get(at..).unwrap_or_default() {
+                [] => return Decoded::Whole,
+                &[0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, ..] => {
+                    at = at.saturating_add(8).saturating_add(u32::from_le_bytes([a, b, c, d]) as usize);
+                }
+                _ => match self.zstandard_frame(&mut at, limits) {
+                    Decoded::Whole => {}
+                    other => return other,
+                },
             }
         }
-        Decoded::Whole
+    }
+
+    /// One frame, whose whole output is held before it is given out: what the window covers is to be had at the frame's end only, and a frame
+    /// that is cut off or reaches the limit is given one here.
+    fn zstandard_frame(&mut self, at: &mut usize, limits: Limits) -> Decoded {
+        /// A last block with nothing in it, and room for a checksum.
+        const END: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
+        let mut rest = self.input.get(*at..).unwrap_or_default();
+        let room = limits.total().saturating_sub(self.made());
+        if room == 0 {
+            return Decoded::Limited;
+        }
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        if decoder.init(&mut rest).is_err() {
+            return Decoded::Part;
+        }
+        let finished = decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBytes(room));
+        if !decoder.is_finished() {
+            _ = decoder.decode_blocks(&mut &END[..], BlockDecodingStrategy::UptoBlocks(1));
+        }
+        *at = self.input.len() - rest.len();
+        let made = decoder.collect().unwrap_or_default();
+        for piece in made.get(..room).unwrap_or(&made).chunks(STEP) {
+            self.pass(limits);
+            self.output.extend_from_slice(piece);
+        }
+        match finished {
+            Ok(true) if made.len() <= room => Decoded::Whole,
+            Ok(_) if is_bomb(self.made(), self.input.len()) => Decoded::Bomb,
+            Ok(_) => Decoded::Limited,
+            Err(_) => Decoded::Part,
+        }
     }
 
     /// Appends what `input[from..]` holds to the output; the second value is the input used up.
-    fn inflate(&mut self, from: usize, max_output: usize, zlib: bool) -> (Decoded, usize) {
+    fn inflate(&mut self, from: usize, limits: Limits, zlib: bool) -> (Decoded, usize) {
         self.inflate.reset(zlib);
-        let input = self.input.get(from..).unwrap_or_default();
         loop {
-            let (used, made) = (self.inflate.total_in() as usize, self.output.len());
-            if made >= max_output {
-                return (Decoded::Limited, used);
-            }
-            if is_bomb(made, from + used) {
+            let used = self.inflate.total_in() as usize;
+            if is_bomb(self.made(), from + used) {
                 return (Decoded::Bomb, used);
             }
-            self.output.resize(made + STEP.min(max_output - made), 0);
+            let Some(made) = self.grow(limits) else { return (Decoded::Limited, used) };
             let before = self.inflate.total_out();
-            let rest = input.get(used..).unwrap_or_default();
+            let rest = self.input.get(from + used..).unwrap_or_default();
             let status = self.inflate.decompress(rest, &mut self.output[made..], FlushDecompress::None);
             let grown = (self.inflate.total_out() - before) as usize;
             self.output.truncate(made + grown);
@@ -226,27 +412,6 @@ impl Decoder {
 
 fn is_bomb(made: usize, used: usize) -> bool {
     made > RATIO_FROM && made / MAX_RATIO > used
-}
-
-/// Reads up to a limit; `input` is the length of what it is made from.
-fn take_all(mut reader: impl Read, input: usize, max_output: usize, output: &mut Vec<u8>) -> Decoded {
-    loop {
-        let made = output.len();
-        if made >= max_output {
-            return Decoded::Limited;
-        }
-        if is_bomb(made, input) {
-            return Decoded::Bomb;
-        }
-        output.resize(made + STEP.min(max_output - made), 0);
-        let read = reader.read(&mut output[made..]);
-        output.truncate(made + read.as_ref().map_or(0, |&read| read));
-        match read {
-            Ok(0) => return Decoded::Whole,
-            Ok(_) => {}
-            Err(_) => return Decoded::Part,
-        }
-    }
 }
 
 /// Length of the gzip header that `input` begins with.
@@ -340,6 +505,104 @@ mod tests {
         check("br, gzip", &gzip(BROTLI), Decoded::Whole, &text);
         check("br", &BROTLI[..BROTLI.len() - 3], Decoded::Part, b"a=1 UNION SELECT password FROM ");
         check("zstd", b"no frame", Decoded::Part, b"no frame");
+        let skipped = [&b"\x50\x2a\x4d\x18\x03\0\0\0abc"[..], ZSTD, b"\x5f\x2a\x4d\x18\0\0\0\0"].concat();
+        check("zstd", &skipped, Decoded::Whole, &text);
+        // Without its checksum, and with a block cut off behind the first.
+        check("zstd", &ZSTD[..ZSTD.len() - 2], Decoded::Part, &text);
+        for window in [0x50, 0x68, 0x88] {
+            let block = &ZSTD[6..ZSTD.len() - 4];
+            let mut frame = [&b"\x28\xb5\x2f\xfd\0"[..], &[window], block, &[0x20, 3, 0], b"cut"].concat();
+            // The block is not the last one.
+            frame[6] &= !1;
+            check("zstd", &frame, Decoded::Part, &text);
+        }
+    }
+
+    /// Case C30: what some servers decode whatever its name is.
+    #[test]
+    fn what_is_coded_otherwise_than_it_says() {
+        let text = b"a=1 UNION SELECT";
+        for (codings, body) in [
+            ("gzip", deflate(text, true)),
+            ("deflate", gzip(text)),
+            ("br", gzip(text)),
+            ("\"gzip\"", gzip(text)),
+            ("gzip;q=1", gzip(text)),
+            ("x", deflate(text, true)),
+        ] {
+            check(codings, &body, Decoded::Otherwise, text);
+        }
+        assert_eq!((seen(&gzip(text)), seen(ZSTD)), (Some(&b"gzip"[..]), Some(&b"zstd"[..])));
+        assert_eq!((seen(&deflate(text, true)), seen(text)), (None, None));
+    }
+
+    /// Case C30: raw deflate whose first block begins with the bytes of a zlib header.
+    #[test]
+    fn both_formats_of_deflate_are_read() {
+        let stored = |text: &[u8], header: &[u8], last: bool| {
+            let length = u16::try_from(text.len()).unwrap();
+            let first: &[u8] = if header.is_empty() { &[u8::from(last)] } else { header };
+            [first, &length.to_le_bytes(), &(!length).to_le_bytes(), text].concat()
+        };
+        let filler = vec![b'x'; 0x9c];
+        let raw = [stored(&filler, &[0x78], false), deflate(b"&q=EVIL", false)].concat();
+        let expected = [&filler[..], b"&q=EVIL"].concat();
+        check("deflate", &raw, Decoded::Whole, &expected);
+        let mut decoder = Decoder::default();
+        decoder.decode(b"deflate", &deflate(b"plain", true), 1000);
+        assert_eq!((decoder.output(), decoder.other()), (&b"plain"[..], &b""[..]));
+        // Whole in both formats: the second block of one is the data of the other.
+        let hidden = deflate(b"q=EVIL", false);
+        let to_zlib = [vec![0; 0x9c - 2], hidden].concat();
+        let mut both = [&[0x78, 0x9c, 0, 0x63, 0xff, 0x9c, 0][..], &to_zlib].concat();
+        both.resize(5 + 4 - 2 + 0xff63, b'y');
+        both.extend(deflate(b"", false));
+        both.extend(adler(&both[7..7 + 0xff63]));
+        decoder.decode(b"deflate", &both, 100_000);
+        let shown = [decoder.output(), decoder.other()].map(|text| memchr::memmem::find(text, b"q=EVIL").is_some());
+        assert!(shown.contains(&true), "{shown:?}");
+    }
+
+    fn adler(text: &[u8]) -> [u8; 4] {
+        let (mut a, mut b) = (1u32, 0u32);
+        for &byte in text {
+            a = (a + u32::from(byte)) % 65_521;
+            b = (b + a) % 65_521;
+        }
+        (b << 16 | a).to_be_bytes()
+    }
+
+    /// Beginning, end, and what is between.
+    #[test]
+    fn ends_of_long_bodies() {
+        let text: Vec<u8> = (0..60_000u32).flat_map(|n| format!("{n} ").into_bytes()).collect();
+        let zstd: Vec<u8> = raw_zstd(&text);
+        let limits = Limits { output: 50_000, reach: 1 << 20, end: 4000 };
+        let mut decoder = Decoder::default();
+        for (coding, body) in [("gzip", gzip(&text)), ("deflate", deflate(&text, true)), ("zstd", zstd)] {
+            let (decoded, output) = decoder.decode_ends(coding.as_bytes(), &body, limits);
+            assert_eq!((decoded, output == &text[..50_000]), (Decoded::Whole, true), "{coding}");
+            let (end, unseen) = decoder.end();
+            assert!(text.ends_with(end) && end.len() == 4000 && unseen == text.len() - 54_000, "{coding}");
+            // An end that follows at once comes with some of what is before it.
+            let near = Limits { output: text.len() - 100, ..limits };
+            decoder.decode_ends(coding.as_bytes(), &body, near);
+            assert_eq!(decoder.end(), (&text[text.len() - 100 - OVERLAP..], 0), "{coding}");
+            // What is further away than the reach is not to be had.
+            let (decoded, _) = decoder.decode_ends(coding.as_bytes(), &body, Limits { reach: 100_000, ..limits });
+            assert_eq!((decoded, decoder.end().0), (Decoded::Limited, &text[146_000..150_000]), "{coding}");
+            decoder.decode(b"gzip", &gzip(b"x"), 100);
+            assert_eq!(decoder.end(), (&b""[..], 0));
+        }
+    }
+
+    /// A frame of blocks that are not compressed, with a window of 8 MiB.
+    fn raw_zstd(text: &[u8]) -> Vec<u8> {
+        let blocks = text.chunks(100_000).flat_map(|block| {
+            let header = u32::try_from(block.len() << 3).unwrap().to_le_bytes();
+            [&header[..3], block].concat()
+        });
+        b"\x28\xb5\x2f\xfd\0\x68".iter().copied().chain(blocks).chain([1, 0, 0]).collect()
     }
 
     /// Case R7.
@@ -360,6 +623,8 @@ mod tests {
             let mixed = [&gzip(&body)[..cut.min(body.len())], &body].concat();
             for codings in [&b"gzip"[..], b"deflate", b"gzip,deflate", b"br", b"zstd"] {
                 decoder.decode(codings, &mixed, 1000);
+                decoder.decode_ends(codings, &mixed, Limits { output: 20, reach: 40, end: 10 });
+                prop_assert!(decoder.output().len() <= mixed.len().max(20) && decoder.end().0.len() <= 30);
             }
         }
     }

@@ -244,7 +244,10 @@ impl Scanner<'_> {
         let mut value = Vec::new();
         let mut at = 0;
         while at < inside.len() && !inside[at..].starts_with(close) {
-            if inside[at] == b'\\' && lead == 1 {
+            if lead == 3 && inside[at..].starts_with(b"\\\"\"\"") {
+                value.extend_from_slice(close);
+                at += 1 + close.len();
+            } else if inside[at] == b'\\' && lead == 1 {
                 at += unescape(&inside[at + 1..], &mut value) + 1;
             } else {
                 value.push(inside[at]);
@@ -262,20 +265,33 @@ impl Scanner<'_> {
 fn unescape(rest: &[u8], out: &mut Vec<u8>) -> usize {
     let Some(&byte) = rest.first() else { return 0 };
     if byte == b'u' {
-        let digits = rest.get(1..5).and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let (digits, length) = unicode_digits(rest);
+        let code = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
         if let Some(character) = code.and_then(char::from_u32) {
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            return 5;
+            return length;
         }
     }
     out.push(match byte {
+        b'b' => 8,
+        b'f' => 12,
         b'n' => b'\n',
         b't' => b'\t',
         b'r' => b'\r',
         other => other,
     });
     1
+}
+
+/// The digits of `uXXXX` or `u{X...}`, and the length of all.
+fn unicode_digits(rest: &[u8]) -> (&[u8], usize) {
+    const LONGEST: usize = 16;
+    if let Some(braced) = rest.strip_prefix(b"u{")
+        && let Some(end) = braced.iter().take(LONGEST).position(|&byte| byte == b'}')
+    {
+        return (&braced[..end], end + 3);
+    }
+    (rest.get(1..5).unwrap_or_default(), 5)
 }
 
 fn extend(path: &mut Vec<u8>, part: &[u8]) {
@@ -339,6 +355,10 @@ mod tests {
             &["operation=mutation", "selection=add", r#"add.t=\'\n\"x"#],
         );
         check("{a(b: \"\"\"x \"y\" z\"\"\")}", &["operation=query", "selection=a", r#"a.b=x \"y\" z"#]);
+        check(
+            "{a(b: \"\"\"x \\\"\"\" y\"\"\" c: \"\\u{27}\\u{110000}\")}",
+            &["operation=query", "selection=a", r#"a.b=x \"\"\" y"#, r"a.c=\'u{110000}"],
+        );
         check("{a # EVIL\n}", &["operation=query", "comment=# EVIL", "selection=a"]);
     }
 

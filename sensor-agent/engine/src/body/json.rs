@@ -34,12 +34,13 @@ pub(super) fn push_below(
     let at = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let Spare { mut path, string, keys, levels } = std::mem::take(&mut fields.spare);
     path.extend_from_slice(root);
-    let mut scanner = Scanner { text, at, path, levels, string, keys, odd: false, deep: false, fields };
+    let (odd, deep, repeats) = Default::default();
+    let mut scanner = Scanner { text, at, path, levels, string, keys, odd, deep, repeats, fields };
     let result = scanner.run();
-    let Scanner { mut keys, odd, deep, path, string, levels, fields, .. } = scanner;
+    scanner.compare_keys();
+    let Scanner { keys, odd, deep, repeats, path, string, levels, fields, .. } = scanner;
     anomalies.insert_if(deep, Anomaly::JsonDeep);
-    keys.sort_unstable();
-    anomalies.insert_if(keys.windows(2).any(|pair| pair[0] == pair[1]), Anomaly::JsonDuplicateKey);
+    anomalies.insert_if(repeats, Anomaly::JsonDuplicateKey);
     anomalies.insert_if(odd, Anomaly::JsonNonstandard);
     fields.spare = Spare { path, string, keys, levels }.cleared();
     result
@@ -59,6 +60,8 @@ struct Scanner<'a> {
     /// Whether there was what only lenient parsers take.
     odd: bool,
     deep: bool,
+    /// Whether a key came twice within one document.
+    repeats: bool,
     fields: &'a mut Fields,
 }
 
@@ -71,7 +74,15 @@ impl Scanner<'_> {
             }
             let opened = self.value()?;
             if !opened && !self.next_value()? {
-                return if self.peek().is_none() { Ok(()) } else { Err(Invalid) };
+                match self.peek() {
+                    None => return Ok(()),
+                    // One document behind the other, as lines of JSON come.
+                    Some(b'{' | b'[') => {
+                        self.odd = true;
+                        self.compare_keys();
+                    }
+                    Some(_) => return Err(Invalid),
+                }
             }
         }
     }
@@ -117,8 +128,13 @@ impl Scanner<'_> {
             match self.peek() {
                 Some(b',') => {
                     self.at += 1;
-                    self.enter()?;
-                    return Ok(true);
+                    // Lenient parsers forgive a comma behind the last one.
+                    let is_last = self.peek() == Some(close);
+                    self.odd |= is_last;
+                    if !is_last {
+                        self.enter()?;
+                        return Ok(true);
+                    }
                 }
                 Some(byte) if byte == close => {
                     self.at += 1;
@@ -140,7 +156,7 @@ impl Scanner<'_> {
                 let start = self.at + 1;
                 let complete = match self.peek() {
                     Some(b'"' | b'\'') => self.string(),
-                    Some(byte) if byte.is_ascii_alphabetic() || byte == b'_' => self.bare_key(),
+                    Some(byte) if is_key_byte(byte) => self.bare_key(),
                     _ => return Err(Invalid),
                 };
                 let key = std::mem::take(&mut self.string);
@@ -177,6 +193,7 @@ impl Scanner<'_> {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let plain = memchr::memchr2(quote, b'\\', rest).unwrap_or(rest.len());
             self.string.extend_from_slice(&rest[..plain]);
+            self.odd |= rest[..plain].iter().any(|&byte| byte < b' ');
             self.at += plain + 1;
             match rest.get(plain) {
                 Some(&byte) if byte == quote => return Ok(()),
@@ -199,8 +216,25 @@ impl Scanner<'_> {
             b'b' => 8,
             b'f' => 12,
             b'u' => return self.unicode(),
+            b'x' => return self.byte(),
+            // A line that goes on.
+            b'\n' => return Ok(()),
             other => other,
         });
+        Ok(())
+    }
+
+    /// `\xHH`, which JSON5 knows.
+    fn byte(&mut self) -> Result<(), Invalid> {
+        self.odd = true;
+        let digit = |at: usize| self.text.get(at).and_then(|&digit| char::from(digit).to_digit(16));
+        let Some((high, low)) = digit(self.at).zip(digit(self.at + 1)) else {
+            self.string.push(b'x');
+            return Ok(());
+        };
+        self.at += 2;
+        let character = char::from_u32(high << 4 | low).unwrap_or(char::REPLACEMENT_CHARACTER);
+        self.string.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(())
     }
 
@@ -237,7 +271,9 @@ impl Scanner<'_> {
         self.at += length;
         self.fields.push(Place::Json, &self.path, word, start);
         let known = matches!(word, b"true" | b"false" | b"null") || matches!(word[0], b'-' | b'0'..=b'9');
-        if known { Ok(()) } else { Err(Invalid) }
+        // `NaN` and the like are read by lenient parsers.
+        self.odd |= !known && !self.levels.is_empty();
+        Ok(())
     }
 
     /// The next byte that is neither white space nor part of a comment, which lenient parsers skip.
@@ -263,13 +299,19 @@ impl Scanner<'_> {
     /// A key without quotes.
     fn bare_key(&mut self) -> Result<(), Invalid> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let is_part = |&&byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
-        let length = rest.iter().take_while(is_part).count();
+        let length = rest.iter().take_while(|&&byte| is_key_byte(byte)).count();
         self.string.clear();
         self.string.extend_from_slice(&rest[..length]);
         self.at += length;
         self.odd = true;
         Ok(())
+    }
+
+    /// At the end of a document: whether a key came twice.
+    fn compare_keys(&mut self) {
+        self.keys.sort_unstable();
+        self.repeats |= self.keys.windows(2).any(|pair| pair[0] == pair[1]);
+        self.keys.clear();
     }
 
     /// Remembers the path of a key (FNV-1a: two that are equal by chance only make a harmless anomaly).
@@ -279,6 +321,11 @@ impl Scanner<'_> {
             self.keys.push(self.path.iter().fold(0xcbf2_9ce4_8422_2325, hash));
         }
     }
+}
+
+/// Whether a byte may stand in a key without quotes.
+const fn is_key_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'-' | 0x80..)
 }
 
 /// The digits of a number, and where they begin.
@@ -340,7 +387,7 @@ mod tests {
     fn what_was_read_before_an_error_is_kept() {
         check(r#"{"a": "x", "b": "union sel"#, "a=x b=union sel !");
         check(r#"{"a": "x" "b": 1}"#, "a=x !");
-        check(r#"{"a": nope}"#, "a=nope !");
+        check(r#"{"a": nope~}"#, "a=nope !");
         check(r#"{"a": 1} x"#, "a=1 !");
         check("", " !");
         check(&"[".repeat(100_000), " !");
@@ -358,11 +405,18 @@ mod tests {
         check("{\"a\": /* 1 */ \"x\" // y\n}", "comment= 1  a=x comment= y");
         check("{'a': 'x\"y', b: 1}", "a=x\"y b=1");
         check("{\"f\u{0}ield\": \"x\"}", "NAME=f\u{0}ield f\\x00ield=x");
+        check(r#"{"n": NaN, "a": [1,], "b": "\u0027",}"#, "n=NaN a.0=1 b='");
+        check("{\"a\": 1}\n{\"b\": \"\\x27\\xg\\\n\"}", "a=1 b='xg");
+        check("{$a-b: 1, \u{e4}: 2}", "NAME=$a-b $a-b=1 NAME=\u{e4} \\xc3\\xa4=2");
+        assert_eq!(odd("{\"a\": 1}\n{\"a\": 2}"), "json-nonstandard");
         assert_eq!(odd(r#"{"a": 1, "b": {"a": 2}, "a": 3}"#), "json-duplicate-key");
         assert_eq!(odd(r#"[{"a": 1}, {"a": 2}]"#), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(128), "]".repeat(128))), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(129), "]".repeat(129))), "json-deep");
-        assert_eq!(odd("{'a': 1}"), "json-nonstandard");
+        for text in ["{'a': 1}", "{\"a\": \"b\nc\"}", "{\"a\0\": 1}", "[1,]", "[NaN]", "{a: 1}", r#"["\x41"]"#, "[1] // b"] {
+            assert_eq!(odd(text), "json-nonstandard", "{text}");
+        }
+        assert_eq!(odd(r#"{"a": "b\nc", "b": [true, -1e5, null]}"#), "");
         let deep = format!("{}\"EVIL\"{}", "[".repeat(10_000), "]".repeat(10_000));
         let mut fields = Fields::default();
         assert_eq!(push(deep.as_bytes(), &mut fields, &mut Anomalies::default()), Ok(()));

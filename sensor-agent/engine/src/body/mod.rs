@@ -21,7 +21,7 @@ use sniff::{Form, is_json, is_xml, sniff};
 
 use crate::field::{Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
-use crate::http::fields::push_pairs;
+use crate::http::fields::{is_nearly_full, push_name, push_pairs};
 use crate::http::message::Request;
 
 /// Most Content-Types of one request that are believed.
@@ -40,18 +40,22 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
         anomalies.merge(nested::expand_from(first, fields));
         return anomalies;
     }
-    let charset = types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?));
-    match charset.or_else(|| Charset::sniff(body)) {
-        Some(charset) => {
-            anomalies.insert_if(charset.is_unusual(), Anomaly::CharsetUnusual);
-            let decoded = charset.decode(body);
-            push_forms(&types, looks(&decoded), &decoded, fields, &mut anomalies);
-            // A server that does not know the charset takes the body as it is.
-            if charset.is_unusual() && body.is_ascii() {
-                push_forms(&types, looks(body), body, fields, &mut anomalies);
-            }
+    let declared = declared_charset(&types);
+    let seen = Charset::sniff(body).filter(|seen| declared != Some(*seen));
+    let mut is_text = false;
+    for charset in declared.into_iter().chain(seen) {
+        anomalies.insert_if(charset.is_unusual(), Anomaly::CharsetUnusual);
+        let decoded = charset.decode(body);
+        is_text |= decoded == body;
+        push_forms(&types, looks(&decoded), &decoded, fields, &mut anomalies);
+        if charset.is_unusual() && looks(body) == Form::UrlEncoded {
+            push_escaped_pairs(charset, body, fields);
         }
-        None => push_forms(&types, looks(body), body, fields, &mut anomalies),
+    }
+    // A server that does not know the charset, or looks at none, takes the body as it is. What is odd about that is no news then.
+    if !is_text {
+        let odd = if fields.len() > first { &mut Anomalies::default() } else { &mut anomalies };
+        push_forms(&types, looks(body), body, fields, odd);
     }
     anomalies.merge(nested::expand_from(first, fields));
     anomalies
@@ -62,15 +66,39 @@ pub fn push_end(request: &Request, beginning: &[u8], end: &[u8], fields: &mut Fi
     let mut anomalies = Anomalies::NONE;
     let first = fields.len();
     let types = content_types(request, &mut anomalies);
-    let charset = types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?));
-    match charset {
-        Some(charset) => {
-            let (beginning, end) = (charset.decode(beginning), charset.decode(end));
-            push_forms(&types, looks(&beginning), &end, fields, &mut anomalies);
+    if let Some(charset) = declared_charset(&types).or_else(|| Charset::sniff(beginning)) {
+        let (beginning, decoded) = (charset.decode(beginning), charset.decode(end));
+        if decoded != end {
+            push_forms(&types, looks(&beginning), &decoded, fields, &mut anomalies);
         }
-        None => push_forms(&types, looks(beginning), end, fields, &mut anomalies),
     }
+    push_forms(&types, looks(beginning), end, fields, &mut anomalies);
     nested::expand_from(first, fields);
+}
+
+/// The pairs of a form whose names and values are written in the charset and percent-encoded then.
+fn push_escaped_pairs(charset: Charset, body: &[u8], fields: &mut Fields) {
+    for pair in body.split(|&byte| byte == b'&').filter(|pair| pair.contains(&b'%')) {
+        if is_nearly_full(fields) {
+            return;
+        }
+        let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
+        let plain = |text: &[u8]| {
+            let bytes: Vec<u8> = percent_encoding::percent_decode(text).collect();
+            if bytes.len() < text.len() { charset.decode(&bytes) } else { bytes }
+        };
+        let (name, value) = (plain(name), plain(value.get(1..).unwrap_or_default()));
+        push_name(&name, 0, fields);
+        // The place is one that detection takes the percent-encoding off.
+        let value = percent_encoding::percent_encode(&value, ESCAPED).to_string();
+        fields.push(Place::Form, &name, value.as_bytes(), 0);
+    }
+}
+
+const ESCAPED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%').add(b'+');
+
+fn declared_charset(types: &ContentTypes<'_>) -> Option<Charset> {
+    types.iter().flatten().find_map(|one| Charset::of(parameter::parameter(one, b"charset")?))
 }
 
 fn looks(body: &[u8]) -> Form<'_> {
@@ -85,6 +113,7 @@ fn content_types<'a>(request: &'a Request, anomalies: &mut Anomalies) -> Content
     let mut count = 0;
     for (name, value) in request.headers() {
         let exact = name.eq_ignore_ascii_case(b"content-type");
+        anomalies.insert_if(is_nearly_content_encoding(name), Anomaly::ContentNameNearMiss);
         if !exact && !is_nearly_content_type(name) {
             continue;
         }
@@ -108,6 +137,20 @@ fn is_nearly_content_type(name: &[u8]) -> bool {
     let letters = || name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
     let plausible = (9..=16).contains(&name.len()) && name[0].eq_ignore_ascii_case(&b'c');
     plausible && (letters().eq(*b"contenttype") || letters().count() == 10 && letters().skip(6).eq(*b"type"))
+}
+
+/// Whether a name reads Content-Encoding once everything but letters is left out, and is another one: `Content_Encoding`.
+#[must_use]
+pub fn is_nearly_content_encoding(name: &[u8]) -> bool {
+    let letters = name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
+    let plausible = (15..=24).contains(&name.len()) && !name.eq_ignore_ascii_case(b"content-encoding");
+    plausible && letters.eq(*b"contentencoding")
+}
+
+/// Whether a Content-Type names documents that bodies of requests are taken apart as.
+#[must_use]
+pub fn is_document(content_type: &[u8]) -> bool {
+    Form::declared(content_type) != Form::Text
 }
 
 /// Reads a body as everything that a server may take it for.
@@ -180,8 +223,23 @@ pub fn push_trailer(trailer: &[u8], fields: &mut Fields) -> Anomalies {
 
 /// Adds the lines of a trailer section as headers of that place.
 pub fn push_lines(place: Place, trailer: &[u8], fields: &mut Fields) -> Anomalies {
-    const FORBIDDEN: &[&str] =
-        &["content-length", "transfer-encoding", "host", "authorization", "cookie", "content-type"];
+    const FORBIDDEN: &[&str] = &[
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "content-type",
+        "content-encoding",
+        "content-range",
+        "range",
+        "trailer",
+        "expect",
+        "te",
+        "max-forwards",
+        "cache-control",
+    ];
     let mut anomalies = Anomalies::NONE;
     for line in trailer.split(|&byte| byte == b'\n') {
         let Some(colon) = memchr::memchr(b':', line) else {
@@ -278,10 +336,48 @@ mod tests {
     fn declared_charsets_are_converted() {
         let utf7 = "application/x-www-form-urlencoded; charset=utf-7";
         check(utf7, "a=+ADw-b+AD4-", &["body.form.a=<b>", "body.form.a=+ADw-b+AD4-", "!charset-unusual"]);
-        let (request, mut fields) = (Request::default(), Fields::default());
-        let anomalies = push_body(&request, b"{\0\"\0a\0\"\0:\x001\0}\0", &mut fields);
-        assert_eq!(fields.get(Place::Json, b"a").map(|field| field.value), Some(&b"1"[..]));
-        assert!(anomalies.contains(Anomaly::CharsetUnusual));
+        let ebcdic = "application/x-www-form-urlencoded; charset=ibm037";
+        let mut fields = Fields::default();
+        push_body(&with_type(ebcdic), b"a=%7D%40%6C&%82=%4C", &mut fields);
+        assert_eq!(fields.get(Place::Form, b"a").map(|field| field.value), Some(&b"' %25"[..]));
+        assert_eq!(fields.get(Place::Form, b"b").map(|field| field.value), Some(&b"<"[..]));
+        for (content_type, body) in [
+            ("", &b"{\0\"\0a\0\"\0:\x001\0}\0"[..]),
+            ("", b"\n\0\0\0{\0\0\0\"\0\0\0a\0\0\0\"\0\0\0:\0\0\x001\0\0\0}\0\0\0"),
+            ("application/json; charset=shift_jis", b"{\0\"\0a\0\"\0:\x001\0}\0"),
+            ("application/json; charset=utf-16", b"\xfe\xff\0{\0\"\0a\0\"\0:\x001\0}"),
+            ("application/json; charset=utf-16", b"\0{\0\"\0a\0\"\0:\x001\0}"),
+        ] {
+            let (request, mut fields) = (with_type(content_type), Fields::default());
+            let anomalies = push_body(&request, body, &mut fields);
+            let value = fields.iter().find(|field| field.place == Place::Json && field.name == b"a");
+            assert_eq!(value.map(|field| field.value), Some(&b"1"[..]), "{content_type} {}", body.escape_ascii());
+            assert!(anomalies.contains(Anomaly::CharsetUnusual));
+        }
+    }
+
+    /// Case C31: whatever charset a body is in or claims to be in, who takes it as it is reads the attack.
+    #[test]
+    fn a_charset_hides_nothing_from_who_ignores_it() {
+        for (content_type, body) in [
+            ("application/x-www-form-urlencoded; charset=ibm037", &b"q=EVIL&z=\xe9"[..]),
+            ("application/x-www-form-urlencoded; charset=utf-16le", b"q=EVIL&z=\xe9"),
+            ("application/x-www-form-urlencoded; charset=utf-32", b"q=EVIL&z=\xe9"),
+            ("application/x-www-form-urlencoded", b"\"\0x\0=1&q=EVIL"),
+            ("application/x-www-form-urlencoded", b"\xff\xfe=1&q=EVIL"),
+            ("application/x-www-form-urlencoded; charset=gbk", b"q=EVIL&z=\x81"),
+        ] {
+            let (request, mut fields) = (with_type(content_type), Fields::default());
+            push_body(&request, body, &mut fields);
+            let value = fields.get(Place::Form, b"q").map(|field| field.value);
+            assert_eq!(value, Some(&b"EVIL"[..]), "{content_type} {}", body.escape_ascii());
+        }
+    }
+
+    fn with_type(content_type: &str) -> Request {
+        let mut request = Request::default();
+        parse_request(format!("POST / HTTP/1.0\r\nContent-Type: {content_type}\r\n\r\n").as_bytes(), &mut request);
+        request
     }
 
     #[test]

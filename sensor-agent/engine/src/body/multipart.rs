@@ -4,15 +4,16 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
 
 use super::charset::Charset;
-use super::parameter::{boundaries, parameters, percent_decoded};
+use super::parameter::{boundaries, continued, is_all_parameters, parameter, parameters, percent_decoded};
 use super::transfer;
 use crate::field::{Field, Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_name;
+use crate::http::start::is_token_byte;
 
 /// Most parts that are looked at; the rest is one part.
 const MAX_PARTS: usize = 512;
@@ -121,6 +122,14 @@ fn is_delimiter(body: &[u8], at: usize, length: usize) -> bool {
     starts_line && (after.first().is_none_or(u8::is_ascii_whitespace) || after.starts_with(b"--"))
 }
 
+/// What ends the lines of a part's headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Lf,
+    /// CR alone too, as some servers have it.
+    CrOrLf,
+}
+
 /// What the headers of a part say.
 #[derive(Debug, Default)]
 struct Headers<'a> {
@@ -138,18 +147,37 @@ fn push_part(
     fields: &mut Fields,
     anomalies: &mut Anomalies,
 ) {
+    let value = push_lines(body, range.clone(), Ends::Lf, depth, fields, anomalies);
+    let head = body.get(range.start..value).unwrap_or_default();
+    if head.windows(2).any(|pair| pair[0] == b'\r' && pair[1] != b'\n') {
+        anomalies.insert(Anomaly::PartHeaderOdd);
+        push_lines(body, range, Ends::CrOrLf, depth, fields, anomalies);
+    }
+}
+
+/// Adds a part whose header lines end so; where its value begins.
+fn push_lines(
+    body: &[u8],
+    range: std::ops::Range<usize>,
+    ends: Ends,
+    depth: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) -> usize {
     let end = range.end;
-    let (mut headers, mut at) = (Headers::default(), after_line(body, range.start, end));
+    let delimiter = line_at(body, range.start, end, ends).unwrap_or_default();
+    push_outside(delimiter.trim_ascii_end(), range.start, fields);
+    let (mut headers, mut at) = (Headers::default(), after_line(body, range.start, end, ends));
     for _ in 0..MAX_PART_HEADERS {
-        let Some(first) = line_at(body, at, end) else { break };
-        let mut next = after_line(body, at, end);
+        let Some(first) = line_at(body, at, end, ends) else { break };
+        let mut next = after_line(body, at, end, ends);
         if first.trim_ascii_end().is_empty() {
             at = next;
             break;
         }
-        while line_at(body, next, end).is_some_and(is_folded) {
+        while line_at(body, next, end, ends).is_some_and(is_folded) {
             anomalies.insert(Anomaly::PartHeaderOdd);
-            next = after_line(body, next, end);
+            next = after_line(body, next, end, ends);
         }
         let line = body.get(at..next).unwrap_or_default().trim_ascii_end();
         headers.read(line, at, fields, anomalies);
@@ -158,15 +186,29 @@ fn push_part(
     let value = body.get(at..end).unwrap_or_default();
     let value = value.strip_suffix(b"\n").unwrap_or(value);
     let value = value.strip_suffix(b"\r").unwrap_or(value);
-    fields.push(Place::Multipart, &headers.name, value, at);
     anomalies.insert_if(headers.names == 0, Anomaly::PartUnnamed);
-    if let Some(decoded) = transfer::decode(headers.transfer, value) {
-        anomalies.insert(Anomaly::PartEncoded);
-        fields.push(Place::Multipart, &headers.name, &decoded, at);
-    }
+    push_value(&headers, value, at, fields, anomalies);
     let nested = starts_with_ignore_case(headers.content_type, b"multipart/");
     if nested && depth < MAX_DEPTH {
         push_nested(headers.content_type, value, depth + 1, fields, anomalies);
+    }
+    at
+}
+
+/// Adds the value of a part as it is, without its transfer encoding, and in its own charset.
+fn push_value(headers: &Headers<'_>, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+    fields.push(Place::Multipart, &headers.name, value, at);
+    let decoded = transfer::decode(headers.transfer, value);
+    if let Some(decoded) = &decoded {
+        anomalies.insert(Anomaly::PartEncoded);
+        fields.push(Place::Multipart, &headers.name, decoded, at);
+    }
+    let plain = decoded.as_deref().unwrap_or(value);
+    let Some(charset) = parameter(headers.content_type, b"charset").and_then(Charset::of) else { return };
+    anomalies.insert_if(charset.is_unusual(), Anomaly::CharsetUnusual);
+    let text = charset.decode(plain);
+    if text != plain {
+        fields.push(Place::Multipart, &headers.name, &text, at);
     }
 }
 
@@ -186,13 +228,31 @@ impl<'a> Headers<'a> {
         }
         if letters.clone().eq(*b"contenttype") {
             self.content_type = value;
-            if value.windows(7).any(|seven| seven.eq_ignore_ascii_case(b"charset")) {
-                fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
+            if !value.iter().all(|&byte| is_token_byte(byte) || byte == b'/') {
+                self.show(line, at, fields);
             }
         } else if letters.eq(*b"contenttransferencoding") {
-            self.transfer = value;
+            self.transfer = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+            if !value.iter().copied().all(is_token_byte) {
+                self.show(line, at, fields);
+            }
         } else {
-            fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
+            self.show(line, at, fields);
+        }
+    }
+
+    /// Shows a line that is more than usual.
+    fn show(&self, line: &[u8], at: usize, fields: &mut Fields) {
+        fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
+    }
+
+    /// A file's name as it stands there, and as who reads encoded words in it has it.
+    fn show_file(&self, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+        let name = [&self.name, &b".filename"[..]].concat();
+        fields.push(Place::Multipart, &name, value, at);
+        if let Some(decoded) = transfer::words(value) {
+            anomalies.insert(Anomaly::PartHeaderOdd);
+            fields.push(Place::Multipart, &name, &decoded, at);
         }
     }
 
@@ -204,32 +264,62 @@ impl<'a> Headers<'a> {
         fields: &mut Fields,
         anomalies: &mut Anomalies,
     ) {
+        let mut all_known = is_all_parameters(line);
         for (key, value) in parameters(line) {
             let extended = key.ends_with(b"*");
             let value = if extended { Cow::Owned(percent_decoded(value)) } else { Cow::Borrowed(value) };
             let key = key.strip_suffix(b"*").unwrap_or(key);
             if key.eq_ignore_ascii_case(b"name") {
-                push_name(&value, at, fields);
-                self.names += 1;
-                anomalies.insert_if(self.names > 1, Anomaly::PartHeaderOdd);
-                if self.names == 1 || !value.is_empty() {
-                    self.name = value;
-                }
+                self.note_name(value, at, fields, anomalies);
             } else if key.eq_ignore_ascii_case(b"filename") {
                 anomalies.insert_if(extended || memchr(0, &value).is_some(), Anomaly::PartHeaderOdd);
-                fields.push(Place::Multipart, &[&self.name, &b".filename"[..]].concat(), &value, at);
+                self.show_file(&value, at, fields, anomalies);
+            } else {
+                all_known = false;
             }
+        }
+        if let Some(name) = continued(line, b"name") {
+            self.note_name(Cow::Owned(name), at, fields, anomalies);
+        }
+        if let Some(file) = continued(line, b"filename") {
+            anomalies.insert(Anomaly::PartHeaderOdd);
+            self.show_file(&file, at, fields, anomalies);
+        }
+        let kind = line.split(|&byte| byte == b';').next().unwrap_or_default();
+        let kind = memchr(b':', kind).map_or(&[][..], |colon| kind[colon + 1..].trim_ascii());
+        if !all_known || !kind.iter().copied().all(is_token_byte) {
+            self.show(line, at, fields);
+        }
+    }
+
+    fn note_name(&mut self, value: Cow<'a, [u8]>, at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+        push_name(&value, at, fields);
+        if let Some(decoded) = transfer::words(&value) {
+            anomalies.insert(Anomaly::PartHeaderOdd);
+            push_name(&decoded, at, fields);
+        }
+        self.names += 1;
+        anomalies.insert_if(self.names > 1, Anomaly::PartHeaderOdd);
+        if self.names == 1 || !value.is_empty() {
+            self.name = value;
         }
     }
 }
 
-fn line_at(body: &[u8], at: usize, end: usize) -> Option<&[u8]> {
+fn line_at(body: &[u8], at: usize, end: usize, ends: Ends) -> Option<&[u8]> {
     let rest = body.get(at..end).filter(|rest| !rest.is_empty())?;
-    Some(&rest[..memchr(b'\n', rest).unwrap_or(rest.len())])
+    let length = match ends {
+        Ends::Lf => memchr(b'\n', rest),
+        Ends::CrOrLf => memchr2(b'\r', b'\n', rest),
+    };
+    Some(&rest[..length.unwrap_or(rest.len())])
 }
 
-fn after_line(body: &[u8], at: usize, end: usize) -> usize {
-    line_at(body, at, end).map_or(end, |line| (at + line.len() + 1).min(end))
+fn after_line(body: &[u8], at: usize, end: usize, ends: Ends) -> usize {
+    let Some(line) = line_at(body, at, end, ends) else { return end };
+    let next = at + line.len() + 1;
+    let is_crlf = ends == Ends::CrOrLf && body.get(next - 1..next + 1) == Some(b"\r\n");
+    (next + usize::from(is_crlf)).min(end)
 }
 
 fn starts_with_ignore_case(text: &[u8], start: &[u8]) -> bool {
@@ -370,6 +460,71 @@ mod tests {
             &format!(r"f.filename=a.php\x00.jpg f=x {odd}"),
         );
         check("Content-Disposition: form-data; name=\"f", "x", "f=x");
+        check(
+            &format!("{disposition}; filename*1=swd; filename*0=/etc/pas"),
+            "x",
+            &format!("f.filename=/etc/passwd f.header={disposition}; filename*1=swd; filename*0=/etc/pas f=x {odd}"),
+        );
+        check(
+            &format!("{disposition}; filename=\"=?utf-8?B?c2guanNw?=\""),
+            "x",
+            &format!("f.filename==?utf-8?B?c2guanNw?= f.filename=sh.jsp f=x {odd}"),
+        );
+    }
+
+    /// Case C33: what a part's headers hold beside names is shown where it is more than usual.
+    #[test]
+    fn everything_unusual_in_part_headers_is_shown() {
+        let check = |headers: &str, expected: &str| {
+            check(TYPE, &format!("--b\r\n{headers}\r\n\r\nx\r\n--b--"), expected);
+        };
+        let disposition = "Content-Disposition: form-data; name=f";
+        for line in [
+            format!("{disposition}; x=EVIL"),
+            format!("{disposition}; EVIL"),
+            "Content-Disposition: form-data EVIL; name=f".to_owned(),
+        ] {
+            check(&line, &format!("f.header={line} f=x"));
+        }
+        check(
+            &format!("{disposition}; filename='a;EVIL'"),
+            &format!(r"f.filename=\'a f.header={disposition}; filename=\'a;EVIL\' f=x"),
+        );
+        check(&format!("{disposition}\r\nContent-Type: image/svg+xml"), "f=x");
+        check(&format!("{disposition}\r\nContent-Type: a/EVIL 1"), "f.header=Content-Type: a/EVIL 1 f=x");
+        check(
+            &format!("{disposition}\r\nContent-Transfer-Encoding: EVIL 1"),
+            "f.header=Content-Transfer-Encoding: EVIL 1 f=x",
+        );
+    }
+
+    /// Case C32: some servers end lines with CR alone, and read on behind a delimiter.
+    #[test]
+    fn lines_of_cr_alone_hide_nothing() {
+        let odd = "!multipart-header-odd";
+        check(
+            TYPE,
+            &format!("--b\r{DISPOSITION}a\r\rEVIL\r--b--"),
+            &format!(r"body.text=\r{DISPOSITION}a\r\rEVIL = a=EVIL {odd} !multipart-part-unnamed"),
+        );
+        check(
+            TYPE,
+            &format!("--b\r\n{DISPOSITION}a\r\rEVIL\r\n--b--"),
+            &format!(r"name=a\r\rEVIL a\r\rEVIL= a=EVIL {odd}"),
+        );
+        check(TYPE, &format!("--b EVIL\r\n{DISPOSITION}a\r\n\r\n1\r\n--b--"), "body.text= EVIL a=1");
+    }
+
+    /// Case C33.
+    #[test]
+    fn a_part_has_a_charset_of_its_own() {
+        let part = |charset: &str, value: &str| {
+            format!("--b\r\n{DISPOSITION}a\r\nContent-Type: text/plain; charset={charset}\r\n\r\n{value}\r\n--b--")
+        };
+        let header = |charset: &str| format!("a.header=Content-Type: text/plain; charset={charset}");
+        check(TYPE, &part("utf-7", "+ADw-"), &format!("{} a=+ADw- a=< !charset-unusual", header("utf-7")));
+        check(TYPE, &part("utf-16be", "\0<\0a"), &format!(r"{} a=\x00<\x00a a=<a !charset-unusual", header("utf-16be")));
+        check(TYPE, &part("utf-8", "x"), &format!("{} a=x", header("utf-8")));
     }
 
     #[test]

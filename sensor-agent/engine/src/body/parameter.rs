@@ -54,6 +54,47 @@ pub(super) fn boundaries(content_type: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
+/// The value of a parameter that comes in pieces (RFC 2231 section 3), `name*0=...; name*1*=...`, joined in the order of their numbers.
+pub(super) fn continued(line: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut pieces: Vec<(u32, Vec<u8>)> = Vec::new();
+    for (key, value) in parameters(line) {
+        let Some(rest) = key.get(name.len()..).filter(|_| key[..name.len()].eq_ignore_ascii_case(name)) else {
+            continue;
+        };
+        let Some(number) = rest.strip_prefix(b"*") else { continue };
+        let digits = number.strip_suffix(b"*").unwrap_or(number);
+        let Some(at) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) else { continue };
+        let extended = digits.len() < number.len();
+        pieces.push((at, if extended { percent_decoded(value) } else { value.to_vec() }));
+    }
+    pieces.sort_by_key(|&(at, _)| at);
+    (!pieces.is_empty()).then(|| pieces.into_iter().flat_map(|(_, piece)| piece).collect())
+}
+
+/// Whether a line is made of parameters and nothing else: no piece of it lacks a `=`, and no value begins with a single quote, which is a
+/// quote to some servers.
+pub(super) fn is_all_parameters(line: &[u8]) -> bool {
+    let (mut quoted, mut pieces) = (false, 0);
+    let mut rest = memchr(b';', line).map_or(&[][..], |at| &line[at + 1..]);
+    while !rest.is_empty() {
+        let mut escaped = false;
+        let end = rest.iter().position(|&byte| {
+            quoted ^= byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            byte == b';' && !quoted
+        });
+        let (piece, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        pieces += usize::from(!piece.trim_ascii().is_empty());
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    let mut known = 0;
+    let plain = parameters(line).all(|(_, value)| {
+        known += 1;
+        value.first() != Some(&b'\'')
+    });
+    plain && known == pieces
+}
+
 /// The value of an extended parameter, `charset'language'percent-encoded`, decoded.
 pub(super) fn percent_decoded(value: &[u8]) -> Vec<u8> {
     let text = value.splitn(3, |&byte| byte == b'\'').nth(2).unwrap_or(value);
@@ -88,6 +129,28 @@ mod tests {
         ] {
             let found = boundaries(line.as_bytes());
             assert_eq!(found, expected.iter().map(|text| text.as_bytes()).collect::<Vec<_>>(), "{line}");
+        }
+    }
+
+    #[test]
+    fn values_in_pieces() {
+        let line = br#"form-data; filename*1="swd"; filename*0*=utf-8''%2fetc/pas; name=a"#;
+        assert_eq!(continued(line, b"filename").as_deref(), Some(&b"/etc/passwd"[..]));
+        assert_eq!(continued(line, b"name"), None);
+        assert_eq!(continued(b"x; na=1; name*x=2; name*=3", b"name"), None);
+    }
+
+    #[test]
+    fn what_is_no_parameter_is_seen() {
+        for (line, expected) in [
+            ("form-data; name=a; filename=\"b;c\\\"d\"", true),
+            ("form-data", true),
+            ("form-data; name=a;", true),
+            ("form-data; name=a; EVIL", false),
+            ("form-data; name='a;EVIL'", false),
+            ("form-data; EVIL; name=a", false),
+        ] {
+            assert_eq!(is_all_parameters(line.as_bytes()), expected, "{line}");
         }
     }
 

@@ -5,7 +5,7 @@ use super::exchange::{Exchange, OpenRequest};
 use super::settings::Settings;
 use super::worker::Worker;
 use crate::body;
-use crate::body::coding::{Decoded, is_coded, is_known};
+use crate::body::coding::{self, Decoded, Limits, is_coded, is_known};
 use crate::detect::Phase;
 use crate::field::Place;
 use crate::finding::Finding;
@@ -14,6 +14,9 @@ use crate::http::fields::push_head;
 use crate::http::message::Request;
 use crate::http::{embedded, framing, head};
 use crate::time::Timestamp;
+
+/// Bytes of a body's beginning that tell what its end is.
+const SAMPLE: usize = 1024;
 
 /// Where a body is inspected.
 #[derive(Debug)]
@@ -26,15 +29,28 @@ pub(super) struct Context<'a> {
 impl Worker {
     /// Inspects the body of a request, as much of it as there is.
     pub(super) fn inspect_body(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
-        let new = self.find_in_body(open, context.exchange, context.settings.max_decoded_body_bytes);
+        let new = self.find_in_body(open, context.exchange, context.settings.decoding());
         self.decide_body(open, new, context);
         if open.request.anomalies.contains(Anomaly::EmbeddedRequest) && !open.embedded {
-            let decoded = codings_of(&open.request.headers()).map(|_| self.decoder.output().to_vec());
-            self.inspect_embedded(
-                open.number,
-                [decoded.as_deref().unwrap_or(&open.body), &open.trailer],
-                context,
-            );
+            let decoded = Some(self.decoder.output().to_vec()).filter(|decoded| !decoded.is_empty());
+            let texts = [decoded.as_deref().unwrap_or(&open.body), &open.trailer];
+            self.inspect_embedded(open.number, texts, context);
+        }
+        self.inspect_decoded_end(open, context);
+    }
+
+    /// Inspects the end of a body that is longer, without its coding, than its inspected beginning.
+    fn inspect_decoded_end(&mut self, open: &mut OpenRequest, context: &mut Context<'_>) {
+        let (end, unseen) = self.decoder.end();
+        let (end, beginning) = (end.to_vec(), self.decoder.output());
+        let beginning = beginning.get(..SAMPLE).unwrap_or(beginning).to_vec();
+        self.counters.body_uninspected_bytes += unseen as u64;
+        self.decoder.forget();
+        if !end.is_empty() {
+            self.counters.body_tails += 1;
+            self.fields.clear();
+            body::push_end(&open.request, &beginning, &end, &mut self.fields);
+            self.judge_end(open, &end, context);
         }
     }
 
@@ -54,7 +70,12 @@ impl Worker {
         if !open.extension.is_empty() {
             self.fields.push(Place::Text, b"", &open.extension, 0);
         }
-        let holds_requests = !open.embedded && embedded::find(tail.bytes()).next().is_some();
+        self.judge_end(open, tail.bytes(), context);
+    }
+
+    /// Judges the fields of a body's end; what was found in its beginning is no news.
+    fn judge_end(&mut self, open: &mut OpenRequest, end: &[u8], context: &mut Context<'_>) {
+        let holds_requests = !open.embedded && embedded::find(end).next().is_some();
         open.request.anomalies.insert_if(holds_requests, Anomaly::EmbeddedRequest);
         let before = self.detect(Phase::Body, context.exchange, &open.request, &mut open.findings);
         let new = open.findings.split_off(before);
@@ -68,7 +89,7 @@ impl Worker {
         }
         self.decide_body(open, before, context);
         if holds_requests {
-            self.inspect_embedded(open.number, [tail.bytes(), &[]], context);
+            self.inspect_embedded(open.number, [end, &[]], context);
         }
     }
 
@@ -77,34 +98,41 @@ impl Worker {
         &mut self,
         open: &mut OpenRequest,
         exchange: &Exchange,
-        max_decoded: usize,
+        limits: Limits,
     ) -> usize {
         open.inspected = true;
         let Self { decoder, fields, counters, .. } = self;
+        decoder.forget();
         let mut anomalies = Anomalies::NONE;
         let mut as_sent = &[][..];
-        let body = match codings_of(&open.request.headers()) {
-            None => &open.body[..],
+        let named = codings_of(&open.request.headers());
+        let seen = if named.is_none() { unnamed_coding(&open.request, &open.body) } else { None };
+        anomalies.insert_if(seen.is_some(), Anomaly::CodingMismatch);
+        let (body, other) = match named.as_deref().or(seen) {
+            None => (&open.body[..], &[][..]),
             Some(codings) => {
                 counters.body_encoded += 1;
-                let (decoded, body) = decoder.decode(&codings, &open.body, max_decoded);
-                counters.body_undecoded += u64::from(decoded != Decoded::Whole);
+                let (decoded, _) = decoder.decode_ends(codings, &open.body, limits);
+                let is_done = matches!(decoded, Decoded::Whole | Decoded::Otherwise);
+                counters.body_undecoded += u64::from(!is_done);
                 anomalies.extend(decoding_anomaly(decoded));
                 let layers = codings.split(|&byte| byte == b',').filter(|one| is_coded(one)).count();
                 anomalies.insert_if(layers > 1, Anomaly::CodingStacked);
                 anomalies.insert_if(decoded == Decoded::Unknown, Anomaly::CodingUnknown);
+                anomalies.insert_if(!decoder.other().is_empty(), Anomaly::CodingMismatch);
                 // What the name does not fit can still give some bytes; text that is no coding was sent as it is.
                 let is_text = decoded == Decoded::Part && open.body.is_ascii();
                 anomalies.insert_if(is_text, Anomaly::CodingMismatch);
-                if is_text && open.body != body {
+                if is_text && open.body != decoder.output() {
                     as_sent = &open.body;
                 }
-                body
+                (decoder.output(), decoder.other())
             }
         };
         fields.clear();
         anomalies.merge(body::push_body(&open.request, body, fields));
         anomalies.merge(body::push_body(&open.request, as_sent, fields));
+        anomalies.merge(body::push_body(&open.request, other, fields));
         anomalies.merge(body::push_trailer(&open.trailer, fields));
         if !open.extension.is_empty() {
             fields.push(Place::Text, b"", &open.extension, 0);
@@ -230,5 +258,17 @@ fn decoding_anomaly(decoded: Decoded) -> Option<Anomaly> {
         Decoded::Part | Decoded::Unknown => Some(Anomaly::BodyEncoded),
         Decoded::Limited => Some(Anomaly::BodyTooLong),
         Decoded::Bomb => Some(Anomaly::BodyBomb),
+        Decoded::Otherwise => Some(Anomaly::CodingMismatch),
     }
+}
+
+/// The coding of a body that is compressed without saying so where its type is one of text, or its coding is named in a header that nearly
+/// reads Content-Encoding: some applications look at the first bytes, or read the name so.
+fn unnamed_coding(request: &Request, body: &[u8]) -> Option<&'static [u8]> {
+    let coding = coding::seen(body)?;
+    let is_meant = |(name, value): (&[u8], &[u8])| {
+        body::is_nearly_content_encoding(name)
+            || name.eq_ignore_ascii_case(b"content-type") && body::is_document(value)
+    };
+    request.headers().any(is_meant).then_some(coding)
 }

@@ -57,6 +57,9 @@ fn c30_what_is_odd_about_codings_is_named() {
     assert_eq!(odd("Content-Encoding: gzip, gzip", &gzip(&gzip(b"a=1"))), "coding-stacked");
     assert_eq!(odd("Content-Encoding: zip", b"a=1"), "body-encoded,coding-unknown");
     assert_eq!(odd("Content-Encoding: gzip", b"a=1"), "body-encoded,coding-mismatch");
+    assert_eq!(odd("Content-Encoding: gzip", &packed(b"a=1", true)), "coding-mismatch");
+    assert_eq!(odd("Content_Encoding: gzip", &gzip(b"a=1")), "content-name-near-miss,coding-mismatch");
+    assert_eq!(odd("Content-Encoding: gzip", &gzip(&[b'a'; 1 << 20])), "body-bomb");
 }
 
 #[test]
@@ -106,9 +109,77 @@ fn c37_the_end_of_a_long_body_is_inspected() {
     let chunks = format!("{:x}\\r\\n{}\\r\\n", 50_000, "x".repeat(50_000)).repeat(6);
     let (log, _) = Dialog::default().run(&format!(">> {head}{chunks}0\\r\\nX: EVIL\\r\\n\\r\\n"));
     assert!(log.iter().any(|line| line == "REPORT 0 header.x"));
-    // Of compressed bodies the end says nothing.
-    let (_, stats) = post("Content-Encoding: gzip\r\n", &vec![7; 1 << 18], 60_000);
-    assert_eq!(stats.named("body_uninspected_bytes"), (1 << 18) - (1 << 17));
+}
+
+/// Filler that compresses to a sixth or so, so that it is no bomb.
+fn filler(length: usize) -> String {
+    let mut text: String = (0..length / 20).map(|n| format!("item {n} of {} is here; ", n * 7919 % 1009)).collect();
+    text.truncate(length);
+    text
+}
+
+/// The end of a compressed body that is longer than is inspected.
+#[test]
+fn c37_the_end_of_a_compressed_body_is_inspected() {
+    let settings = Settings::default();
+    let (head, tail) = (settings.max_decoded_body_bytes, settings.max_body_tail_bytes);
+    let text = filler(2 << 20);
+    for length in [head - 6, head - 4, head + tail, 2 << 20] {
+        let body = format!("a={}&q=EVIL", &text[..length]);
+        let packed = gzip(body.as_bytes());
+        let (found, stats) = post("Content-Encoding: gzip\r\n", &packed, 60_000);
+        assert_eq!(found, FORM, "{length} {}", packed.len());
+        let unseen = body.len().saturating_sub(head + tail);
+        assert_eq!(stats.named("body_uninspected_bytes"), unseen as u64, "{length}");
+    }
+    // Where it is further away than the reach, or more than is kept came, the end is not to be had, and that is counted.
+    let far = gzip(format!("a={}&q=EVIL", text.repeat(3)).as_bytes());
+    let (found, stats) = post("Content-Encoding: gzip\r\n", &far, 60_000);
+    assert!(found.is_empty() && stats.named("body_undecoded") == 1);
+    assert!(stats.named("body_uninspected_bytes") > 4 << 20);
+    // What is no coding is no end either.
+    let (_, stats) = post("Content-Encoding: gzip\r\n", &vec![7; 2 << 20], 60_000);
+    assert_eq!(stats.named("body_uninspected_bytes"), 1 << 20);
+}
+
+/// Codings that are not named, or not by their name, or read by some servers as another one.
+#[test]
+fn c30_codings_that_only_some_servers_see() {
+    let text = b"q=EVIL&b=2";
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for headers in ["Content-Encoding: br\r\n", "Content-Encoding: \"gzip\"\r\n", "Content_Encoding: gzip\r\n", form] {
+        assert_eq!(post(headers, &gzip(text), 5000).0, FORM, "{headers}");
+    }
+    assert_eq!(post("Content-Encoding: gzip\r\n", &packed(text, true), 5000).0, FORM);
+    let raw = [&b"\x78\x9c\0\x63\xffa="[..], &[b'x'; 0x9c - 2], &packed(b"&q=EVIL", false)].concat();
+    assert_eq!(post("Content-Encoding: deflate\r\n", &raw, 5000).0, FORM);
+    // A file is one.
+    assert!(post("Content-Type: application/gzip\r\n", &gzip(text), 5000).0.is_empty());
+}
+
+/// What stands in a head that is longer, or has more headers, than others.
+#[test]
+fn c37_long_heads_hide_nothing() {
+    let form = |headers: &str| {
+        let head = format!("POST / HTTP/1.1\\r\\nHost: h\\r\\n{headers}Content-Length: 6\\r\\n\\r\\nq=EVIL");
+        Dialog::default().run(&format!(">> {head}\n>> {GOOD}")).0
+    };
+    let get = |headers: &str, last: &str| {
+        let head = format!("GET / HTTP/1.1\\r\\nHost: h\\r\\n{headers}{last}\\r\\n\\r\\n");
+        Dialog::default().run(&format!(">> {head}\n>> {GOOD}")).0
+    };
+    let many: String = (0..200).map(|n| format!("X{n}: y\\r\\n")).collect();
+    let long: String = (0..200).map(|n| format!("X{n}: {}\\r\\n", "y".repeat(1000))).collect();
+    for headers in [&many, &long] {
+        let log = form(headers);
+        assert!(log.iter().any(|line| line == FORM[0]), "{:?}", log.last());
+        assert_eq!(log.last().map(String::as_str), Some("GET /"));
+        for last in ["Cookie: a=EVIL", "X: EVIL"] {
+            let log = get(headers, last);
+            assert!(log.iter().any(|line| line.starts_with("REPORT 0")), "{last} {:?}", log.last());
+            assert_eq!(log.last().map(String::as_str), Some("GET /"));
+        }
+    }
 }
 
 /// What stands between beginning and end is left in the kernel.

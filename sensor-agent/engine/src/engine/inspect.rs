@@ -58,7 +58,16 @@ impl<'a> Inspector<'a> {
         self.worker.inspect_body(open, &mut Context { exchange: self.exchange, settings, time });
     }
 
-    /// From here on only the end of the body is kept. The end of a compressed one says nothing.
+    /// Bytes of a body that are kept if so many come now. A compressed one is decoded as a whole: its end alone says nothing.
+    fn body_limit(&self, open: &OpenRequest, coming: usize) -> usize {
+        let most = self.settings.max_body_bytes;
+        if open.inspected || open.body.len() + coming <= most || codings_of(&open.request.headers()).is_none() {
+            return most;
+        }
+        most.max(self.settings.max_coded_body_bytes)
+    }
+
+    /// From here on only the end of the body is kept. Of a compressed one that was inspected all that can be had.
     fn begin_tail(&mut self, open: &mut OpenRequest) {
         let most = self.settings.max_body_tail_bytes;
         if most > 0 && codings_of(&open.request.headers()).is_none() {
@@ -216,8 +225,8 @@ impl Sink for Inspector<'_> {
     fn request_body(&mut self, data: &[u8]) {
         let Some(mut open) = self.exchange.open.take() else { return };
         open.length += data.len() as u64;
-        let taken = data.len().min(self.settings.max_body_bytes.saturating_sub(open.body.len()));
-        let (kept, rest) = data.split_at(taken);
+        let room = self.body_limit(&open, data.len()).saturating_sub(open.body.len());
+        let (kept, rest) = data.split_at(data.len().min(room));
         open.body.extend_from_slice(kept);
         self.worker.counters.body_bytes += kept.len() as u64;
         if !rest.is_empty() && !open.inspected {
@@ -236,6 +245,17 @@ impl Sink for Inspector<'_> {
         let taken = data.len().min(self.settings.max_trailer_bytes.saturating_sub(open.extension.len()));
         open.extension.extend_from_slice(&data[..taken]);
         self.worker.counters.trailer_uninspected_bytes += (data.len() - taken) as u64;
+    }
+
+    /// Of the rest of a head the end is kept, where it is not covered by filler.
+    fn request_late(&mut self, data: &[u8]) {
+        let Some(open) = &mut self.exchange.open else { return };
+        let most = self.settings.max_trailer_bytes;
+        let (given_up, data) = data.split_at(data.len().saturating_sub(most));
+        let too_many = (open.extension.len() + data.len()).saturating_sub(most).min(open.extension.len());
+        open.extension.drain(..too_many);
+        open.extension.extend_from_slice(data);
+        self.worker.counters.trailer_uninspected_bytes += (given_up.len() + too_many) as u64;
     }
 
     fn other_reading(&mut self, request: &mut Request, body: &[u8]) {

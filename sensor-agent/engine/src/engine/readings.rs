@@ -5,6 +5,7 @@ use super::exchange::{Exchange, OpenRequest};
 use super::half::Tools;
 use super::settings::Settings;
 use super::worker::Worker;
+use crate::body::coding::Limits;
 use crate::detect::Phase;
 use crate::finding::Finding;
 use crate::http::anomaly::{Anomalies, Anomaly};
@@ -131,7 +132,7 @@ impl Sink for Trial<'_> {
     fn request_end(&mut self, anomalies: Anomalies) {
         let Some(mut open) = self.open.take() else { return };
         open.request.anomalies.merge(anomalies);
-        self.worker.find_in_body(&mut open, self.exchange, self.settings.max_decoded_body_bytes);
+        self.worker.find_in_body(&mut open, self.exchange, Limits::beginning(self.settings.max_decoded_body_bytes));
         let findings = std::mem::take(&mut open.findings);
         self.judge(&open.request, findings);
         self.worker.give_back(open);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::body::coding;
 use crate::capture::fragments;
 use crate::facts::Key;
 use crate::http::client::Proxies;
@@ -45,10 +46,16 @@ pub struct Settings {
     pub max_total_bytes: usize,
     /// Bytes of a request body that are inspected (`body_uninspected_bytes`).
     pub max_body_bytes: usize,
-    /// Bytes at the end of a longer request body without content coding that are inspected too (`body_tails`). 0: none.
+    /// Bytes at the end of a longer request body that are inspected too (`body_tails`). 0: none.
     pub max_body_tail_bytes: usize,
     /// Bytes of a request body that are inspected once its content coding is removed (`body_undecoded`).
     pub max_decoded_body_bytes: usize,
+    /// Bytes of a request body with a content coding that are kept to be decoded (`body_uninspected_bytes`), if that is more than
+    /// [`max_body_bytes`](Self::max_body_bytes).
+    pub max_coded_body_bytes: usize,
+    /// Bytes behind [`max_decoded_body_bytes`](Self::max_decoded_body_bytes) that are decoded to get to the end of a body, of which
+    /// [`max_body_tail_bytes`](Self::max_body_tail_bytes) are inspected (`body_tails`). 0: the end is not looked for.
+    pub max_decoded_reach_bytes: usize,
     /// Bytes of a response body that are inspected, before and after its content coding is removed
     /// (`response_uninspected_bytes`), where somebody looks at responses at all.
     pub max_response_body_bytes: usize,
@@ -105,6 +112,8 @@ impl Default for Settings {
             max_body_bytes: 128 * 1024,
             max_body_tail_bytes: 16 * 1024,
             max_decoded_body_bytes: 512 * 1024,
+            max_coded_body_bytes: 1 << 20,
+            max_decoded_reach_bytes: 4 << 20,
             max_response_body_bytes: 32 * 1024,
             trimmed_body_bytes: 4096,
             slow_request: Duration::from_secs(20),
@@ -128,22 +137,34 @@ impl Default for Settings {
 pub(super) struct BodyLimits {
     raw: usize,
     tail: usize,
+    coded: usize,
     decoded: usize,
+    reach: usize,
     response: usize,
 }
 
 impl Settings {
+    /// How much of a request body is decoded.
+    pub(super) const fn decoding(&self) -> coding::Limits {
+        let (output, reach) = (self.max_decoded_body_bytes, self.max_decoded_reach_bytes);
+        coding::Limits { output, reach, end: self.max_body_tail_bytes }
+    }
+
     /// Lowers the limits of bodies; returns what they were.
     pub(super) fn trim(&mut self) -> BodyLimits {
         let whole = BodyLimits {
             raw: self.max_body_bytes,
             tail: self.max_body_tail_bytes,
+            coded: self.max_coded_body_bytes,
             decoded: self.max_decoded_body_bytes,
+            reach: self.max_decoded_reach_bytes,
             response: self.max_response_body_bytes,
         };
         self.max_body_bytes = whole.raw.min(self.trimmed_body_bytes);
         self.max_body_tail_bytes = 0;
+        self.max_coded_body_bytes = self.max_body_bytes;
         self.max_decoded_body_bytes = whole.decoded.min(self.trimmed_body_bytes);
+        self.max_decoded_reach_bytes = 0;
         self.max_response_body_bytes = 0;
         whole
     }
@@ -153,7 +174,9 @@ impl BodyLimits {
     pub(super) fn put_back(self, settings: &mut Settings) {
         settings.max_body_bytes = self.raw;
         settings.max_body_tail_bytes = self.tail;
+        settings.max_coded_body_bytes = self.coded;
         settings.max_decoded_body_bytes = self.decoded;
+        settings.max_decoded_reach_bytes = self.reach;
         settings.max_response_body_bytes = self.response;
     }
 }

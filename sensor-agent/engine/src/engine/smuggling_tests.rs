@@ -321,6 +321,7 @@ fn h23_request_lines() {
     whole(r"\r\n\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a !empty-line-before");
     whole(r"GET\t/a  HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a !request-line-invalid");
     whole(r"GET /a b?q=\xe4 HTTP/1.1\r\nHost: h\r\n\r\n", r"GET /a b?q=\xe4 !target-invalid");
+    whole(r" \tGET /a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a !request-line-invalid");
     let (log, _) = Dialog::default().run(r">> GET /a\n?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(log.iter().any(|line| line.starts_with("REPORT")), "{log:?}");
 }

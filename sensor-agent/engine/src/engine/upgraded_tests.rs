@@ -175,6 +175,25 @@ fn http2_streams_out_of_order() {
     assert_eq!(log, ["GET /", odd, odd, "GET /"]);
 }
 
+/// Cases H32 and H33: bodies that are longer or shorter than said, streams taken back, fields that are no HPACK.
+#[test]
+fn http2_streams_that_do_not_end_as_they_should() {
+    let odd = |frames: &[Vec<u8>]| {
+        let (log, _) = Dialog::default().run(&format!(">> {}", http2(frames)));
+        let names: Vec<_> = log.iter().flat_map(|line| line.split('!').skip(1)).map(str::trim).collect();
+        names.join(",")
+    };
+    // POST with a Content-Length of 5.
+    let post = frame(1, 4, 1, b"\x83\x84\x86\x41\x01h\x0f\x0d\x015");
+    let data = |end: u8, data: &[u8]| frame(0, end, 1, data);
+    assert_eq!(odd(&[post.clone(), data(1, b"a=123")]), "");
+    assert_eq!(odd(&[post.clone(), data(1, b"a=1")]), "http2-content-length-mismatch");
+    assert_eq!(odd(&[post.clone(), data(0, b"a=123"), data(1, b"4")]), "http2-content-length-mismatch");
+    assert_eq!(odd(&[post, data(0, b"a=1"), frame(3, 0, 1, b"\0\0\0\x08")]), "http2-stream-reset");
+    let broken = frame(1, 5, 1, b"\x82\x84\x86\x41\x01h\x80");
+    assert_eq!(odd(&[broken]), "http2-fields-undecoded,http2-fields-malformed");
+}
+
 /// Case H32: what was not seen is said.
 #[test]
 fn http2_joined_in_the_middle() {

@@ -94,9 +94,9 @@ anomalies! {
     TargetInvalid = "target-invalid", Acceptable;
     /// A version other than HTTP/1.0 and HTTP/1.1.
     VersionInvalid = "version-invalid", Ambiguous;
-    /// More headers than are kept.
+    /// More headers than are kept apart; the others were inspected as one value.
     TooManyHeaders = "too-many-headers", Ambiguous;
-    /// A head longer than is kept; its beginning was inspected.
+    /// A head longer than is kept; its beginning and its end were inspected.
     HeadTooLong = "head-too-long", Acceptable;
     /// Bytes went by unseen inside the message.
     Gap = "gap", Compliant;
@@ -138,15 +138,17 @@ anomalies! {
     ContentTypeRepeated = "content-type-repeated", Ambiguous;
     /// A header name that nearly reads Content-Type or Content-Encoding.
     ContentNameNearMiss = "content-name-near-miss", Ambiguous;
-    /// A charset in which an attack does not look like text: UTF-7, UTF-16, EBCDIC.
+    /// A charset in which an attack does not look like text: UTF-7, UTF-16, UTF-32, EBCDIC.
     CharsetUnusual = "charset-unusual", Ambiguous;
     /// A multipart boundary that two parsers read differently.
     BoundaryAmbiguous = "multipart-boundary-ambiguous", Ambiguous;
-    /// A part's header that two parsers read differently: a name given twice, NUL bytes, folded lines, `filename*`.
+    /// A part's header that two parsers read differently: a name given twice, NUL bytes, folded lines, lines that end in CR, `filename*`,
+    /// encoded words.
     PartHeaderOdd = "multipart-header-odd", Ambiguous;
     /// A JSON object with the same key twice.
     JsonDuplicateKey = "json-duplicate-key", Ambiguous;
-    /// JSON with comments, single quotes or control characters, which only lenient parsers take.
+    /// JSON that only lenient parsers take: comments, single quotes, control characters, keys without quotes, a comma too many, several
+    /// documents.
     JsonNonstandard = "json-nonstandard", Acceptable;
     /// An XML body that does not parse to its end.
     XmlInvalid = "xml-invalid", Acceptable;
@@ -170,7 +172,7 @@ anomalies! {
     MethodUnknown = "method-unknown", Acceptable;
     /// A method with lower-case letters; methods are case-sensitive (RFC 9110 section 9.1), and some servers forgive it.
     MethodLowerCase = "method-lower-case", Ambiguous;
-    /// A target in none of the four forms that its method allows (RFC 9112 section 3.2).
+    /// A target in none of the forms that its method allows (RFC 9112 section 3.2).
     TargetFormInvalid = "target-form-invalid", Ambiguous;
     /// A target in absolute form, which only proxies are sent as a rule.
     TargetAbsolute = "target-absolute", Acceptable;
@@ -214,7 +216,7 @@ anomalies! {
     HeaderRepeated = "header-repeated", Ambiguous;
     /// A Host header with nothing in it.
     HostEmpty = "host-empty", Acceptable;
-    /// A Host header whose port is no number.
+    /// A Host header whose port is none.
     HostPortInvalid = "host-port-invalid", Ambiguous;
     /// More than one Cookie header in HTTP/1 (RFC 6265 section 5.4).
     CookieRepeated = "cookie-repeated", Acceptable;
@@ -242,7 +244,7 @@ anomalies! {
     CodingStacked = "coding-stacked", Acceptable;
     /// A content coding that the sensor does not know, or too many of them.
     CodingUnknown = "coding-unknown", Acceptable;
-    /// A body that is not coded as its headers say.
+    /// A body that is not coded as its headers say, or coded without their saying so.
     CodingMismatch = "coding-mismatch", Ambiguous;
     /// JSON nested deeper than people write.
     JsonDeep = "json-deep", Ambiguous;

@@ -70,7 +70,9 @@ pub fn of_response(response: &mut Response, asked: Asked) -> Framing {
     response.anomalies.merge(anomalies);
     match (response.status, asked) {
         (_, Asked::Nothing) => Framing::None,
-        (101, _) | (200..=299, Asked::Connect) => Framing::Tunnel,
+        // Who announces a body has opened no tunnel (RFC 9110 section 9.3.6): the method was any other to that server.
+        (200..=299, Asked::Connect) if marks.framing().is_none() => Framing::Tunnel,
+        (101, _) => Framing::Tunnel,
         (100..=199 | 204 | 304, _) | (_, Asked::Head) => Framing::None,
         _ => marks.framing().unwrap_or(Framing::UntilClose),
     }
@@ -84,6 +86,14 @@ pub fn other_length(request: &Request) -> Option<u64> {
     let marks =
         both.then(|| Marks::read(request.headers(), request.version, false, &mut Anomalies::default()))?;
     marks.length
+}
+
+/// What one line of a head says about how the body ends.
+#[must_use]
+pub(super) fn of_line(line: &[u8]) -> Option<Framing> {
+    let colon = memchr::memchr(b':', line)?;
+    let named = [(line.get(..colon)?.trim_ascii(), line.get(colon + 1..)?.trim_ascii())];
+    Marks::read(named.into_iter(), 1, false, &mut Anomalies::default()).framing()
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,7 +174,7 @@ impl Codings {
             let coding = trim_blanks(coding);
             self.last_is_chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.chunked_times += u32::from(self.last_is_chunked);
-            let known = [&b"gzip"[..], b"x-gzip", b"deflate", b"compress"];
+            let known = [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress"];
             self.odd |= !self.last_is_chunked && !known.iter().any(|name| coding.eq_ignore_ascii_case(name));
             self.chunked |= core_word(coding).eq_ignore_ascii_case(b"chunked");
         }
@@ -210,6 +220,9 @@ pub(super) fn near_name(name: &[u8]) -> Option<NearName> {
 /// Whether a line without a colon begins a framing header: the rest may stand on the next line.
 fn begins_framing_name(line: &[u8]) -> bool {
     let starts = |word: &[u8]| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    if memchr::memchr(b':', line).is_some() {
+        return false;
+    }
     starts(b"transfer") || starts(b"content-len") || starts(b"content length")
 }
 
@@ -266,8 +279,18 @@ fn check_host(request: &Request, anomalies: &mut Anomalies) {
     anomalies.insert_if(hosts.next().is_some(), Anomaly::DuplicateHost);
     let odd =
         host.iter().any(|&byte| is_blank(byte) || matches!(byte, b'@' | b',' | b'/' | b'?' | b'#' | b'\\'));
-    let other = authority(request.target()).is_some_and(|authority| !authority.eq_ignore_ascii_case(host));
+    let other = authority(request.target()).is_some_and(|authority| {
+        let plain = |text| without_port(request.target(), text);
+        !plain(authority).eq_ignore_ascii_case(plain(host))
+    });
     anomalies.insert_if(odd || other, Anomaly::HostInvalid);
+}
+
+/// An authority without the port that its target's scheme has anyway (RFC 9110 section 4.2.3).
+fn without_port<'a>(target: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    let secure = target.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"));
+    let authority = authority.strip_suffix(if secure { &b":443"[..] } else { b":80" }).unwrap_or(authority);
+    authority.strip_suffix(b":").unwrap_or(authority)
 }
 
 /// The authority of a target in absolute form (RFC 9112 section 3.2.2).
@@ -340,6 +363,10 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", Some(Anomaly::MissingHost)),
             ("GET / HTTP/1.0\r\n\r\n", None),
             ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", None),
+            ("GET http://a:80/x HTTP/1.1\r\nHost: A\r\n\r\n", None),
+            ("GET http://a:/x HTTP/1.1\r\nHost: A:80\r\n\r\n", None),
+            ("GET HTTPS://a/x HTTP/1.1\r\nHost: a:443\r\n\r\n", None),
+            ("GET http://a/x HTTP/1.1\r\nHost: a:443\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET / HTTP/1.1\r\nHost: a:80@b\r\n\r\n", Some(Anomaly::HostInvalid)),
             ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", Some(Anomaly::HostInvalid)),

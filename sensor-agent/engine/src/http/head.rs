@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use memchr::{memchr, memchr_iter};
 
 use super::anomaly::{Anomalies, Anomaly};
+use super::framing::near_name;
 use super::message::{HeaderSpan, MAX_HEADERS, Request, Response, Span};
 use super::start::{is_blank, is_token_byte};
 
@@ -95,11 +96,12 @@ fn skip_request_line(request: &mut Request) -> usize {
     let head = &request.head;
     let line_end = memchr(b'\n', head).unwrap_or(head.len());
     let mut end = trim_end(head, 0, line_end);
-    let method_end = position_from(head, 0, end, is_blank);
+    let method_start = position_from(head, 0, end, |byte| !is_blank(byte));
+    let method_end = position_from(head, method_start, end, is_blank);
     let target_start = position_from(head, method_end, end, |byte| !is_blank(byte));
     let version_start = (target_start..end).rev().find(|&at| is_blank(head[at])).map_or(end, |at| at + 1);
     let version = head[version_start..end].to_ascii_uppercase();
-    let mut odd = target_start != method_end + 1;
+    let mut odd = target_start != method_end + 1 || method_start > 0;
     let number;
     if version.starts_with(b"HTTP/") {
         number = u8::from(version != b"HTTP/1.0");
@@ -112,11 +114,11 @@ fn skip_request_line(request: &mut Request) -> usize {
         number = u8::from(!complete);
         request.anomalies.insert_if(complete, Anomaly::VersionInvalid);
     }
-    let bad_method = !head[..method_end].iter().all(|&byte| is_token_byte(byte));
+    let bad_method = !head[method_start..method_end].iter().all(|&byte| is_token_byte(byte));
     request.anomalies.insert_if(odd || bad_method, Anomaly::RequestLineInvalid);
     let bad_target = !head[target_start..end].iter().all(u8::is_ascii_graphic);
     request.anomalies.insert_if(bad_target, Anomaly::TargetInvalid);
-    request.method = span(0, method_end);
+    request.method = span(method_start, method_end);
     request.target = span(target_start, end);
     request.version = number;
     line_end + 1
@@ -147,13 +149,47 @@ fn parse_lines(head: &[u8], mut at: usize, headers: &mut Vec<HeaderSpan>, anomal
             }
         } else if headers.len() >= MAX_HEADERS {
             anomalies.insert(Anomaly::TooManyHeaders);
-            break;
+            return parse_rest(head, at, headers, anomalies);
         } else {
             anomalies.insert_if(is_blank(first), Anomaly::SpaceBeforeHeaders);
             headers.push(parse_line(head, at, line_end, anomalies));
         }
         at = end + 1;
     }
+}
+
+/// More headers than are kept apart: they become one value without a name, and what decides how the message is read stands apart all the same.
+fn parse_rest(head: &[u8], mut at: usize, headers: &mut Vec<HeaderSpan>, anomalies: &mut Anomalies) {
+    headers.push(HeaderSpan { name: span(at, at), value: trimmed(head, span(at, head.len())) });
+    while at < head.len() && headers.len() < MAX_HEADERS + MAX_LATE_HEADERS {
+        let end = memchr(b'\n', &head[at..]).map_or(head.len(), |length| at + length);
+        let line_end = trim_end(head, at, end);
+        let mut late = Anomalies::NONE;
+        let line = parse_line(head, at, line_end, &mut late);
+        if decides(line.name.of(head)) {
+            anomalies.merge(late);
+            headers.push(line);
+        }
+        at = end + 1;
+    }
+}
+
+/// Most headers beyond [`MAX_HEADERS`] that are kept for what they decide.
+pub(super) const MAX_LATE_HEADERS: usize = 32;
+
+/// Whether a header decides how a message is framed, decoded or paired.
+pub(super) fn decides(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 8] = [
+        b"content-type",
+        b"content-encoding",
+        b"host",
+        b"expect",
+        b"upgrade",
+        b"connection",
+        b"cookie",
+        b"authorization",
+    ];
+    near_name(name).is_some() || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// A line without a colon becomes a header of that value and no name, so that it is inspected.
@@ -240,9 +276,14 @@ mod tests {
     fn more_headers_than_are_kept() {
         let lines: String = (0..200).map(|n| format!("H{n}: v\r\n")).collect();
         let mut request = Request::default();
-        parse_request(format!("GET / HTTP/1.1\r\n{lines}\r\n").as_bytes(), &mut request);
-        assert_eq!(request.headers.len(), MAX_HEADERS);
+        let head = format!("GET / HTTP/1.1\r\n{lines}Content-Length : 5\r\nX: EVIL\r\n\r\n");
+        parse_request(head.as_bytes(), &mut request);
+        assert_eq!(request.headers.len(), MAX_HEADERS + 2);
         assert!(request.anomalies.contains(Anomaly::TooManyHeaders));
+        assert!(request.anomalies.contains(Anomaly::SpaceBeforeColon));
+        assert_eq!(request.header("content-length"), Some(&b"5"[..]));
+        let rest = request.header("").unwrap_or_default();
+        assert!(rest.starts_with(b"H128: v\r\n") && rest.ends_with(b"X: EVIL"));
     }
 
     #[test]

@@ -99,9 +99,10 @@ fn of_target(request: &Request, anomalies: &mut Anomalies) {
     let (target, path) = (request.target(), request.path());
     anomalies.insert_if(target.len() > LONG_TARGET, Anomaly::TargetTooLong);
     let form = match (target.first(), request.method()) {
-        (Some(b'/'), _) | (None, _) => None,
+        (None, _) => None,
+        (Some(_), b"CONNECT") => memchr(b'/', target).map(|_| Anomaly::TargetFormInvalid),
+        (Some(b'/'), _) => None,
         (Some(b'*'), b"OPTIONS") if target.len() == 1 => None,
-        (Some(_), b"CONNECT") => None,
         _ if is_absolute(target) => Some(Anomaly::TargetAbsolute),
         _ => Some(Anomaly::TargetFormInvalid),
     };
@@ -216,6 +217,7 @@ enum Single {
     Origin,
     MaxForwards,
     IfModifiedSince,
+    IfUnmodifiedSince,
     IfRange,
     ProxyAuthorization,
     From,
@@ -294,6 +296,7 @@ fn of_header(name: &[u8], value: &[u8], has_body: bool, seen: &mut Seen, anomali
             anomalies.insert_if(!has_credentials(value), Anomaly::AuthorizationInvalid);
         }
         (17, b'i') if is(b"if-modified-since") => seen.note(Single::IfModifiedSince, anomalies),
+        (19, b'i') if is(b"if-unmodified-since") => seen.note(Single::IfUnmodifiedSince, anomalies),
         (19, b'p') if is(b"proxy-authorization") => seen.note(Single::ProxyAuthorization, anomalies),
         (13, b'x') if is(b"x-rewrite-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
         (14, b'x') if is(b"x-original-url") => _ = anomalies.insert(Anomaly::TargetOverridden),
@@ -311,10 +314,16 @@ fn of_host(value: &[u8], anomalies: &mut Anomalies) {
     // Behind the bracket of an IPv6 address, if there is one.
     let from = memchr(b']', value).unwrap_or(0);
     let port = memchr(b':', value.get(from..).unwrap_or_default()).map(|at| &value[from + at + 1..]);
-    anomalies.insert_if(
-        port.is_some_and(|port| port.is_empty() || !port.iter().all(u8::is_ascii_digit)),
-        Anomaly::HostPortInvalid,
-    );
+    anomalies.insert_if(port.is_some_and(|port| !is_port(port)), Anomaly::HostPortInvalid);
+}
+
+/// An empty one is the scheme's own (RFC 3986 section 3.2.3).
+fn is_port(text: &[u8]) -> bool {
+    let number = text.iter().try_fold(0u16, |number, byte| {
+        let digit = char::from(*byte).to_digit(10).and_then(|digit| u16::try_from(digit).ok())?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 fn names_a_field(connection: &[u8]) -> bool {
@@ -396,6 +405,10 @@ mod tests {
         target("/..%2fa", &[A::PathEncodedSeparator, A::PathDotSegment]);
         target("/a//b", &[A::PathEmptySegment]);
         target("/a;b=c/d", &[A::PathParameter]);
+        target("/a?b=c;d=e", &[A::QuerySemicolon]);
+        for connect in ["CONNECT / HTTP/1.1", "CONNECT http://h/ HTTP/1.1", "CONNECT h:1/ HTTP/1.1"] {
+            check(&format!("{connect}\r\nHost: h\r\n\r\n"), &[A::TargetFormInvalid]);
+        }
         target("/%c0%ae", &[A::Utf8Overlong, A::Utf8Invalid]);
         target("/%ff", &[A::Utf8Invalid]);
         check("FOO / HTTP/1.0\r\n\r\n", &[A::MethodUnknown]);
@@ -417,7 +430,13 @@ mod tests {
         header("Authorization: secret", &[A::AuthorizationInvalid]);
         check("GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n", &[A::ExpectWithoutBody]);
         check("GET / HTTP/1.1\r\nHost:\r\n\r\n", &[A::HostEmpty]);
-        check("GET / HTTP/1.1\r\nHost: h:x\r\n\r\n", &[A::HostPortInvalid]);
+        for host in ["h:x", "h:65536", "h:-1", "[::1]:x", "::1"] {
+            check(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), &[A::HostPortInvalid]);
+        }
+        for host in ["h:", "h:0080", "[::1]:", "[::1]", "h:65535"] {
+            check(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), &[]);
+        }
+        header("If-Unmodified-Since: a\r\nIf-Unmodified-Since: b", &[A::HeaderRepeated]);
     }
 
     #[test]

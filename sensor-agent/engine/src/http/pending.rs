@@ -2,8 +2,11 @@
 
 use super::anomaly::Anomalies;
 use super::chunked::{Chunked, Step};
-use super::framing::Framing;
+use super::framing::{self, Framing};
 use super::reader::{Reader, Sink, State};
+
+/// Longest line of a head beyond what is kept that is read for what it says about the body.
+const MAX_LATE_LINE: usize = 256;
 
 /// A body that is coming in.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,24 @@ impl Body {
             Rest::Length(left) => left > 0,
             Rest::Chunked(chunked, _) => chunked.left_of_data() > 0,
             Rest::UntilClose => false,
+        }
+    }
+
+    fn late_head(&self, data: &[u8], sink: &mut impl Sink) {
+        if self.kind == Kind::Request && !data.is_empty() {
+            sink.request_late(data);
+        }
+    }
+
+    /// A line of a head beyond what is kept: what it says about the body counts, and `chunked` more than a length.
+    fn note_late_line(&mut self, line: &[u8]) {
+        match framing::of_line(line) {
+            Some(Framing::Chunked) => {
+                let length = if let Rest::Length(length) = self.rest { Some(length) } else { None };
+                self.rest = Rest::Chunked(Chunked::default(), Other::of(length));
+            }
+            Some(Framing::Length(bytes)) if !matches!(self.rest, Rest::Chunked(..)) => self.rest = Rest::Length(bytes),
+            _ => {}
         }
     }
 
@@ -140,27 +161,48 @@ impl Reader {
         }
     }
 
-    /// Passes over the rest of a head; `seen` is 1 behind a line end.
+    /// Reads the rest of a head for what it says about the body; `seen` is 1 behind a line end.
     pub(super) fn long_head<'a>(
         &mut self,
         data: &'a [u8],
         mut seen: u8,
-        body: Body,
+        mut body: Body,
         sink: &mut impl Sink,
     ) -> &'a [u8] {
         for (at, &byte) in data.iter().enumerate() {
             match byte {
                 b'\n' if seen == 1 => {
+                    body.late_head(&data[..at], sink);
+                    self.forget();
+                    if body.kind == Kind::Request && matches!(body.rest, Rest::UntilClose) {
+                        body.rest = Rest::Length(0);
+                    }
                     self.continue_body(body, sink);
                     return &data[at + 1..];
                 }
-                b'\n' => seen = 1,
+                b'\n' => {
+                    seen = 1;
+                    body.note_late_line(&self.buffer);
+                    self.buffer.clear();
+                }
                 b'\r' => {}
-                _ => seen = 0,
+                _ => {
+                    seen = 0;
+                    if self.buffer.len() < MAX_LATE_LINE {
+                        self.buffer.push(byte);
+                    }
+                }
             }
         }
+        body.late_head(data, sink);
         self.state = State::LongHead(seen, body);
         &[]
+    }
+
+    /// The line in which a head is cut off began so.
+    pub(super) fn begin_late_line(&mut self, line: &[u8]) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(line.get(..MAX_LATE_LINE).unwrap_or(line));
     }
 
     pub(super) fn follow(

@@ -38,6 +38,8 @@ pub trait Sink {
     fn response_trailer(&mut self, _data: &[u8]) {}
     /// Text of a request's chunk extensions; a line end stands between two of them.
     fn request_extension(&mut self, _data: &[u8]) {}
+    /// Bytes of a request's head beyond what is kept of it.
+    fn request_late(&mut self, _data: &[u8]) {}
     /// The body of an earlier request as another server may read it.
     fn other_reading(&mut self, _request: &mut Request, _body: &[u8]) {}
     /// Bytes of a direction that left HTTP/1; false if they are no such thing, so that it is HTTP/1 after all.
@@ -132,7 +134,8 @@ pub(super) enum State {
     /// `true` while in a line that starts no message.
     Lost(bool),
     Body(Body),
-    /// The rest of a head that is too long, up to its empty line; how far that was seen, and what follows it.
+    /// The rest of a head that is too long, up to its empty line; how far that was seen, and what follows it. The buffer holds the beginning of
+    /// the line in hand.
     LongHead(u8, Body),
     /// That many bytes of a PROXY protocol header.
     Proxy(usize),
@@ -316,6 +319,9 @@ impl Reader {
             request.anomalies.merge(anomalies);
             let framing = framing::of_request(request);
             oddity::of_request(request, framing);
+            // What follows may yet announce a body.
+            let is_open = framing == Framing::None && late.contains(Anomaly::HeadTooLong);
+            let framing = if is_open { Framing::UntilClose } else { framing };
             let other_length = framing::other_length(request);
             let plausible = Plausible::of(request, framing);
             self.readings = plausible.map(|other| Box::new(Readings::new(request, other, framing)));
@@ -334,7 +340,11 @@ impl Reader {
         }
         self.head(&buffer, [why].into_iter().collect(), scratch, sink);
         match self.state {
-            State::Body(body) if why == Anomaly::HeadTooLong => self.state = State::LongHead(seen, body),
+            State::Body(body) if why == Anomaly::HeadTooLong => {
+                let line = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
+                self.begin_late_line(buffer.get(line..).unwrap_or_default());
+                self.state = State::LongHead(seen, body);
+            }
             State::Body(mut body) => {
                 body.anomalies.insert(why);
                 finish(body, sink);

@@ -28,6 +28,8 @@ pub fn lenient(line: &[u8]) -> Start {
     if starts_with_http(line) {
         return Start::Response;
     }
+    // Some servers pass over blanks before the method.
+    let line = &line[leading_blanks(line)..];
     let Some(method) = line.iter().position(|&byte| is_blank(byte)) else { return Start::Neither };
     let (method, rest) = (&line[..method], line[method..].trim_ascii());
     let named =
@@ -55,8 +57,12 @@ pub fn strict(line: &[u8]) -> Start {
 /// Whether bytes without a line end may become a first line.
 #[must_use]
 pub fn is_plausible(bytes: &[u8]) -> bool {
+    let blanks = leading_blanks(bytes);
+    if blanks > MAX_METHOD {
+        return false;
+    }
+    let bytes = &bytes[blanks..];
     match bytes.iter().position(|&byte| is_blank(byte)) {
-        Some(0) => false,
         Some(end) => end <= MAX_METHOD && bytes[..end].iter().all(u8::is_ascii_graphic),
         None => bytes.len() <= MAX_METHOD && bytes.iter().all(u8::is_ascii_graphic),
     }
@@ -73,6 +79,10 @@ pub const fn is_token_byte(byte: u8) -> bool {
 #[must_use]
 pub const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0b | 0x0c)
+}
+
+fn leading_blanks(line: &[u8]) -> usize {
+    line.iter().take_while(|&&byte| is_blank(byte)).count()
 }
 
 fn is_method(bytes: &[u8]) -> bool {
@@ -107,6 +117,8 @@ mod tests {
             ("get / http/1.1", Start::Request, Start::Neither),
             ("GET / HTTP/2.0", Start::Request, Start::Neither),
             ("GET\t/  HTTP/1.1", Start::Request, Start::Neither),
+            (" GET / HTTP/1.1", Start::Request, Start::Neither),
+            (" \t", Start::Neither, Start::Neither),
             ("220 mail ready", Start::Neither, Start::Neither),
             ("{\"a\": 1}", Start::Neither, Start::Neither),
             ("", Start::Neither, Start::Neither),
@@ -121,6 +133,6 @@ mod tests {
     fn every_beginning_of_a_first_line_is_plausible() {
         let line = b"DELETE /a b HTTP/1.1";
         assert!((0..=line.len()).all(|end| is_plausible(&line[..end])));
-        assert!(!is_plausible(b"\x16\x03\x01") && !is_plausible(b" GET") && !is_plausible(&[b'A'; 65]));
+        assert!(!is_plausible(b"\x16\x03\x01") && is_plausible(b" GET /") && !is_plausible(&[b' '; 65]) && !is_plausible(&[b'A'; 65]));
     }
 }

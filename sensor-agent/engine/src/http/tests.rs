@@ -169,7 +169,10 @@ fn what_was_asked_decides_about_the_body() {
     let wire = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
     let expected = ["200 None", "end ", "404 None", "end "];
     assert_eq!(read(true, 1000, Asked::Head, &[Some(wire)]), expected);
-    assert_eq!(read(true, 1000, Asked::Connect, &[Some(wire)]), ["200 Tunnel", "end "]);
+    let tunnel = b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(read(true, 1000, Asked::Connect, &[Some(tunnel)]), ["200 Tunnel", "end "]);
+    let body = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    assert_eq!(read(true, 1000, Asked::Connect, &[Some(body)]), ["200 Length(2)", "end "]);
 }
 
 #[test]
@@ -286,6 +289,33 @@ fn a_head_that_is_too_long_is_inspected_and_passed_over() {
     for piece in [1, 7, 999, 1000, 1001, 5000] {
         let pieces: Vec<_> = long.as_bytes().chunks(piece).map(Some).collect();
         assert_eq!(read(true, 1000, Asked::Other, &pieces), expected, "in pieces of {piece}");
+    }
+}
+
+/// What a head says about the body beyond what is kept of it counts.
+#[test]
+fn a_head_that_is_too_long_announces_its_body_to_the_end() {
+    let chunked = "4\r\nab\r\n\r\n0\r\n\r\n";
+    for (late, body, expected) in [
+        ("Content-Length: 2\r\n", "ab", "end ab"),
+        ("Content-Length: 2\n", "ab", "end ab"),
+        ("transfer-encoding:chunked\r\n", chunked, r"end ab\r\n"),
+        ("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", chunked, r"end ab\r\n"),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 9\r\n", chunked, r"end ab\r\n"),
+        ("Z: Content-Length: 2\r\n", "", "end "),
+        ("", "", "end "),
+    ] {
+        for (filler, cut) in [(2000, false), (1000 - 22, true)] {
+            let filler = format!("X: {}\r\n", "y".repeat(filler));
+            let long = format!("POST /a HTTP/1.0\r\n{filler}{late}\r\n{body}GET /b HTTP/1.0\r\n\r\n");
+            for piece in [1, 7, 999, 1000, 1001, 5000] {
+                let pieces: Vec<_> = long.as_bytes().chunks(piece).map(Some).collect();
+                let got = read(true, 1000, Asked::Other, &pieces);
+                let (first, rest) = got.split_first().unwrap();
+                assert!(first.starts_with("POST /a "), "{first}");
+                assert_eq!(rest, [expected, "GET /b None", "end "], "{late:?} cut: {cut} in pieces of {piece}");
+            }
+        }
     }
 }
 

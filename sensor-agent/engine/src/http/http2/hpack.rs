@@ -12,8 +12,8 @@ const DEFAULT_TABLE: usize = 4096;
 const MAX_TABLE: usize = 64 * 1024;
 /// What an entry counts beside its bytes (RFC 7541 section 4.1).
 const OVERHEAD: usize = 32;
-/// Most fields kept of one block.
-const MAX_FIELDS: usize = 256;
+/// Most fields of one block that are kept apart; further ones are part of the last.
+const MAX_FIELDS: usize = 1024;
 /// Most bytes of names and values kept of one block: a few bytes can name long entries many times.
 const MAX_LIST: usize = 64 * 1024;
 /// Longest name or value that is decoded.
@@ -54,8 +54,18 @@ impl FieldList {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        if self.ends.len() >= MAX_FIELDS || self.bytes.len() + name.len() + value.len() > MAX_LIST {
+        const COMMA: &[u8] = b", ";
+        if self.bytes.len() + COMMA.len() + name.len() + 1 + value.len() > MAX_LIST {
             self.cut = true;
+            return;
+        }
+        if self.ends.len() >= MAX_FIELDS
+            && let Some((_, last)) = self.ends.last_mut()
+        {
+            for part in [COMMA, name, b"=", value] {
+                self.bytes.extend_from_slice(part);
+            }
+            *last = self.bytes.len();
             return;
         }
         self.bytes.extend_from_slice(name);

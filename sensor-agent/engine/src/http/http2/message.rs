@@ -3,6 +3,7 @@
 
 use super::hpack::FieldList;
 use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::head::{MAX_LATE_HEADERS, decides};
 use crate::http::message::{HeaderSpan, MAX_HEADERS, Request, Response, Span};
 use crate::http::start::is_token_byte;
 
@@ -92,12 +93,24 @@ fn push_headers(
     headers: &mut Vec<HeaderSpan>,
     anomalies: &mut Anomalies,
 ) {
+    let mut late = None;
     for (name, value) in list.iter().filter(|(name, _)| !name.starts_with(b":")) {
-        if headers.len() >= MAX_HEADERS {
-            anomalies.insert(Anomaly::TooManyHeaders);
-            break;
+        if headers.len() < MAX_HEADERS {
+            push_header(head, headers, name, value);
+            continue;
         }
-        push_header(head, headers, name, value);
+        late.get_or_insert(head.len());
+        let name_at = append(head, name, b": ");
+        let value_at = append(head, value, b"\r\n");
+        if decides(name) && headers.len() < MAX_HEADERS + MAX_LATE_HEADERS {
+            headers.push(HeaderSpan { name: name_at, value: value_at });
+        }
+    }
+    // Those that are too many become one value without a name.
+    if let Some(start) = late.and_then(|at| u32::try_from(at).ok()) {
+        anomalies.insert(Anomaly::TooManyHeaders);
+        let value = Span { start, end: head.len() as u32 };
+        headers.push(HeaderSpan { name: Span { start, end: start }, value });
     }
     head.extend_from_slice(b"\r\n");
 }
@@ -175,5 +188,29 @@ mod tests {
         super::request(&list, &mut request);
         assert!(request.anomalies.contains(Anomaly::FieldInvalid));
         assert_eq!(request.target(), b"/ HTTP/1.1\r\nx: y");
+    }
+
+    /// Fields beyond those that are kept apart are one value, and what decides how the message is read stands apart.
+    #[test]
+    fn more_fields_than_are_kept() {
+        let name = |n: usize| format!("h{n}");
+        let names: Vec<_> = (0..2000).map(name).collect();
+        let mut fields = vec![(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "h")];
+        fields.extend(names[..200].iter().map(|name| (&**name, "v")));
+        fields.extend([("content-encoding", "gzip"), ("x", "EVIL")]);
+        let (mut list, mut request_read) = (FieldList::default(), Request::default());
+        let mut read = |fields: &[(&str, &str)]| {
+            Decoder::default().decode(&block(fields), &mut list);
+            request(&list, &mut request_read);
+            assert!(!list.cut && request_read.anomalies.contains(Anomaly::TooManyHeaders));
+            request_read.header("").map(|rest| memchr::memmem::find(rest, b"EVIL").is_some())
+        };
+        assert_eq!(read(&fields), Some(true));
+        fields.splice(204..204, names[200..].iter().map(|name| (&**name, "v")));
+        assert_eq!(read(&fields), Some(true));
+        fields.truncate(204);
+        fields.push(("content-encoding", "gzip"));
+        read(&fields);
+        assert_eq!(request_read.header("content-encoding"), Some(&b"gzip"[..]));
     }
 }
