@@ -351,7 +351,12 @@ mod tests {
             let (request, mut fields) = (with_type(content_type), Fields::default());
             let anomalies = push_body(&request, body, &mut fields);
             let value = fields.iter().find(|field| field.place == Place::Json && field.name == b"a");
-            assert_eq!(value.map(|field| field.value), Some(&b"1"[..]), "{content_type} {}", body.escape_ascii());
+            assert_eq!(
+                value.map(|field| field.value),
+                Some(&b"1"[..]),
+                "{content_type} {}",
+                body.escape_ascii()
+            );
             assert!(anomalies.contains(Anomaly::CharsetUnusual));
         }
     }
@@ -376,7 +381,10 @@ mod tests {
 
     fn with_type(content_type: &str) -> Request {
         let mut request = Request::default();
-        parse_request(format!("POST / HTTP/1.0\r\nContent-Type: {content_type}\r\n\r\n").as_bytes(), &mut request);
+        parse_request(
+            format!("POST / HTTP/1.0\r\nContent-Type: {content_type}\r\n\r\n").as_bytes(),
+            &mut request,
+        );
         request
     }
 

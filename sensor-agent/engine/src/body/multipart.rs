@@ -196,7 +196,13 @@ fn push_lines(
 }
 
 /// Adds the value of a part as it is, without its transfer encoding, and in its own charset.
-fn push_value(headers: &Headers<'_>, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+fn push_value(
+    headers: &Headers<'_>,
+    value: &[u8],
+    at: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) {
     fields.push(Place::Multipart, &headers.name, value, at);
     let decoded = transfer::decode(headers.transfer, value);
     if let Some(decoded) = &decoded {
@@ -463,7 +469,9 @@ mod tests {
         check(
             &format!("{disposition}; filename*1=swd; filename*0=/etc/pas"),
             "x",
-            &format!("f.filename=/etc/passwd f.header={disposition}; filename*1=swd; filename*0=/etc/pas f=x {odd}"),
+            &format!(
+                "f.filename=/etc/passwd f.header={disposition}; filename*1=swd; filename*0=/etc/pas f=x {odd}"
+            ),
         );
         check(
             &format!("{disposition}; filename=\"=?utf-8?B?c2guanNw?=\""),
@@ -519,11 +527,17 @@ mod tests {
     #[test]
     fn a_part_has_a_charset_of_its_own() {
         let part = |charset: &str, value: &str| {
-            format!("--b\r\n{DISPOSITION}a\r\nContent-Type: text/plain; charset={charset}\r\n\r\n{value}\r\n--b--")
+            format!(
+                "--b\r\n{DISPOSITION}a\r\nContent-Type: text/plain; charset={charset}\r\n\r\n{value}\r\n--b--"
+            )
         };
         let header = |charset: &str| format!("a.header=Content-Type: text/plain; charset={charset}");
         check(TYPE, &part("utf-7", "+ADw-"), &format!("{} a=+ADw- a=< !charset-unusual", header("utf-7")));
-        check(TYPE, &part("utf-16be", "\0<\0a"), &format!(r"{} a=\x00<\x00a a=<a !charset-unusual", header("utf-16be")));
+        check(
+            TYPE,
+            &part("utf-16be", "\0<\0a"),
+            &format!(r"{} a=\x00<\x00a a=<a !charset-unusual", header("utf-16be")),
+        );
         check(TYPE, &part("utf-8", "x"), &format!("{} a=x", header("utf-8")));
     }
 

@@ -241,10 +241,14 @@ fn separator(rest: &[u8]) -> Option<(usize, bool)> {
 /// The command at `at`: where it ends, and how sure it is one.
 fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let rest = value.get(at..)?;
+    // A plus sign may be a blank of a form; at the beginning of a line it marks what a patch adds.
+    let spaces = at.checked_sub(1).and_then(|before| value.get(before)) != Some(&b'\n');
     let lead = rest
         .iter()
         .take(8)
-        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'{' | b'(' | b'\r' | b'\n' | b'@'))
+        .take_while(|byte| {
+            matches!(byte, b' ' | b'\t' | b'{' | b'(' | b'\r' | b'\n' | b'@') || **byte == b'+' && spaces
+        })
         .count();
     let braced = rest.iter().take(lead).any(|&byte| byte == b'{');
     let mut name = [0_u8; MAX_NAME];
@@ -490,6 +494,7 @@ mod tests {
             "|$'\\151\\144'",
             ";$0<<<id",
             "x; ps aux",
+            "+|+dir+c:+|",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
@@ -515,6 +520,7 @@ mod tests {
             "the end. / the start",
             "costs $0; . ~ end",
             "x; time id est",
+            "a\n+date",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
