@@ -1,4 +1,5 @@
-//! Real servers that log what they read, one JSON object a request: nginx over HTTP/1 and HTTP/2, Python's and Node's own. What they say is
+//! Real servers that log what they read, one JSON object a request: nginx over HTTP/1 and HTTP/2, nghttpx
+//! over HTTP/2 by Upgrade, Python's and Node's own. What they say is
 //! the truth that the sensor is held against.
 
 use std::fs;
@@ -150,6 +151,25 @@ impl Logging {
         fs::write(&configuration, nginx_configuration(&folder, port, http2))?;
         let mut command = host.command(Path::new("/usr/sbin/nginx"));
         command.arg("-c").arg(&configuration).arg("-p").arg(&folder).args(["-g", "daemon off;"]);
+        Self::listening(host, Process::start(&mut command)?, log, port)
+    }
+
+    /// nghttpx, which takes HTTP/2 after an Upgrade from HTTP/1 (RFC 7540 section 3.2), in front of a server at `behind` on the same host.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn nghttpx(host: &Host, folder: &Path, port: u16, behind: u16) -> Result<Self> {
+        const LINE: &str = r#"{"port": $remote_port, "method": "$method", "target": "$path", "agent": "$http_user_agent", "status": $status}"#;
+        let folder = folder.join(format!("nghttpx-{port}"));
+        fs::create_dir_all(&folder)?;
+        let (log, errors) = (folder.join("access.log"), folder.join("error.log"));
+        let configuration = folder.join("nghttpx.conf");
+        fs::write(&configuration, "")?;
+        let mut command = host.command(Path::new("/usr/sbin/nghttpx"));
+        command.arg(format!("--conf={}", configuration.display()));
+        command.args([format!("--frontend=*,{port};no-tls"), format!("--backend=127.0.0.1,{behind}")]);
+        command.args([format!("--accesslog-file={}", log.display()), format!("--accesslog-format={LINE}")]);
+        command.arg(format!("--errorlog-file={}", errors.display())).arg("--workers=1").stdin(Stdio::null());
         Self::listening(host, Process::start(&mut command)?, log, port)
     }
 

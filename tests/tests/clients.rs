@@ -49,6 +49,10 @@ const NGINX: u16 = 8080;
 const NGINX_HTTP2: u16 = 8081;
 const PYTHON: u16 = 8082;
 const NODE: u16 = 8083;
+const UPGRADED: u16 = 8084;
+/// Behind the one before, where nobody looks.
+const BEHIND: u16 = 8085;
+const UPGRADING: &str = "/usr/sbin/nghttpx";
 const BROWSER: &str = "/usr/bin/chromium";
 
 /// Requests over connections that are kept, as Python's own client sends them.
@@ -196,6 +200,21 @@ fn browse(site: &Site, host: &str, port: u16) {
     assert!(text().contains("<title>over</title>"), "port {port}: {}", text());
 }
 
+/// HTTP/2 after an Upgrade: the first request is one of HTTP/1, which its stream answers.
+fn upgrade(site: &Site, base: &str) {
+    let quiet = ["--silent", "--show-error", "--output", "/dev/null", "--http2", "--user-agent", "curl"];
+    for number in 0..8 {
+        run(site, "curl", &[&quiet[..], &[&format!("{base}/curl/{number}?q=tea")]].concat());
+        run(
+            site,
+            "curl",
+            &[&quiet[..], &["--data", "name=tea", &format!("{base}/missing/{number}")]].concat(),
+        );
+        let several = [format!("{base}/nghttp/{number}"), format!("{base}/missing"), format!("{base}/a?b=c")];
+        run(site, "nghttp", &["-n", "-u", &several[0], &several[1], &several[2]]);
+    }
+}
+
 /// Programs that are not there are said, and left out.
 fn there(program: &str) -> bool {
     let found = Command::new("which")
@@ -226,12 +245,17 @@ fn what_the_sensor_understands_is_what_the_servers_logged() {
     fs::write(site.agent.rules().join("everything.toml"), RULES).unwrap();
     let folder = site.folder.path().to_owned();
     let app = site.lab.app.clone();
-    let servers = [
+    let mut servers = vec![
         Logging::nginx(&app, &folder, NGINX, false).unwrap(),
         Logging::nginx(&app, &folder, NGINX_HTTP2, true).unwrap(),
         Logging::python(&app, &folder, PYTHON).unwrap(),
         Logging::node(&app, &folder, NODE).unwrap(),
     ];
+    let behind = Logging::nginx(&app, &folder, BEHIND, false).unwrap();
+    let upgrades = there(UPGRADING) && there("nghttp");
+    if upgrades {
+        servers.push(Logging::nghttpx(&app, &folder, UPGRADED, behind.port).unwrap());
+    }
     site.agent.start().unwrap();
     let (host, python, node) = (site.lab.server(1).to_string(), "python3", "node");
     for port in [NGINX, PYTHON, NODE] {
@@ -260,6 +284,9 @@ fn what_the_sensor_understands_is_what_the_servers_logged() {
     }
     if there("nghttp") {
         run(&site, "nghttp", &["-n", "-m", "5", &format!("{http2}/nghttp/1"), &format!("{http2}/missing")]);
+    }
+    if upgrades {
+        upgrade(&site, &format!("http://{host}:{UPGRADED}"));
     }
     if there("wrk") {
         run(&site, "wrk", &["-t", "1", "-c", "8", "-d", "1s", &format!("http://{host}:{PYTHON}/wrk?x=y")]);

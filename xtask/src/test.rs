@@ -35,10 +35,11 @@ const TOOLS: [Needed; 1] = [Needed {
     why: "attaches a program as somebody else would",
 }];
 /// Clients and servers whose traffic the sensor must understand as they do.
-const CLIENTS: [Needed; 5] = [
+const CLIENTS: [Needed; 6] = [
     Needed { file: "/usr/bin/curl", package: "curl", why: "a client whose requests are read" },
     Needed { file: "/usr/bin/wrk", package: "wrk", why: "a client with many connections" },
     Needed { file: "/usr/bin/h2load", package: "nghttp2-client", why: "clients of HTTP/2" },
+    Needed { file: "/usr/sbin/nghttpx", package: "nghttp2-proxy", why: "a server of HTTP/2 by Upgrade" },
     Needed { file: "/usr/bin/python3", package: "python3", why: "a client and a server" },
     Needed { file: "/usr/bin/node", package: "nodejs", why: "a client and a server" },
 ];
