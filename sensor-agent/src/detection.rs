@@ -14,7 +14,7 @@ use crate::token_keys::Keys;
 
 /// Largest rule file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
-/// Most rule files in one directory.
+/// Most rule files in one directory and those within it.
 const MAX_FILES: usize = 1000;
 
 /// The rules that come with the program.
@@ -152,17 +152,32 @@ fn directory(dir: &Path, notes: &mut Vec<String>) -> Result<Vec<Source>, Vec<Str
     if failed.is_empty() { Ok(read.into_iter().flatten().collect()) } else { Err(failed) }
 }
 
-fn rule_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
-            paths.push(path);
-        }
+/// The rule files in a directory and in those within it, one level down.
+pub(crate) fn rule_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let (mut paths, within) = visible(dir)?;
+    for dir in within {
+        paths.extend(visible(&dir)?.0);
     }
     paths.sort();
     Ok(paths)
+}
+
+/// The rule files and the directories in a directory that are not hidden.
+fn visible(dir: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            directories.push(path);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok((files, directories))
 }
 
 fn file(path: &Path) -> Result<Source, String> {
@@ -204,12 +219,25 @@ mod tests {
     #[test]
     fn only_visible_toml_files_are_read_in_the_order_of_names() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.toml", "a.toml", ".hidden.toml", "a.toml.new", "README.md"] {
+        for folder in ["shop", ".git", "shop/deeper"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        for name in [
+            "b.toml",
+            "a.toml",
+            ".hidden.toml",
+            "a.toml.new",
+            "README.md",
+            "shop/c.toml",
+            ".git/d.toml",
+            "shop/deeper/e.toml",
+        ] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let sources = directory(dir.path(), &mut Vec::new()).unwrap();
-        let names: Vec<_> = sources.iter().map(|s| s.name.rsplit('/').next().unwrap().to_owned()).collect();
-        assert_eq!(names, ["a.toml", "b.toml"]);
+        let root = format!("{}/", dir.path().display());
+        let names: Vec<_> = sources.iter().map(|source| source.name.strip_prefix(&root).unwrap()).collect();
+        assert_eq!(names, ["a.toml", "b.toml", "shop/c.toml"]);
     }
 
     #[test]

@@ -112,10 +112,10 @@ impl Steps<'_> {
     /// Rules of an older version that this one no longer ships.
     fn remove_stale_rules(&mut self) -> anyhow::Result<()> {
         let shipped: Vec<_> = detection::shipped().into_iter().map(|(name, _)| name).collect();
-        let Ok(entries) = fs::read_dir(self.place.at(SHIPPED_RULES)) else { return Ok(()) };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.ends_with(".toml") && !shipped.contains(&name) {
+        let root = self.place.at(SHIPPED_RULES);
+        for path in detection::rule_files(&root).unwrap_or_default() {
+            let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
+            if !shipped.contains(&name) {
                 self.remove_file(&format!("{SHIPPED_RULES}/{name}"))?;
             }
         }
@@ -213,12 +213,14 @@ mod tests {
     fn rules_that_are_shipped_no_longer_go() {
         let (_dir, place, program) = place(false);
         install(&place, &program).unwrap();
-        let stale = place.at(SHIPPED_RULES).join("stale.toml");
-        fs::create_dir_all(stale.parent().unwrap()).unwrap();
-        fs::write(&stale, "").unwrap();
-        let steps = install(&place, &program).unwrap();
-        assert!(steps.contains(&format!("removed {}", stale.display())), "{steps:?}");
-        assert!(!stale.exists());
+        for name in ["stale.toml", "session/stale.toml"] {
+            let stale = place.at(SHIPPED_RULES).join(name);
+            fs::create_dir_all(stale.parent().unwrap()).unwrap();
+            fs::write(&stale, "").unwrap();
+            let steps = install(&place, &program).unwrap();
+            assert!(steps.contains(&format!("removed {}", stale.display())), "{steps:?}");
+            assert!(!stale.exists());
+        }
     }
 
     #[test]

@@ -134,10 +134,14 @@ fn json(value: &serde_json::Value, path: &str, fields: &mut Fields) {
     }
 }
 
-/// The rules of the content, `rules/*.toml`.
+/// The rules of the content, `rules/*.toml` and `rules/*/*.toml`.
 pub fn content() -> Arc<RuleSet> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let list = |folder: &Path| -> Vec<_> {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let mut files = list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules"));
+    let within: Vec<_> = files.iter().filter(|path| path.is_dir()).flat_map(|path| list(path)).collect();
+    files.extend(within);
     files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     let texts: Vec<(String, String)> = files
