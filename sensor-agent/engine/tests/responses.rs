@@ -219,7 +219,7 @@ fn a_page_is_searched_now_and_then_and_one_that_failed_always() {
 #[test]
 fn a_token_runs_out_while_it_is_used() {
     // {"alg":"HS256"}.{"sub":"1","exp":2000000000}
-    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIiwiZXhwIjoyMDAwMDAwMDAwfQ.c2ln";
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIiwiZXhwIjoyMDAwMDAwMDAwfQ.BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
     let request = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\n");
     let mut talk = Talk::new(CLIENT, &[]);
     let mut rules = |wall: i64| {

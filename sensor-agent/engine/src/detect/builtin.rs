@@ -110,6 +110,7 @@ builtins! {
     ManyAttacks: "many-attacks", "many kinds of attacks by one client", InputValidation, High, ["attack-scan", "OWASP-A03"];
     Model: "model-suspicious", "value that resembles attacks more than ordinary text", InputValidation, Low, ["CWE-20", "OWASP-A03"];
     JwtSignature: "jwt-signature", "JWT that none of the configured keys signed", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A02"];
+    JwtImpossible: "jwt-impossible-signature", "JWT with a signature that no key makes", Jwt, High, ["attack-jwt", "CWE-347", "OWASP-A02"];
     JwtSecret: "jwt-weak-secret", "JWT signed with a secret that anybody guesses", Jwt, High, ["attack-jwt", "CWE-521", "OWASP-A02"];
     OverBudget: "inspection-budget", "request that takes more work to look through than is spent on one", InputValidation, Medium, ["attack-protocol", "CWE-400", "OWASP-A05"];
     JwtConfusion: "jwt-algorithm-confusion", "issuer with a private key signs with a shared secret", Jwt, Critical, ["attack-jwt", "CWE-347", "OWASP-A02"];

@@ -98,7 +98,7 @@ pub(crate) fn find<'a>(
     if let Some(confidence) =
         signature.filter(|_| !none && !unsigned).and_then(|given| impossible(&header, given))
     {
-        add(Code::JwtSignature, confidence);
+        add(Code::JwtImpossible, confidence);
     }
     if encrypted || none {
         return None;
