@@ -190,7 +190,8 @@ fn decoded(text: &str, encoding: Option<&str>) -> Vec<u8> {
 
 /// Host and target of a URL; some archives have the target only.
 fn split(url: &str) -> (&str, String) {
-    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_scheme =
+        |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     let url = url.split('#').next().unwrap_or(url);
     let Some((_, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
         let from = url.find(['/', '?']).unwrap_or(url.len());
@@ -268,7 +269,10 @@ mod tests {
         let shown = shown(&format!("\u{feff}{archive}"));
         let expected = [
             ("GET /a?u=http://x/ HTTP/1.1\r\nHost: \r\nX: \r\nY: \r\n\r\n", ""),
-            ("PUT /a HTTP/1.1\r\nHost: h:8080\r\nContent-Length: 2\r\n\r\na=", "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nab"),
+            (
+                "PUT /a HTTP/1.1\r\nHost: h:8080\r\nContent-Length: 2\r\n\r\na=",
+                "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nab",
+            ),
             ("POST /?q=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na", ""),
             (
                 "G%0AET /%0D%0AX: y HTTP/1.1\r\nHost: h\r\nA%0D%0AB: c\r\n\t\r\n\tGET / HTTP/1.1\r\n\t\r\n\r\n",

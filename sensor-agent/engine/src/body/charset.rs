@@ -105,7 +105,8 @@ impl Charset {
             Self::Utf32(order) => utf32(body, order),
             Self::Utf16 => {
                 let order = Self::sniff(body).filter(|one| matches!(one, Self::Known(_)));
-                let likely = Self::Known(if is_big(body) { encoding_rs::UTF_16BE } else { encoding_rs::UTF_16LE });
+                let likely =
+                    Self::Known(if is_big(body) { encoding_rs::UTF_16BE } else { encoding_rs::UTF_16LE });
                 order.unwrap_or(likely).decode(body)
             }
             Self::Known(encoding) => {
@@ -138,7 +139,8 @@ fn utf32(body: &[u8], order: Order) -> Vec<u8> {
         Order::Big => u32::from_be_bytes(*unit),
         Order::Little => u32::from_le_bytes(*unit),
     };
-    let characters = units.iter().map(|unit| char::from_u32(code(unit)).unwrap_or(char::REPLACEMENT_CHARACTER));
+    let characters =
+        units.iter().map(|unit| char::from_u32(code(unit)).unwrap_or(char::REPLACEMENT_CHARACTER));
     characters.filter(|&one| one != BYTE_ORDER_MARK).collect::<String>().into_bytes()
 }
 
@@ -285,7 +287,10 @@ mod tests {
             (b"{\0\0\0\"\0\0\0", Some("{\"")),
             (b"\0\0\0{\0\0\0\"", Some("{\"")),
             (b"\x4c\x6f\xa7\x94\x93\x40", Some("<?xml ")),
-            (b"<?xml version='1.0' encoding = 'utf-7'?>+ADw-", Some("<?xml version='1.0' encoding = 'utf-7'?><")),
+            (
+                b"<?xml version='1.0' encoding = 'utf-7'?>+ADw-",
+                Some("<?xml version='1.0' encoding = 'utf-7'?><"),
+            ),
             (b"<?xml encoding=\"utf-16\"?>", None),
             (b"<?xml encoding=\"utf-8\"?>", None),
             (b"<?xml encoding", None),
@@ -293,7 +298,8 @@ mod tests {
             (b"\0\0\0\x20ftyp", None),
             (b"\0\0\0\0\x05\n\x03", None),
         ] {
-            let text = Charset::sniff(body).map(|one| String::from_utf8_lossy(&one.decode(body)).into_owned());
+            let text =
+                Charset::sniff(body).map(|one| String::from_utf8_lossy(&one.decode(body)).into_owned());
             assert_eq!(text.as_deref(), expected, "{}", body.escape_ascii());
         }
     }

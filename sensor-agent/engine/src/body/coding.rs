@@ -172,7 +172,9 @@ impl Decoder {
             let limits = if number == last { limits } else { Limits::beginning(limits.output) };
             let named = Coding::of(name).filter(|_| number < MAX_LAYERS);
             let mut step = self.layer(named, limits);
-            if number < MAX_LAYERS && (step == Decoded::Unknown || step == Decoded::Part && self.output.is_empty()) {
+            if number < MAX_LAYERS
+                && (step == Decoded::Unknown || step == Decoded::Part && self.output.is_empty())
+            {
                 let seen = Coding::sniff(&self.input).filter(|&seen| Some(seen) != named);
                 step = if seen.is_some() { self.layer_seen(seen, limits) } else { step };
             }
@@ -559,7 +561,8 @@ mod tests {
         both.extend(deflate(b"", false));
         both.extend(adler(&both[7..7 + 0xff63]));
         decoder.decode(b"deflate", &both, 100_000);
-        let shown = [decoder.output(), decoder.other()].map(|text| memchr::memmem::find(text, b"q=EVIL").is_some());
+        let shown =
+            [decoder.output(), decoder.other()].map(|text| memchr::memmem::find(text, b"q=EVIL").is_some());
         assert!(shown.contains(&true), "{shown:?}");
     }
 
@@ -589,7 +592,8 @@ mod tests {
             decoder.decode_ends(coding.as_bytes(), &body, near);
             assert_eq!(decoder.end(), (&text[text.len() - 100 - OVERLAP..], 0), "{coding}");
             // What is further away than the reach is not to be had.
-            let (decoded, _) = decoder.decode_ends(coding.as_bytes(), &body, Limits { reach: 100_000, ..limits });
+            let (decoded, _) =
+                decoder.decode_ends(coding.as_bytes(), &body, Limits { reach: 100_000, ..limits });
             assert_eq!((decoded, decoder.end().0), (Decoded::Limited, &text[146_000..150_000]), "{coding}");
             decoder.decode(b"gzip", &gzip(b"x"), 100);
             assert_eq!(decoder.end(), (&b""[..], 0));

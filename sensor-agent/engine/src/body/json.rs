@@ -413,7 +413,16 @@ mod tests {
         assert_eq!(odd(r#"[{"a": 1}, {"a": 2}]"#), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(128), "]".repeat(128))), "");
         assert_eq!(odd(&format!("{}1{}", "[".repeat(129), "]".repeat(129))), "json-deep");
-        for text in ["{'a': 1}", "{\"a\": \"b\nc\"}", "{\"a\0\": 1}", "[1,]", "[NaN]", "{a: 1}", r#"["\x41"]"#, "[1] // b"] {
+        for text in [
+            "{'a': 1}",
+            "{\"a\": \"b\nc\"}",
+            "{\"a\0\": 1}",
+            "[1,]",
+            "[NaN]",
+            "{a: 1}",
+            r#"["\x41"]"#,
+            "[1] // b",
+        ] {
             assert_eq!(odd(text), "json-nonstandard", "{text}");
         }
         assert_eq!(odd(r#"{"a": "b\nc", "b": [true, -1e5, null]}"#), "");

@@ -15,10 +15,12 @@ use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_name;
 use crate::http::start::is_token_byte;
 
-/// Most parts that are looked at; the rest is one part.
-const MAX_PARTS: usize = 512;
-/// Most header lines of a part that are looked at.
+/// Most parts that are looked at, as many as common servers take; the rest is one part.
+const MAX_PARTS: usize = 1100;
+/// Most header lines of a part that are shown apart; the others are one field.
 const MAX_PART_HEADERS: usize = 32;
+/// Most lines that are taken for headers of a part.
+const MAX_PART_LINES: usize = 4096;
 /// Most parts in parts.
 const MAX_DEPTH: usize = 2;
 
@@ -168,7 +170,8 @@ fn push_lines(
     let delimiter = line_at(body, range.start, end, ends).unwrap_or_default();
     push_outside(delimiter.trim_ascii_end(), range.start, fields);
     let (mut headers, mut at) = (Headers::default(), after_line(body, range.start, end, ends));
-    for _ in 0..MAX_PART_HEADERS {
+    let mut others = None;
+    for number in 0..MAX_PART_LINES {
         let Some(first) = line_at(body, at, end, ends) else { break };
         let mut next = after_line(body, at, end, ends);
         if first.trim_ascii_end().is_empty() {
@@ -180,8 +183,17 @@ fn push_lines(
             next = after_line(body, next, end, ends);
         }
         let line = body.get(at..next).unwrap_or_default().trim_ascii_end();
-        headers.read(line, at, fields, anomalies);
+        if number < MAX_PART_HEADERS || decides(line) {
+            headers.read(line, at, fields, anomalies);
+        }
+        if number == MAX_PART_HEADERS {
+            others = Some(at);
+        }
         at = next;
+    }
+    if let Some(from) = others {
+        anomalies.insert(Anomaly::PartHeaderOdd);
+        headers.show(body.get(from..at).unwrap_or_default().trim_ascii_end(), from, fields);
     }
     let value = body.get(at..end).unwrap_or_default();
     let value = value.strip_suffix(b"\n").unwrap_or(value);
@@ -196,7 +208,13 @@ fn push_lines(
 }
 
 /// Adds the value of a part as it is, without its transfer encoding, and in its own charset.
-fn push_value(headers: &Headers<'_>, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+fn push_value(
+    headers: &Headers<'_>,
+    value: &[u8],
+    at: usize,
+    fields: &mut Fields,
+    anomalies: &mut Anomalies,
+) {
     fields.push(Place::Multipart, &headers.name, value, at);
     let decoded = transfer::decode(headers.transfer, value);
     if let Some(decoded) = &decoded {
@@ -210,6 +228,12 @@ fn push_value(headers: &Headers<'_>, value: &[u8], at: usize, fields: &mut Field
     if text != plain {
         fields.push(Place::Multipart, &headers.name, &text, at);
     }
+}
+
+/// Whether a header line says how the part is read.
+fn decides(line: &[u8]) -> bool {
+    let letters = line.iter().filter(|byte| byte.is_ascii_alphabetic());
+    letters.map(u8::to_ascii_lowercase).take(7).eq(*b"content")
 }
 
 fn is_folded(line: &[u8]) -> bool {
@@ -463,7 +487,9 @@ mod tests {
         check(
             &format!("{disposition}; filename*1=swd; filename*0=/etc/pas"),
             "x",
-            &format!("f.filename=/etc/passwd f.header={disposition}; filename*1=swd; filename*0=/etc/pas f=x {odd}"),
+            &format!(
+                "f.filename=/etc/passwd f.header={disposition}; filename*1=swd; filename*0=/etc/pas f=x {odd}"
+            ),
         );
         check(
             &format!("{disposition}; filename=\"=?utf-8?B?c2guanNw?=\""),
@@ -498,6 +524,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_many_part_headers_say_counts() {
+        let many = "X: y\r\n".repeat(MAX_PART_HEADERS + 10) + "Z: EVIL\r\n";
+        let body = format!(
+            "--b\r\n{many}{DISPOSITION}a\r\nContent-Transfer-Encoding: base64\r\n\r\nRVZJTA==\r\n--b--"
+        );
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
+        let shown = |name: &[u8], value: &[u8]| {
+            let holds = |text: &[u8]| memchr::memmem::find(text, value).is_some();
+            fields.iter().any(|field| field.name == name && holds(field.value))
+        };
+        assert!(shown(b"a", b"EVIL") && shown(b"a.header", b"EVIL") && fields.len() < MAX_PART_HEADERS + 10);
+        assert!(anomalies.contains(Anomaly::PartHeaderOdd));
+    }
+
     /// Case C32: some servers end lines with CR alone, and read on behind a delimiter.
     #[test]
     fn lines_of_cr_alone_hide_nothing() {
@@ -519,11 +561,17 @@ mod tests {
     #[test]
     fn a_part_has_a_charset_of_its_own() {
         let part = |charset: &str, value: &str| {
-            format!("--b\r\n{DISPOSITION}a\r\nContent-Type: text/plain; charset={charset}\r\n\r\n{value}\r\n--b--")
+            format!(
+                "--b\r\n{DISPOSITION}a\r\nContent-Type: text/plain; charset={charset}\r\n\r\n{value}\r\n--b--"
+            )
         };
         let header = |charset: &str| format!("a.header=Content-Type: text/plain; charset={charset}");
         check(TYPE, &part("utf-7", "+ADw-"), &format!("{} a=+ADw- a=< !charset-unusual", header("utf-7")));
-        check(TYPE, &part("utf-16be", "\0<\0a"), &format!(r"{} a=\x00<\x00a a=<a !charset-unusual", header("utf-16be")));
+        check(
+            TYPE,
+            &part("utf-16be", "\0<\0a"),
+            &format!(r"{} a=\x00<\x00a a=<a !charset-unusual", header("utf-16be")),
+        );
         check(TYPE, &part("utf-8", "x"), &format!("{} a=x", header("utf-8")));
     }
 
@@ -533,6 +581,14 @@ mod tests {
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
         push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
         assert!(anomalies.contains(Anomaly::TooManyParts) && fields.len() <= MAX_PARTS);
+        // What the last of many holds is decoded.
+        let many = format!("--b\r\n{DISPOSITION}a\r\n\r\n1\r\n").repeat(1000);
+        let last =
+            format!("--b\r\n{DISPOSITION}z\r\nContent-Transfer-Encoding: base64\r\n\r\nRVZJTA==\r\n--b--");
+        let mut fields = Fields::default();
+        push(TYPE.as_bytes(), (many + &last).as_bytes(), &mut fields, &mut anomalies);
+        let values = fields.iter().filter(|field| field.name == b"z").map(|field| field.value);
+        assert!(values.eq([&b"RVZJTA=="[..], b"EVIL"]));
     }
 
     #[test]

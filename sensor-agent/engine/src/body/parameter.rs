@@ -58,12 +58,15 @@ pub(super) fn boundaries(content_type: &[u8]) -> Vec<Vec<u8>> {
 pub(super) fn continued(line: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     let mut pieces: Vec<(u32, Vec<u8>)> = Vec::new();
     for (key, value) in parameters(line) {
-        let Some(rest) = key.get(name.len()..).filter(|_| key[..name.len()].eq_ignore_ascii_case(name)) else {
+        let Some(rest) = key.get(name.len()..).filter(|_| key[..name.len()].eq_ignore_ascii_case(name))
+        else {
             continue;
         };
         let Some(number) = rest.strip_prefix(b"*") else { continue };
         let digits = number.strip_suffix(b"*").unwrap_or(number);
-        let Some(at) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) else { continue };
+        let Some(at) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()) else {
+            continue;
+        };
         let extended = digits.len() < number.len();
         pieces.push((at, if extended { percent_decoded(value) } else { value.to_vec() }));
     }

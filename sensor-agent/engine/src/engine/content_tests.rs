@@ -113,7 +113,8 @@ fn c37_the_end_of_a_long_body_is_inspected() {
 
 /// Filler that compresses to a sixth or so, so that it is no bomb.
 fn filler(length: usize) -> String {
-    let mut text: String = (0..length / 20).map(|n| format!("item {n} of {} is here; ", n * 7919 % 1009)).collect();
+    let mut text: String =
+        (0..length / 20).map(|n| format!("item {n} of {} is here; ", n * 7919 % 1009)).collect();
     text.truncate(length);
     text
 }
@@ -147,7 +148,9 @@ fn c37_the_end_of_a_compressed_body_is_inspected() {
 fn c30_codings_that_only_some_servers_see() {
     let text = b"q=EVIL&b=2";
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
-    for headers in ["Content-Encoding: br\r\n", "Content-Encoding: \"gzip\"\r\n", "Content_Encoding: gzip\r\n", form] {
+    for headers in
+        ["Content-Encoding: br\r\n", "Content-Encoding: \"gzip\"\r\n", "Content_Encoding: gzip\r\n", form]
+    {
         assert_eq!(post(headers, &gzip(text), 5000).0, FORM, "{headers}");
     }
     assert_eq!(post("Content-Encoding: gzip\r\n", &packed(text, true), 5000).0, FORM);

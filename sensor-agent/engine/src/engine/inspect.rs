@@ -61,7 +61,8 @@ impl<'a> Inspector<'a> {
     /// Bytes of a body that are kept if so many come now. A compressed one is decoded as a whole: its end alone says nothing.
     fn body_limit(&self, open: &OpenRequest, coming: usize) -> usize {
         let most = self.settings.max_body_bytes;
-        if open.inspected || open.body.len() + coming <= most || codings_of(&open.request.headers()).is_none() {
+        if open.inspected || open.body.len() + coming <= most || codings_of(&open.request.headers()).is_none()
+        {
             return most;
         }
         most.max(self.settings.max_coded_body_bytes)

@@ -132,7 +132,11 @@ impl Sink for Trial<'_> {
     fn request_end(&mut self, anomalies: Anomalies) {
         let Some(mut open) = self.open.take() else { return };
         open.request.anomalies.merge(anomalies);
-        self.worker.find_in_body(&mut open, self.exchange, Limits::beginning(self.settings.max_decoded_body_bytes));
+        self.worker.find_in_body(
+            &mut open,
+            self.exchange,
+            Limits::beginning(self.settings.max_decoded_body_bytes),
+        );
         let findings = std::mem::take(&mut open.findings);
         self.judge(&open.request, findings);
         self.worker.give_back(open);

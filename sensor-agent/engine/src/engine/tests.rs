@@ -673,7 +673,8 @@ fn a_tunnel_is_not_read() {
         &["CONNECT a:1", "200"],
     );
     // Some servers take CONNECT for any other method: their answer has a body, and what follows is another request.
-    for framing in [r"Content-Length: 2\r\n\r\nok", r"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
+    for framing in [r"Content-Length: 2\r\n\r\nok", r"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"]
+    {
         let connect = r"CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n";
         let (log, _) =
             Dialog::default().run(&format!(">> {connect}\n<< HTTP/1.1 200 OK\\r\\n{framing}\n>> {ATTACK}"));

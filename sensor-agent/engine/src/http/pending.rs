@@ -80,7 +80,9 @@ impl Body {
                 let length = if let Rest::Length(length) = self.rest { Some(length) } else { None };
                 self.rest = Rest::Chunked(Chunked::default(), Other::of(length));
             }
-            Some(Framing::Length(bytes)) if !matches!(self.rest, Rest::Chunked(..)) => self.rest = Rest::Length(bytes),
+            Some(Framing::Length(bytes)) if !matches!(self.rest, Rest::Chunked(..)) => {
+                self.rest = Rest::Length(bytes);
+            }
             _ => {}
         }
     }

@@ -133,6 +133,11 @@ mod tests {
     fn every_beginning_of_a_first_line_is_plausible() {
         let line = b"DELETE /a b HTTP/1.1";
         assert!((0..=line.len()).all(|end| is_plausible(&line[..end])));
-        assert!(!is_plausible(b"\x16\x03\x01") && is_plausible(b" GET /") && !is_plausible(&[b' '; 65]) && !is_plausible(&[b'A'; 65]));
+        assert!(
+            !is_plausible(b"\x16\x03\x01")
+                && is_plausible(b" GET /")
+                && !is_plausible(&[b' '; 65])
+                && !is_plausible(&[b'A'; 65])
+        );
     }
 }

@@ -313,7 +313,11 @@ fn a_head_that_is_too_long_announces_its_body_to_the_end() {
                 let got = read(true, 1000, Asked::Other, &pieces);
                 let (first, rest) = got.split_first().unwrap();
                 assert!(first.starts_with("POST /a "), "{first}");
-                assert_eq!(rest, [expected, "GET /b None", "end "], "{late:?} cut: {cut} in pieces of {piece}");
+                assert_eq!(
+                    rest,
+                    [expected, "GET /b None", "end "],
+                    "{late:?} cut: {cut} in pieces of {piece}"
+                );
             }
         }
     }
