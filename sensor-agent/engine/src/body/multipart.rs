@@ -270,12 +270,11 @@ impl<'a> Headers<'a> {
         fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
     }
 
-    /// A file's name as it stands there, and as who reads encoded words in it has it.
-    fn show_file(&self, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+    /// A file's name as it stands there, and as who reads encoded words in it has it; some ordinary clients send such.
+    fn show_file(&self, value: &[u8], at: usize, fields: &mut Fields) {
         let name = [&self.name, &b".filename"[..]].concat();
         fields.push(Place::Multipart, &name, value, at);
         if let Some(decoded) = transfer::words(value) {
-            anomalies.insert(Anomaly::PartHeaderOdd);
             fields.push(Place::Multipart, &name, &decoded, at);
         }
     }
@@ -297,7 +296,7 @@ impl<'a> Headers<'a> {
                 self.note_name(value, at, fields, anomalies);
             } else if key.eq_ignore_ascii_case(b"filename") {
                 anomalies.insert_if(extended || memchr(0, &value).is_some(), Anomaly::PartHeaderOdd);
-                self.show_file(&value, at, fields, anomalies);
+                self.show_file(&value, at, fields);
             } else {
                 all_known = false;
             }
@@ -307,7 +306,7 @@ impl<'a> Headers<'a> {
         }
         if let Some(file) = continued(line, b"filename") {
             anomalies.insert(Anomaly::PartHeaderOdd);
-            self.show_file(&file, at, fields, anomalies);
+            self.show_file(&file, at, fields);
         }
         let kind = line.split(|&byte| byte == b';').next().unwrap_or_default();
         let kind = memchr(b':', kind).map_or(&[][..], |colon| kind[colon + 1..].trim_ascii());
@@ -319,7 +318,6 @@ impl<'a> Headers<'a> {
     fn note_name(&mut self, value: Cow<'a, [u8]>, at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
         push_name(&value, at, fields);
         if let Some(decoded) = transfer::words(&value) {
-            anomalies.insert(Anomaly::PartHeaderOdd);
             push_name(&decoded, at, fields);
         }
         self.names += 1;
@@ -494,7 +492,7 @@ mod tests {
         check(
             &format!("{disposition}; filename=\"=?utf-8?B?c2guanNw?=\""),
             "x",
-            &format!("f.filename==?utf-8?B?c2guanNw?= f.filename=sh.jsp f=x {odd}"),
+            "f.filename==?utf-8?B?c2guanNw?= f.filename=sh.jsp f=x",
         );
     }
 
