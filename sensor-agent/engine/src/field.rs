@@ -5,8 +5,8 @@ use std::fmt;
 
 /// Most fields kept of one message; further ones are counted by [`Fields::dropped`].
 pub const MAX_FIELDS: usize = 2048;
-/// Most bytes kept of one message's names and values together.
-pub const MAX_FIELD_BYTES: usize = 1 << 20;
+/// Most bytes kept of one message's names and values together: a body that can be read in several ways is kept in each.
+pub const MAX_FIELD_BYTES: usize = 4 << 20;
 
 /// Where in a message a value stood. The variant's text is the first part of the field's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

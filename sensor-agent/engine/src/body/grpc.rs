@@ -23,6 +23,13 @@ pub(super) fn is_grpc(content_type: &[u8]) -> bool {
     starts && !essence.get(16..).is_some_and(|rest| rest.to_ascii_lowercase().starts_with(b"-web-text"))
 }
 
+/// Whether a Content-Type is one of gRPC-Web in base64.
+#[must_use]
+pub(super) fn is_web_text(content_type: &[u8]) -> bool {
+    const NAME: &[u8] = b"application/grpc-web-text";
+    content_type.trim_ascii_start().get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME))
+}
+
 /// Whether a body begins as messages do: with a flag that is 0 or 1. What does not is something else that lies about its type.
 pub(super) fn is_framed(body: &[u8]) -> bool {
     matches!(body.first(), Some(0 | 1))

@@ -24,6 +24,15 @@ use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::{is_nearly_full, push_name, push_pairs};
 use crate::http::message::Request;
 
+/// What a body in another charset is bound to be where it is read as it is.
+const UNPARSED: [Anomaly; 5] = [
+    Anomaly::JsonInvalid,
+    Anomaly::XmlInvalid,
+    Anomaly::GraphQlInvalid,
+    Anomaly::MultipartInvalid,
+    Anomaly::ContentTypeMismatch,
+];
+
 /// Most Content-Types of one request that are believed.
 const MAX_TYPES: usize = 3;
 
@@ -40,6 +49,11 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
         anomalies.merge(nested::expand_from(first, fields));
         return anomalies;
     }
+    if types.iter().flatten().any(|one| grpc::is_web_text(one))
+        && let Some(packed) = transfer::decode(b"base64", body).filter(|packed| grpc::is_framed(packed))
+    {
+        grpc::push(request.header("grpc-encoding"), &packed, fields, &mut anomalies);
+    }
     let declared = declared_charset(&types);
     let seen = Charset::sniff(body).filter(|seen| declared != Some(*seen));
     let mut is_text = false;
@@ -52,10 +66,12 @@ pub fn push_body(request: &Request, body: &[u8], fields: &mut Fields) -> Anomali
             push_escaped_pairs(charset, body, fields);
         }
     }
-    // A server that does not know the charset, or looks at none, takes the body as it is. What is odd about that is no news then.
+    // A server that does not know the charset, or looks at none, takes the body as it is.
     if !is_text {
-        let odd = if fields.len() > first { &mut Anomalies::default() } else { &mut anomalies };
-        push_forms(&types, looks(body), body, fields, odd);
+        let is_only = fields.len() == first;
+        let mut odd = Anomalies::NONE;
+        push_forms(&types, looks(body), body, fields, &mut odd);
+        anomalies.merge(if is_only { odd } else { odd.without(UNPARSED.into_iter().collect()) });
     }
     anomalies.merge(nested::expand_from(first, fields));
     anomalies
@@ -283,6 +299,21 @@ mod tests {
         check("", "<a b=c>", &["body.xml.a@b=c", "body.text=<a b=c>", "!xml-invalid"]);
         check("application/soap+xml", "<a>1</a>", &["body.xml.a=1", "body.text=<a>1</a>"]);
         check("application/grpc", "\0\0\0\0\x03\n\x01a", &["body.grpc.1=a"]);
+        check(
+            "application/grpc-web-text",
+            "AAAAAAMKAWE=",
+            &["body.grpc.1=a", "body.form.AAAAAAMKAWE=", "body.text=AAAAAAMKAWE="],
+        );
+        check(
+            "application/grpc-web-text",
+            "AAAAAAMKAWE=AAAAAAMKAWI=",
+            &[
+                "body.grpc.1=a",
+                "body.grpc.1=b",
+                "body.form.AAAAAAMKAWE=AAAAAAMKAWI=",
+                "body.text=AAAAAAMKAWE=AAAAAAMKAWI=",
+            ],
+        );
         check("application/grpc", "a=1&b=2", &["body.form.a=1", "body.form.b=2", "body.text=a=1&b=2"]);
         check(
             "application/graphql",

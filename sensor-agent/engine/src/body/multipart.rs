@@ -15,10 +15,12 @@ use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::push_name;
 use crate::http::start::is_token_byte;
 
-/// Most parts that are looked at; the rest is one part.
-const MAX_PARTS: usize = 512;
-/// Most header lines of a part that are looked at.
+/// Most parts that are looked at, as many as common servers take; the rest is one part.
+const MAX_PARTS: usize = 1100;
+/// Most header lines of a part that are shown apart; the others are one field.
 const MAX_PART_HEADERS: usize = 32;
+/// Most lines that are taken for headers of a part.
+const MAX_PART_LINES: usize = 4096;
 /// Most parts in parts.
 const MAX_DEPTH: usize = 2;
 
@@ -168,7 +170,8 @@ fn push_lines(
     let delimiter = line_at(body, range.start, end, ends).unwrap_or_default();
     push_outside(delimiter.trim_ascii_end(), range.start, fields);
     let (mut headers, mut at) = (Headers::default(), after_line(body, range.start, end, ends));
-    for _ in 0..MAX_PART_HEADERS {
+    let mut others = None;
+    for number in 0..MAX_PART_LINES {
         let Some(first) = line_at(body, at, end, ends) else { break };
         let mut next = after_line(body, at, end, ends);
         if first.trim_ascii_end().is_empty() {
@@ -180,8 +183,17 @@ fn push_lines(
             next = after_line(body, next, end, ends);
         }
         let line = body.get(at..next).unwrap_or_default().trim_ascii_end();
-        headers.read(line, at, fields, anomalies);
+        if number < MAX_PART_HEADERS || decides(line) {
+            headers.read(line, at, fields, anomalies);
+        }
+        if number == MAX_PART_HEADERS {
+            others = Some(at);
+        }
         at = next;
+    }
+    if let Some(from) = others {
+        anomalies.insert(Anomaly::PartHeaderOdd);
+        headers.show(body.get(from..at).unwrap_or_default().trim_ascii_end(), from, fields);
     }
     let value = body.get(at..end).unwrap_or_default();
     let value = value.strip_suffix(b"\n").unwrap_or(value);
@@ -218,6 +230,12 @@ fn push_value(
     }
 }
 
+/// Whether a header line says how the part is read.
+fn decides(line: &[u8]) -> bool {
+    let letters = line.iter().filter(|byte| byte.is_ascii_alphabetic());
+    letters.map(u8::to_ascii_lowercase).take(7).eq(*b"content")
+}
+
 fn is_folded(line: &[u8]) -> bool {
     matches!(line.first(), Some(b' ' | b'\t')) && !line.trim_ascii().is_empty()
 }
@@ -252,12 +270,11 @@ impl<'a> Headers<'a> {
         fields.push(Place::Multipart, &[&self.name, &b".header"[..]].concat(), line, at);
     }
 
-    /// A file's name as it stands there, and as who reads encoded words in it has it.
-    fn show_file(&self, value: &[u8], at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
+    /// A file's name as it stands there, and as who reads encoded words in it has it; some ordinary clients send such.
+    fn show_file(&self, value: &[u8], at: usize, fields: &mut Fields) {
         let name = [&self.name, &b".filename"[..]].concat();
         fields.push(Place::Multipart, &name, value, at);
         if let Some(decoded) = transfer::words(value) {
-            anomalies.insert(Anomaly::PartHeaderOdd);
             fields.push(Place::Multipart, &name, &decoded, at);
         }
     }
@@ -279,7 +296,7 @@ impl<'a> Headers<'a> {
                 self.note_name(value, at, fields, anomalies);
             } else if key.eq_ignore_ascii_case(b"filename") {
                 anomalies.insert_if(extended || memchr(0, &value).is_some(), Anomaly::PartHeaderOdd);
-                self.show_file(&value, at, fields, anomalies);
+                self.show_file(&value, at, fields);
             } else {
                 all_known = false;
             }
@@ -289,7 +306,7 @@ impl<'a> Headers<'a> {
         }
         if let Some(file) = continued(line, b"filename") {
             anomalies.insert(Anomaly::PartHeaderOdd);
-            self.show_file(&file, at, fields, anomalies);
+            self.show_file(&file, at, fields);
         }
         let kind = line.split(|&byte| byte == b';').next().unwrap_or_default();
         let kind = memchr(b':', kind).map_or(&[][..], |colon| kind[colon + 1..].trim_ascii());
@@ -301,7 +318,6 @@ impl<'a> Headers<'a> {
     fn note_name(&mut self, value: Cow<'a, [u8]>, at: usize, fields: &mut Fields, anomalies: &mut Anomalies) {
         push_name(&value, at, fields);
         if let Some(decoded) = transfer::words(&value) {
-            anomalies.insert(Anomaly::PartHeaderOdd);
             push_name(&decoded, at, fields);
         }
         self.names += 1;
@@ -476,7 +492,7 @@ mod tests {
         check(
             &format!("{disposition}; filename=\"=?utf-8?B?c2guanNw?=\""),
             "x",
-            &format!("f.filename==?utf-8?B?c2guanNw?= f.filename=sh.jsp f=x {odd}"),
+            "f.filename==?utf-8?B?c2guanNw?= f.filename=sh.jsp f=x",
         );
     }
 
@@ -504,6 +520,22 @@ mod tests {
             &format!("{disposition}\r\nContent-Transfer-Encoding: EVIL 1"),
             "f.header=Content-Transfer-Encoding: EVIL 1 f=x",
         );
+    }
+
+    #[test]
+    fn what_many_part_headers_say_counts() {
+        let many = "X: y\r\n".repeat(MAX_PART_HEADERS + 10) + "Z: EVIL\r\n";
+        let body = format!(
+            "--b\r\n{many}{DISPOSITION}a\r\nContent-Transfer-Encoding: base64\r\n\r\nRVZJTA==\r\n--b--"
+        );
+        let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
+        push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
+        let shown = |name: &[u8], value: &[u8]| {
+            let holds = |text: &[u8]| memchr::memmem::find(text, value).is_some();
+            fields.iter().any(|field| field.name == name && holds(field.value))
+        };
+        assert!(shown(b"a", b"EVIL") && shown(b"a.header", b"EVIL") && fields.len() < MAX_PART_HEADERS + 10);
+        assert!(anomalies.contains(Anomaly::PartHeaderOdd));
     }
 
     /// Case C32: some servers end lines with CR alone, and read on behind a delimiter.
@@ -547,6 +579,14 @@ mod tests {
         let (mut fields, mut anomalies) = (Fields::default(), Anomalies::NONE);
         push(TYPE.as_bytes(), body.as_bytes(), &mut fields, &mut anomalies);
         assert!(anomalies.contains(Anomaly::TooManyParts) && fields.len() <= MAX_PARTS);
+        // What the last of many holds is decoded.
+        let many = format!("--b\r\n{DISPOSITION}a\r\n\r\n1\r\n").repeat(1000);
+        let last =
+            format!("--b\r\n{DISPOSITION}z\r\nContent-Transfer-Encoding: base64\r\n\r\nRVZJTA==\r\n--b--");
+        let mut fields = Fields::default();
+        push(TYPE.as_bytes(), (many + &last).as_bytes(), &mut fields, &mut anomalies);
+        let values = fields.iter().filter(|field| field.name == b"z").map(|field| field.value);
+        assert!(values.eq([&b"RVZJTA=="[..], b"EVIL"]));
     }
 
     #[test]

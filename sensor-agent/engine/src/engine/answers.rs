@@ -281,7 +281,8 @@ impl Worker {
         let plain = || answer.body.get(..most).unwrap_or(&answer.body);
         let Some(codings) = codings_of(&answer.response.headers()) else { return Cow::Borrowed(plain()) };
         let (decoded, body) = self.decoder.decode(&codings, &answer.body, most);
-        self.counters.response_undecoded += u64::from(!matches!(decoded, Decoded::Whole | Decoded::Limited));
+        self.counters.response_undecoded +=
+            u64::from(!matches!(decoded, Decoded::Whole | Decoded::Limited | Decoded::Otherwise));
         let is_sent_plain = matches!(decoded, Decoded::Part | Decoded::Unknown) && answer.body.is_ascii();
         if is_sent_plain || body.is_empty() { Cow::Borrowed(plain()) } else { Cow::Owned(body.to_vec()) }
     }

@@ -131,7 +131,7 @@ counters! {
     findings_confirmed: "findings that the response proved: the payload came back, its effect showed, or the answer was as late as it asked for",
     body_encoded: "request bodies with a content coding",
     body_undecoded: "request bodies whose content coding was not removed, or only in part",
-    trailer_uninspected_bytes: "bytes of trailer sections beyond what is inspected",
+    trailer_uninspected_bytes: "bytes of trailer sections, chunk extensions and long heads beyond what is inspected",
     fields_dropped: "inspection fields left out because a message had too many",
     documents_unopened: "documents in values that were not taken apart because a message had too many",
     other_readings: "bodies of ambiguous requests inspected as another server may read them",

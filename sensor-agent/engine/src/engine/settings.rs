@@ -34,7 +34,8 @@ pub struct Settings {
     pub max_pipelined: usize,
     /// Requests of an HTTP/2 connection whose bodies are kept at once; the oldest is inspected as far as it came (`http2_stream_overflows`).
     pub max_http2_streams: usize,
-    /// Bytes of a trailer section, and of chunk extensions, that are inspected (`trailer_uninspected_bytes`).
+    /// Bytes of a trailer section, of chunk extensions, and of the end of a head longer than [`max_head_bytes`](Self::max_head_bytes) that are
+    /// inspected (`trailer_uninspected_bytes`).
     pub max_trailer_bytes: usize,
     /// HTTP/2 streams that a client may take back within ten seconds, if they are half of those that it opens (`http2_floods`). 0: any number.
     pub max_http2_resets: u32,

@@ -2,7 +2,7 @@
 
 use super::choice;
 use crate::body;
-use crate::body::coding::{Decoded, Decoder};
+use crate::body::coding::{Decoded, Decoder, Limits};
 use crate::body::response::push_text;
 use crate::field::{Fields, MAX_FIELD_BYTES, MAX_FIELDS, Place};
 use crate::http::message::Request;
@@ -17,8 +17,18 @@ pub(super) fn coding(data: &[u8]) {
     let (mut fresh, mut used) = (Decoder::default(), Decoder::default());
     used.decode(CODINGS[which], b"\x1f\x8b\x08\0\0\0\0\0\0\0left over", MOST);
     let (decoded, output) = used.decode(CODINGS[which], data, MOST);
+    let output = &output.to_vec()[..];
     assert!(output.len() <= MOST.max(data.len()) || decoded == Decoded::Bomb);
     assert_eq!((decoded, output), fresh.decode(CODINGS[which], data, MOST));
+    // Beginning and end are those of the whole. Of several layers the inner ones have a limit of their own, and `deflate` is two formats.
+    const BEGINNING: usize = 1000;
+    let limits = Limits { output: BEGINNING, reach: MOST - BEGINNING, end: 500 };
+    let is_one = which != 1 && !CODINGS[which].contains(&b',');
+    let (again, beginning) = used.decode_ends(CODINGS[which], data, limits);
+    if is_one && matches!(decoded, Decoded::Whole | Decoded::Limited | Decoded::Bomb) {
+        assert_eq!((again, beginning), (decoded, output.get(..BEGINNING).unwrap_or(output)));
+        assert!(output.ends_with(used.end().0));
+    }
 }
 
 /// Reads `body` as a request with this Content-Type.

@@ -142,8 +142,8 @@ anomalies! {
     CharsetUnusual = "charset-unusual", Ambiguous;
     /// A multipart boundary that two parsers read differently.
     BoundaryAmbiguous = "multipart-boundary-ambiguous", Ambiguous;
-    /// A part's header that two parsers read differently: a name given twice, NUL bytes, folded lines, lines that end in CR, `filename*`,
-    /// encoded words.
+    /// A part's header that two parsers read differently: a name given twice, NUL bytes, folded lines, lines that end in CR, `filename*`, very
+    /// many lines.
     PartHeaderOdd = "multipart-header-odd", Ambiguous;
     /// A JSON object with the same key twice.
     JsonDuplicateKey = "json-duplicate-key", Ambiguous;

@@ -16,8 +16,9 @@ pub fn push_head(request: &Request, fields: &mut Fields) {
     let target = request.target.start as usize;
     fields.push(Place::Method, b"", request.method(), request.method.start as usize);
     fields.push(Place::Target, b"", request.target(), target);
-    fields.push(Place::Path, b"", request.path(), target);
-    push_pairs(Place::Query, b'&', request.query(), target + request.path().len() + 1, fields);
+    let path = target + request.path_start();
+    fields.push(Place::Path, b"", request.path(), path);
+    push_pairs(Place::Query, b'&', request.query(), path + request.path().len() + 1, fields);
     let in_pieces = holds_line_ends(request.anomalies);
     for header in &request.headers {
         push_header(header.name.of(&request.head), header.value, &request.head, in_pieces, fields);
@@ -228,6 +229,12 @@ mod tests {
                 "cookie=u",
             ]
         );
+    }
+
+    #[test]
+    fn the_path_of_a_target_in_absolute_form() {
+        let shown = shown("GET http://h/a/b?c=d HTTP/1.0\r\n\r\n");
+        assert_eq!(shown, ["method=GET", "target=http://h/a/b?c=d", "path=/a/b", "query.c=d"]);
     }
 
     /// Case C12.

@@ -77,10 +77,18 @@ impl Request {
         self.target.of(&self.head)
     }
 
-    /// The target up to the first `?`.
+    /// The target up to the first `?`, without scheme and authority: servers route a target in absolute form by its path too (RFC 9112 section
+    /// 3.2.2).
     #[must_use]
     pub fn path(&self) -> &[u8] {
-        split_target(self.target()).0
+        let target = split_target(self.target()).0;
+        target.get(authority_end(target)..).unwrap_or_default()
+    }
+
+    /// Where the path begins within the target.
+    #[must_use]
+    pub fn path_start(&self) -> usize {
+        authority_end(split_target(self.target()).0)
     }
 
     /// What follows the first `?` of the target; empty if there is none.
@@ -137,9 +145,51 @@ fn named<'a>(
     headers.iter().map(|header| (header.name.of(head), header.value.of(head)))
 }
 
+/// Behind `scheme://authority`, or at the start.
+fn authority_end(target: &[u8]) -> usize {
+    if matches!(target.first(), Some(b'/') | None) {
+        return 0;
+    }
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    let scheme =
+        memchr::memmem::find(target, b"://").filter(|&at| at > 0 && target[..at].iter().all(is_scheme));
+    let Some(authority) = scheme.map(|at| at + 3) else { return 0 };
+    memchr::memchr(b'/', &target[authority..]).map_or(target.len(), |at| authority + at)
+}
+
 fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], &target[at + 1..]),
         None => (target, &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_queries_of_targets() {
+        for (target, path, query) in [
+            ("/a/b?c=d?e", "/a/b", "c=d?e"),
+            ("/a?u=http://h/x", "/a", "u=http://h/x"),
+            ("http://h/a/b?c", "/a/b", "c"),
+            ("HTTPS://u@h:80/a", "/a", ""),
+            ("http://h?a=/b", "", "a=/b"),
+            ("http://h", "", ""),
+            ("http:///a", "/a", ""),
+            ("://h/a", "://h/a", ""),
+            ("a b://h/a", "a b://h/a", ""),
+            ("*", "*", ""),
+            ("h:443", "h:443", ""),
+            ("", "", ""),
+        ] {
+            let target_at = Span { start: 0, end: target.len() as u32 };
+            let request =
+                Request { head: target.as_bytes().to_vec(), target: target_at, ..Request::default() };
+            let got = [request.path(), request.query()].map(String::from_utf8_lossy);
+            assert_eq!(got, [path, query], "{target}");
+            assert!(target[request.path_start()..].starts_with(path));
+        }
     }
 }

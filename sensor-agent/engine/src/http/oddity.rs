@@ -111,11 +111,8 @@ fn of_target(request: &Request, anomalies: &mut Anomalies) {
         anomalies.insert_if(memchr(b'#', target).is_some(), Anomaly::TargetFragment);
         anomalies.insert_if(memchr(b';', path).is_some(), Anomaly::PathParameter);
         anomalies.insert_if(memchr(b';', request.query()).is_some(), Anomaly::QuerySemicolon);
-        of_escapes(target, at, path.len(), anomalies);
+        of_escapes(target, at, request.path_start() + path.len(), anomalies);
     }
-    // The slashes of a scheme are none of the path.
-    let from = if form.is_none() { 0 } else { memchr::memmem::find(path, b"://").map_or(0, |at| at + 3) };
-    let path = path.get(from..).unwrap_or_default();
     // Paths are short, so that a plain walk is faster than a search.
     let (mut before, mut is_ascii) = (0, true);
     for (at, &byte) in path.iter().enumerate() {

@@ -81,7 +81,7 @@ impl Body {
                 self.rest = Rest::Chunked(Chunked::default(), Other::of(length));
             }
             Some(Framing::Length(bytes)) if !matches!(self.rest, Rest::Chunked(..)) => {
-                self.rest = Rest::Length(bytes)
+                self.rest = Rest::Length(bytes);
             }
             _ => {}
         }
