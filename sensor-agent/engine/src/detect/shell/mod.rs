@@ -240,60 +240,19 @@ fn separator(rest: &[u8]) -> Option<(usize, bool)> {
 
 /// The command at `at`: where it ends, and how sure it is one.
 fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
-    let rest = value.get(at..)?;
-    // A plus sign may be a blank of a form; at the beginning of a line it marks what a patch adds.
-    let spaces = at.checked_sub(1).and_then(|before| value.get(before)) != Some(&b'\n');
-    let lead = rest
-        .iter()
-        .take(8)
-        .take_while(|byte| {
-            matches!(byte, b' ' | b'\t' | b'{' | b'(' | b'\r' | b'\n' | b'@') || **byte == b'+' && spaces
-        })
-        .count();
-    let braced = rest.iter().take(lead).any(|&byte| byte == b'{');
-    let mut name = [0_u8; MAX_NAME];
-    let mut len = 0;
-    let mut hidden = false;
-    let mut globbed = false;
+    let lead = lead(value, at)?;
+    let braced = value.get(at..at + lead)?.contains(&b'{');
     let start = at + lead;
-    let mut at = start;
-    let walk = at + MAX_WALK;
-    while let Some(&byte) = value.get(at).filter(|_| at < walk) {
-        match byte {
-            b'\'' | b'"' | b'\\' | b'^' => hidden = true,
-            b'$' if empty_variable(value.get(at + 1..)) > 0 => {
-                hidden = true;
-                at += empty_variable(value.get(at + 1..));
-            }
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'/'
-            | b'.'
-            | b'-'
-            | b'_'
-            | b'?'
-            | b'*'
-            | b'['
-            | b']' => {
-                *name.get_mut(len)? = byte.to_ascii_lowercase();
-                len += 1;
-                globbed |= byte == b'?' || byte == b'*';
-            }
-            _ => break,
-        }
-        at += 1;
-    }
-    if let Some(confidence) = unnamed(value.get(start..)?)
-        .filter(|_| sure || start.checked_sub(1).and_then(|before| value.get(before)) == Some(&b';'))
-    {
+    let separated = || start.checked_sub(1).and_then(|before| value.get(before)) == Some(&b';');
+    if let Some(confidence) = unnamed(value.get(start..)?).filter(|_| sure || separated()) {
         return Some((start, confidence));
     }
+    let Name { bytes, len, end: at, hidden, globbed } = Name::at(value, start)?;
     // `\w` is a letter of a pattern.
     if hidden && len < 2 {
         return None;
     }
-    let name = name.get(..len)?;
+    let name = bytes.get(..len)?;
     let file = memchr::memrchr(b'/', name).map_or(name, |slash| name.get(slash + 1..).unwrap_or_default());
     let pathed = file.len() < name.len()
         && (name.starts_with(b"/bin")
@@ -324,6 +283,56 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let listed = bare && !pathed && !hidden && COMMON.has(file);
     let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
     Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
+}
+
+/// Length of what may stand between a separator and a command.
+fn lead(value: &[u8], at: usize) -> Option<usize> {
+    // A plus sign may be a blank of a form; at the beginning of a line it marks what a patch adds.
+    let spaces = at.checked_sub(1).and_then(|before| value.get(before)) != Some(&b'\n');
+    let passed = |byte: &&u8| {
+        matches!(byte, b' ' | b'\t' | b'{' | b'(' | b'\r' | b'\n' | b'@') || **byte == b'+' && spaces
+    };
+    Some(value.get(at..)?.iter().take(8).take_while(passed).count())
+}
+
+/// A command's name as a shell reads it.
+struct Name {
+    /// In lower case, without what hides it.
+    bytes: [u8; MAX_NAME],
+    len: usize,
+    /// Where it ends in the value.
+    end: usize,
+    /// Whether quotes, backslashes or empty variables stood in it.
+    hidden: bool,
+    globbed: bool,
+}
+
+impl Name {
+    /// The one at `start`; `None` if it is longer than names are.
+    fn at(value: &[u8], start: usize) -> Option<Self> {
+        let mut name = Self { bytes: [0; MAX_NAME], len: 0, end: start, hidden: false, globbed: false };
+        while let Some(&byte) = value.get(name.end).filter(|_| name.end < start + MAX_WALK) {
+            match byte {
+                b'\'' | b'"' | b'\\' | b'^' => name.hidden = true,
+                b'$' if empty_variable(value.get(name.end + 1..)) > 0 => {
+                    name.hidden = true;
+                    name.end += empty_variable(value.get(name.end + 1..));
+                }
+                _ if is_of_name(byte) => {
+                    *name.bytes.get_mut(name.len)? = byte.to_ascii_lowercase();
+                    name.len += 1;
+                    name.globbed |= byte == b'?' || byte == b'*';
+                }
+                _ => break,
+            }
+            name.end += 1;
+        }
+        Some(name)
+    }
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'?' | b'*' | b'[' | b']')
 }
 
 /// Whether a word is written as in a title: `Java`.
