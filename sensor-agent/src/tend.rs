@@ -182,8 +182,10 @@ fn follow(pipeline: &mut Pipeline, shared: &Shared) {
         .attachments()
         .iter()
         .map(|attachment| {
-            let why = attachment.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("{}: XDP {}{why}, tap {}", attachment.interface, attachment.xdp, attachment.tap)
+            let notes: Vec<_> =
+                [&attachment.why, &attachment.replaced].into_iter().flatten().cloned().collect();
+            let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+            format!("{}: XDP {}{notes}, tap {}", attachment.interface, attachment.xdp, attachment.tap)
         })
         .collect();
     let (status, detail) = match (problems.is_empty(), attached.is_empty()) {

@@ -14,7 +14,7 @@ use sensor_common::flow::port;
 use sensor_common::settings::TapSettings;
 use sensor_common::{map, program};
 
-use super::attach::{self, Attachment};
+use super::attach::{self, Attachment, How};
 use super::choice::{TapChoice, XdpChoice};
 use super::gauges::{self, Named};
 use super::lists::{Exemption, Lists, Origin, open_map};
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) interfaces: Vec<String>,
     /// How to attach XDP.
     pub(crate) xdp: XdpChoice,
+    /// Interfaces on which the XDP program of somebody else makes room.
+    pub(crate) xdp_replace: Vec<String>,
     /// How to attach the tap.
     pub(crate) tap: TapChoice,
     /// Ports whose connections are HTTP whatever their first bytes say.
@@ -56,6 +58,12 @@ pub(crate) struct Plan {
     pub(crate) tunnels: u32,
     /// Control group of the agent, if it has one of its own; else 0.
     pub(crate) own_cgroup: u64,
+}
+
+impl Plan {
+    fn how(&self) -> How<'_> {
+        How { xdp: self.xdp, tap: self.tap, replace: &self.xdp_replace }
+    }
 }
 
 pub(super) const FIREWALL_MAPS: [&str; 12] = [
@@ -141,8 +149,8 @@ impl Sensor {
     /// place of the present ones, if their size has changed.
     pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<Vec<Ring>> {
         let resized = plan.ring_bytes != self.plan.ring_bytes;
-        let Plan { interfaces, xdp, tap, rings, .. } = self.plan.clone();
-        self.plan = Plan { interfaces, xdp, tap, rings, ..plan.clone() };
+        let Plan { interfaces, xdp, xdp_replace, tap, rings, .. } = self.plan.clone();
+        self.plan = Plan { interfaces, xdp, xdp_replace, tap, rings, ..plan.clone() };
         self.protect()?;
         self.write_settings()?;
         if resized {
@@ -280,7 +288,7 @@ pub(super) fn load_sized(
 }
 
 fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
-    for name in [program::FIREWALL, program::FIREWALL_FRAGS] {
+    for name in [program::FIREWALL, program::FIREWALL_FRAGS, program::FIREWALL_IP] {
         let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
         match xdp.load() {
             Ok(()) => say_loaded(name, xdp.info()),
@@ -288,18 +296,29 @@ fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
             Err(error) if name == program::FIREWALL_FRAGS => {
                 tracing::info!("devices with a large MTU get the generic mode: {error}");
             }
+            Err(error) if name == program::FIREWALL_IP => say_without_ethernet(error, name),
             Err(error) => return Err(explain_program(error, name)),
         }
     }
-    for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
+    let taps = [program::TAP_INGRESS, program::TAP_EGRESS, program::TAP_INGRESS_IP, program::TAP_EGRESS_IP];
+    for name in taps {
         let tap: &mut SchedClassifier = tap
             .program_mut(name)
             .with_context(|| format!("no program `{name}` in the object"))?
             .try_into()?;
-        tap.load().map_err(|error| explain_program(error, name))?;
-        say_loaded(name, tap.info());
+        match tap.load() {
+            Ok(()) => say_loaded(name, tap.info()),
+            Err(error) if name.ends_with("_ip") => say_without_ethernet(error, name),
+            Err(error) => return Err(explain_program(error, name)),
+        }
     }
     Ok(())
+}
+
+/// A host whose devices all have Ethernet headers does without; on another one the attachment fails, which is said.
+fn say_without_ethernet(error: ProgramError, name: &str) {
+    let error = explain_program(error, name);
+    tracing::error!("devices without Ethernet headers cannot be watched: {error:#}");
 }
 
 /// How much the verifier walked through tells how near a program is to what a kernel takes (a million instructions).

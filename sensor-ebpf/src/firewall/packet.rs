@@ -118,8 +118,8 @@ pub(crate) fn network_header<const LINK: usize>(ctx: &XdpContext) -> Result<(u16
 /// Where nothing stands in front of the IP header, its version says what it is.
 #[inline(always)]
 fn bare_header(ctx: &XdpContext) -> Result<(u16, usize), XdpCounter> {
-    let first = header::<1>(ctx, 0).ok_or(XdpCounter::Malformed)?;
-    match first.byte::<0>() >> 4 {
+    let shortest = header::<20>(ctx, 0).ok_or(XdpCounter::Malformed)?;
+    match shortest.byte::<0>() >> 4 {
         4 => Ok((ETHER_IPV4, link::NONE)),
         6 => Ok((ETHER_IPV6, link::NONE)),
         _ => Err(XdpCounter::NotIp),
