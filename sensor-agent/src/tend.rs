@@ -72,7 +72,7 @@ impl Tend {
             watch.look(shared);
         }
         if due(&mut self.followed, FOLLOW_EVERY) {
-            follow(pipeline, shared);
+            self.follow(pipeline, shared);
         }
         if due(&mut self.protected, PROTECT_EVERY) {
             protect(pipeline, shared);
@@ -90,6 +90,9 @@ impl Tend {
     pub(crate) fn follow(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
         self.followed = Some(Instant::now());
         follow(pipeline, shared);
+        if let Some(gauges) = &mut self.gauges {
+            gauges.look_also_at(pipeline.sensor().programs());
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use sensor_common::program;
 use super::choice::{TapChoice, XdpChoice};
 use super::links::{Layer, Link};
 use super::pins::Pins;
+use super::sensor::{load_tap, load_xdp};
 use xdp::Wanted;
 
 /// What is attached to one interface.
@@ -76,6 +77,12 @@ impl Names {
             (_, None) => Ok(&ETHERNET),
             (_, Some(why)) => bail!("{why}"),
         }
+    }
+
+    /// Loads those without which nothing works, where that was not done at the start.
+    fn load(&self, programs: &mut Programs<'_>) -> Result<()> {
+        load_xdp(programs.firewall, self.firewall)?;
+        self.taps.iter().try_for_each(|(name, ..)| load_tap(programs.tap, name))
     }
 
     fn firewalls(&self) -> impl Iterator<Item = &'static str> + use<> {
@@ -141,6 +148,7 @@ fn attach_all(
     made: &mut Made,
 ) -> Result<Attachment> {
     let names = Names::of(link.layer)?;
+    names.load(programs)?;
     let interface = link.name.as_str();
     let placed = xdp::attach(programs.firewall, pins, &how.wanted(link, names), made)?;
     let mut by = "";

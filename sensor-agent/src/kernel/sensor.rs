@@ -287,38 +287,38 @@ pub(super) fn load_sized(
     loader.load(object).map_err(explain_object)
 }
 
+/// Programs for devices without Ethernet headers are loaded once there is one.
 fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
-    for name in [program::FIREWALL, program::FIREWALL_FRAGS, program::FIREWALL_IP] {
-        let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
-        match xdp.load() {
-            Ok(()) => say_loaded(name, xdp.info()),
-            // Before 5.18 there are no packets in several buffers, and no such programs.
-            Err(error) if name == program::FIREWALL_FRAGS => {
-                tracing::info!("devices with a large MTU get the generic mode: {error}");
-            }
-            Err(error) if name == program::FIREWALL_IP => say_without_ethernet(error, name),
-            Err(error) => return Err(explain_program(error, name)),
-        }
+    load_xdp(firewall, program::FIREWALL)?;
+    // Before 5.18 there are no packets in several buffers, and no such programs.
+    if let Err(error) = load_xdp(firewall, program::FIREWALL_FRAGS) {
+        tracing::info!("devices with a large MTU get the generic mode: {error:#}");
     }
-    let taps = [program::TAP_INGRESS, program::TAP_EGRESS, program::TAP_INGRESS_IP, program::TAP_EGRESS_IP];
-    for name in taps {
-        let tap: &mut SchedClassifier = tap
-            .program_mut(name)
-            .with_context(|| format!("no program `{name}` in the object"))?
-            .try_into()?;
-        match tap.load() {
-            Ok(()) => say_loaded(name, tap.info()),
-            Err(error) if name.ends_with("_ip") => say_without_ethernet(error, name),
-            Err(error) => return Err(explain_program(error, name)),
-        }
+    load_tap(tap, program::TAP_INGRESS)?;
+    load_tap(tap, program::TAP_EGRESS)
+}
+
+/// Loads an XDP program, if it is not yet.
+pub(super) fn load_xdp(firewall: &mut Ebpf, name: &str) -> Result<()> {
+    let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
+    if xdp.fd().is_ok() {
+        return Ok(());
     }
+    xdp.load().map_err(|error| explain_program(error, name))?;
+    say_loaded(name, xdp.info());
     Ok(())
 }
 
-/// A host whose devices all have Ethernet headers does without; on another one the attachment fails, which is said.
-fn say_without_ethernet(error: ProgramError, name: &str) {
-    let error = explain_program(error, name);
-    tracing::error!("devices without Ethernet headers cannot be watched: {error:#}");
+/// Loads a program of the tap, if it is not yet.
+pub(super) fn load_tap(tap: &mut Ebpf, name: &str) -> Result<()> {
+    let program = tap.program_mut(name).with_context(|| format!("no program `{name}` in the object"))?;
+    let tap: &mut SchedClassifier = program.try_into()?;
+    if tap.fd().is_ok() {
+        return Ok(());
+    }
+    tap.load().map_err(|error| explain_program(error, name))?;
+    say_loaded(name, tap.info());
+    Ok(())
 }
 
 /// How much the verifier walked through tells how near a program is to what a kernel takes (a million instructions).
