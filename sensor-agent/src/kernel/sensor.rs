@@ -120,12 +120,7 @@ impl Sensor {
         let mut firewall = resize::load_firewall(firewall_object, &pins, plan.max_blocked)?;
         let mut tap = load(tap_object, &pins, &TAP_MAPS)?;
         load_programs(&mut firewall, &mut tap)?;
-        let rings = rings::install(
-            &pins,
-            tap.take_map(map::RINGS).context("no ring map")?,
-            plan.rings,
-            plan.ring_bytes,
-        )?;
+        let rings = rings::install(&pins, plan.rings, plan.ring_bytes)?;
         let lists = Lists::open_pins(&pins)?;
         let mut sensor = Self {
             pins,

@@ -55,7 +55,7 @@ impl Bench {
             let tap: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
             tap.load().unwrap();
         }
-        let rings = rings::install(&scratch.pins, object.take_map(map::RINGS).unwrap(), 1, bytes).unwrap();
+        let rings = rings::install(&scratch.pins, 1, bytes).unwrap();
         let mut bench = Self { object, rings, moved: Moved::new(TapCounter::COUNT), _scratch: scratch };
         bench.settings(u32::MAX, 1);
         bench
