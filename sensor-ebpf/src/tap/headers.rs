@@ -73,28 +73,37 @@ pub(crate) fn parse<const LINK: usize>(ctx: &TcContext) -> Result<(), TapCounter
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sensor_parse(skb: *mut __sk_buff) -> u32 {
-    let ctx = TcContext::new(skb);
-    parse_any(&ctx, network_header(&ctx))
+    parse_any(skb, network_header)
 }
 
 /// The same for a packet that begins with its IP header.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sensor_parse_ip(skb: *mut __sk_buff) -> u32 {
-    let ctx = TcContext::new(skb);
-    parse_any(&ctx, bare_header(&ctx))
+    parse_any(skb, bare_header)
 }
 
+/// Ether type and offset of the network header.
+type Network = Result<(u16, u32), TapCounter>;
+
 #[inline(always)]
-fn parse_any(ctx: &TcContext, network: Result<(u16, u32), TapCounter>) -> u32 {
+fn parse_any(skb: *mut __sk_buff, find_network: impl Fn(&TcContext) -> Network) -> u32 {
+    let ctx = TcContext::new(skb);
     let Some(packet) = packet::kept() else { return TapCounter::Malformed as u32 };
     packet.is_whole = 0;
-    let parsed = network.and_then(|(ether_type, network)| segment(ctx, ether_type, network, packet));
-    parsed.map_or_else(|reason| reason as u32, |()| NOT_REFUSED)
+    match segment(&ctx, packet, find_network) {
+        Ok(()) => NOT_REFUSED,
+        Err(reason) => reason as u32,
+    }
 }
 
 #[inline(always)]
-fn segment(ctx: &TcContext, ether_type: u16, network: u32, packet: &mut Packet) -> Result<(), TapCounter> {
+fn segment(
+    ctx: &TcContext,
+    packet: &mut Packet,
+    find_network: impl Fn(&TcContext) -> Network,
+) -> Result<(), TapCounter> {
+    let (ether_type, network) = find_network(ctx)?;
     let mut transport = transport(ctx, ether_type, network, packet)?;
     if transport.protocol != PROTOCOL_TCP {
         transport = inside(ctx, transport, packet)?;
@@ -155,7 +164,7 @@ fn load<T>(ctx: &TcContext, offset: u32) -> Result<T, TapCounter> {
 }
 
 #[inline(always)]
-fn network_header(ctx: &TcContext) -> Result<(u16, u32), TapCounter> {
+fn network_header(ctx: &TcContext) -> Network {
     let mut ether_type = u16::from_be_bytes(load(ctx, ETHER_TYPE_AT as u32)?);
     let mut network = link::ETHERNET as u32;
     let mut tags = 0;
@@ -169,7 +178,7 @@ fn network_header(ctx: &TcContext) -> Result<(u16, u32), TapCounter> {
 
 /// The same where nothing stands in front of the IP header, whose version then says what it is.
 #[inline(always)]
-fn bare_header(ctx: &TcContext) -> Result<(u16, u32), TapCounter> {
+fn bare_header(ctx: &TcContext) -> Network {
     let [first]: [u8; 1] = load(ctx, 0)?;
     match first >> 4 {
         4 => Ok((ETHER_IPV4, link::NONE as u32)),
