@@ -1,6 +1,8 @@
 //! XDP programs of others on the interfaces that are watched: they stay, which is said, unless the configuration asks for their place.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use sensor_tests::agent::Setup;
@@ -78,4 +80,29 @@ fn another_xdp_program_makes_room_where_that_is_asked_for() {
         let said = site.agent.interfaces().unwrap();
         assert!(said.contains("client1: XDP generic"), "{by:?}: adopted: {said}");
     }
+}
+
+/// Naming a program takes a right that the service does not have by itself: without it the other program stays, and why is said.
+#[test]
+fn without_the_right_to_name_it_another_xdp_program_stays() {
+    let setup = Setup { capture: "xdp_replace = [\"client1\"]".into(), ..Setup::default() };
+    let Some(mut site) = Site::prepare(1, &setup) else { return };
+    let _other = Foreign::attach(&site.lab.app, "client1", By::Netlink).unwrap();
+    let script = site.folder.path().join("without");
+    let rights = "/usr/bin/setpriv --bounding-set=-all,+bpf,+net_admin,+perfmon";
+    let agent = sensor_tests::agent::binary();
+    fs::write(&script, format!("#!/bin/sh\nexec {rights} {} \"$@\"\n", agent.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    site.agent.run_as(script);
+    site.agent.start().unwrap();
+    let said = site.agent.interfaces().unwrap();
+    assert!(
+        said.contains(
+            "client1: nothing is dropped: another XDP program is attached there, which is not replaced"
+        ) && said.contains("CAP_SYS_ADMIN"),
+        "{said}"
+    );
+    let _ = site.request(1, &attack());
+    site.agent.wait_for_alert(address(1, 2)).unwrap();
+    assert!(site.request(1, &get("/index.html")).is_ok(), "nothing is dropped");
 }
