@@ -90,7 +90,7 @@ fn without_the_right_to_name_it_another_xdp_program_stays() {
     let _other = Foreign::attach(&site.lab.app, "client1", By::Netlink).unwrap();
     let script = site.folder.path().join("without");
     let rights = "/usr/bin/setpriv --bounding-set=-all,+bpf,+net_admin,+perfmon";
-    let agent = sensor_tests::agent::binary();
+    let agent = sensor_tests::agent::binary().canonicalize().unwrap();
     fs::write(&script, format!("#!/bin/sh\nexec {rights} {} \"$@\"\n", agent.display())).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     site.agent.run_as(script);
