@@ -35,8 +35,8 @@ impl Packet {
     /// Notes the offsets of the TCP options and of the payload in the skb.
     #[inline(always)]
     pub(crate) fn lies_at(&mut self, options_offset: u32, payload_offset: u32) {
-        self.options_offset = options_offset;
         self.payload_offset = payload_offset;
+        self.options_offset = options_offset;
     }
 
     /// Notes that the agent may take the IP packet between these offsets apart.
