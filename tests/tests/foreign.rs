@@ -106,3 +106,24 @@ fn without_the_right_to_name_it_another_xdp_program_stays() {
     site.agent.wait_for_alert(address(1, 2)).unwrap();
     assert!(site.request(1, &get("/index.html")).is_ok(), "nothing is dropped");
 }
+
+/// The mode that is asked for is one that the device does not have: the other program is put back, once and for good.
+#[test]
+fn another_xdp_program_is_put_back_where_the_sensors_is_refused() {
+    let capture = "interfaces = [\"client1\", \"lo\"]\nxdp_mode = \"native\"\nxdp_replace = [\"lo\"]";
+    let Some(mut site) = Site::prepare(1, &Setup { capture: capture.into(), ..Setup::default() }) else {
+        return;
+    };
+    let _other = Foreign::attach(&site.lab.app, "lo", By::Netlink).unwrap();
+    site.agent.start().unwrap();
+    let said = || site.agent.interfaces().unwrap();
+    assert!(said().contains("lo: nothing is dropped: another XDP program is attached there"), "{}", said());
+    std::thread::sleep(NOTICED);
+    assert!(said().contains("which is not replaced"), "{}", said());
+    let replaced = site.agent.log().matches("another XDP program is replaced").count();
+    assert_eq!(replaced, 1, "{}", site.agent.log());
+    let mut shown = site.lab.app.command(std::path::Path::new("/usr/sbin/ip"));
+    let shown = shown.args(["-details", "link", "show", "lo"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("xdpgeneric") && shown.contains(NAME), "{shown}");
+}

@@ -34,6 +34,8 @@ pub(crate) struct Attachment {
     pub(crate) why: Option<String>,
     /// The XDP program of somebody else's whose place was taken.
     pub(crate) replaced: Option<String>,
+    /// Such a program was to make room and did not: that is not tried again.
+    pub(crate) in_vain: bool,
     /// `tcx` or `clsact`.
     pub(crate) tap: &'static str,
 }
@@ -157,8 +159,8 @@ fn attach_all(
         by = tap::attach(program, &pins.link(hook, interface), interface, direction, how.tap, made)?;
     }
     let index = super::host::interface_index(interface).context("the interface is gone")?;
-    let xdp::Placed { mode, why, replaced } = placed;
-    Ok(Attachment { interface: interface.to_owned(), index, xdp: mode, why, replaced, tap: by })
+    let xdp::Placed { mode, why, replaced, in_vain } = placed;
+    Ok(Attachment { interface: interface.to_owned(), index, xdp: mode, why, replaced, in_vain, tap: by })
 }
 
 /// Moves the pins of an interface to its new name.
@@ -180,7 +182,9 @@ pub(super) fn restore(
     let names = Names::of(link.layer)?;
     let mut restored = 0;
     if how.xdp != XdpChoice::Off && !xdp::is_ours(programs.firewall, names, link) {
-        restored += restore_xdp(programs.firewall, pins, attachment, &how.wanted(link, names))?;
+        let wanted = how.wanted(link, names);
+        let wanted = Wanted { replace: wanted.replace && !attachment.in_vain, ..wanted };
+        restored += restore_xdp(programs.firewall, pins, attachment, &wanted)?;
     }
     for (name, hook, direction) in names.taps {
         let program = classifier(programs.tap, name)?;
@@ -216,7 +220,11 @@ fn restore_xdp(
     let _ = fs::remove_file(pins.link(HOOK_XDP, interface));
     let mut made = Made { pins: Vec::new() };
     let placed = xdp::attach(firewall, pins, wanted, &mut made)?;
-    (attachment.xdp, attachment.why) = (placed.mode, placed.why);
+    if !(attachment.in_vain && placed.mode == "off") {
+        attachment.why = placed.why;
+    }
+    attachment.xdp = placed.mode;
+    attachment.in_vain |= placed.in_vain;
     if placed.mode == "off" {
         if !was_off {
             tracing::error!(interface, "another XDP program has taken the sensor's place");

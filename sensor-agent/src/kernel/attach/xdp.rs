@@ -27,11 +27,17 @@ pub(super) struct Placed {
     pub(super) why: Option<String>,
     /// The program of somebody else's whose place it took.
     pub(super) replaced: Option<String>,
+    /// Such a program was to make room and did not.
+    pub(super) in_vain: bool,
 }
 
 impl Placed {
     fn off(why: Option<String>) -> Self {
-        Self { mode: "off", why, replaced: None }
+        Self::as_is("off", why)
+    }
+
+    fn as_is(mode: &'static str, why: Option<String>) -> Self {
+        Self { mode, why, replaced: None, in_vain: false }
     }
 }
 
@@ -58,14 +64,15 @@ pub(super) fn attach(
     }
     if adopt(firewall, wanted.names, &pin) {
         let mode = mode_of(&wanted.link.name).unwrap_or("adopted");
-        return Ok(Placed { mode, why: None, replaced: None });
+        return Ok(Placed::as_is(mode, None));
     }
     let (link, placed) = match fresh(firewall, wanted) {
         Ok(attached) => attached,
         Err(error) if error.is::<InUse>() && wanted.replace => match take_over(firewall, wanted) {
             Ok(attached) => attached,
             Err(error) => {
-                return Ok(Placed::off(Some(format!("{IN_PLACE}, which is not replaced: {error:#}"))));
+                let why = Some(format!("{IN_PLACE}, which is not replaced: {error:#}"));
+                return Ok(Placed { in_vain: true, ..Placed::off(why) });
             }
         },
         // The tap works without; that nothing is dropped there is said for as long as it lasts.
@@ -99,24 +106,23 @@ fn program_of<'a>(firewall: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
 
 fn fresh(firewall: &mut Ebpf, wanted: &Wanted<'_>) -> Result<(FdLink, Placed)> {
     let Wanted { names, link: Link { name: interface, .. }, .. } = wanted;
-    let placed = |mode, why| Placed { mode, why, replaced: None };
     let better = device::driver(interface).filter(|driver| GENERIC_IS_BETTER.contains(&driver.as_str()));
     let why = match (wanted.choice, better) {
         (XdpChoice::Generic, _) => "configured".to_owned(),
         (XdpChoice::Native, _) => {
-            return Ok((native(firewall, names, interface)?, placed("native", None)));
+            return Ok((native(firewall, names, interface)?, Placed::as_is("native", None)));
         }
         (_, Some(driver)) => {
             format!("driver `{driver}`: native mode would take its segmentation offload away")
         }
         (_, None) => match native(firewall, names, interface) {
-            Ok(link) => return Ok((link, placed("native", None))),
+            Ok(link) => return Ok((link, Placed::as_is("native", None))),
             Err(error) if error.is::<InUse>() => return Err(error),
             Err(error) => format!("native mode refused: {error:#}{}", device::why_not_native(interface)),
         },
     };
     let program = program_of(firewall, names.firewall)?;
-    Ok((link(program, interface, XdpMode::Skb)?, placed("generic", Some(why))))
+    Ok((link(program, interface, XdpMode::Skb)?, Placed::as_is("generic", Some(why))))
 }
 
 /// Takes the other program off and its place. If that fails, the other one is put back. In between no program is in place: a link cannot take the
