@@ -163,6 +163,7 @@ fn plan(config: &Config) -> Plan {
         pin_dir: capture.pin_dir.clone(),
         interfaces: capture.interfaces.clone(),
         xdp: capture.xdp_mode,
+        xdp_replace: capture.xdp_replace.clone(),
         tap: capture.tap_mode,
         ports: capture.ports.clone(),
         own_port: config.api.listen.map(|listen| listen.port()).filter(|port| *port != 0),

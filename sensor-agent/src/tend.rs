@@ -72,7 +72,7 @@ impl Tend {
             watch.look(shared);
         }
         if due(&mut self.followed, FOLLOW_EVERY) {
-            follow(pipeline, shared);
+            self.follow(pipeline, shared);
         }
         if due(&mut self.protected, PROTECT_EVERY) {
             protect(pipeline, shared);
@@ -90,6 +90,9 @@ impl Tend {
     pub(crate) fn follow(&mut self, pipeline: &mut Pipeline, shared: &Shared) {
         self.followed = Some(Instant::now());
         follow(pipeline, shared);
+        if let Some(gauges) = &mut self.gauges {
+            gauges.look_also_at(pipeline.sensor().programs());
+        }
     }
 }
 
@@ -182,8 +185,10 @@ fn follow(pipeline: &mut Pipeline, shared: &Shared) {
         .attachments()
         .iter()
         .map(|attachment| {
-            let why = attachment.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("{}: XDP {}{why}, tap {}", attachment.interface, attachment.xdp, attachment.tap)
+            let notes: Vec<_> =
+                [&attachment.why, &attachment.replaced].into_iter().flatten().cloned().collect();
+            let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+            format!("{}: XDP {}{notes}, tap {}", attachment.interface, attachment.xdp, attachment.tap)
         })
         .collect();
     let (status, detail) = match (problems.is_empty(), attached.is_empty()) {

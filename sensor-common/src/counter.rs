@@ -98,7 +98,7 @@ counters! {
         NotIp = "not_ip",
         /// Packets too short for their own headers.
         Malformed = "malformed",
-        /// IP fragments of other protocols than TCP, or while no agent takes them.
+        /// IP fragments of other protocols than TCP, the packets of tunnels among them, or while no agent takes them.
         Fragment = "fragment",
         /// IPv6 packets with more extension headers than the parser follows, while no agent takes them.
         Unparsed = "unparsed",

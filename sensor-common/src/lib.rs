@@ -73,10 +73,16 @@ pub mod program {
     pub const FIREWALL: &str = "sensor_firewall";
     /// The same for drivers whose packets come in several buffers (a large MTU).
     pub const FIREWALL_FRAGS: &str = "sensor_firewall_frags";
+    /// The same for devices without Ethernet headers.
+    pub const FIREWALL_IP: &str = "sensor_firewall_ip";
     /// The tap for packets that arrive.
     pub const TAP_INGRESS: &str = "sensor_tap_in";
     /// The tap for packets that leave.
     pub const TAP_EGRESS: &str = "sensor_tap_out";
+    /// The tap for packets that arrive by a device without Ethernet headers.
+    pub const TAP_INGRESS_IP: &str = "sensor_tap_in_ip";
+    /// The tap for packets that leave by such a device.
+    pub const TAP_EGRESS_IP: &str = "sensor_tap_out_ip";
     /// Notes who accepted a connection.
     pub const ACCEPT: &str = "sensor_accept";
 }

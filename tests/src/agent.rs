@@ -135,6 +135,15 @@ impl Agent {
         self.binary = binary;
     }
 
+    /// What the health says of the interfaces, as JSON.
+    ///
+    /// # Errors
+    /// If the API does not answer.
+    pub fn interfaces(&self) -> Result<String> {
+        let health: Value = serde_json::from_str(&self.api("GET", "/api/security/health", None)?.text())?;
+        Ok(health["checks"]["interfaces"].to_string())
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod application;
+pub mod foreign;
 pub mod http;
 pub mod lab;
 pub mod nginx;
@@ -14,3 +15,4 @@ pub mod scenarios;
 pub mod servers;
 pub mod site;
 pub mod systemd;
+pub mod tun;

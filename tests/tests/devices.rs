@@ -14,6 +14,7 @@ use sensor_tests::process::{Process, wait_until};
 use sensor_tests::rawtcp::{Made, RawTcp};
 use sensor_tests::scenarios;
 use sensor_tests::site::{Site, address};
+use sensor_tests::tun::Cable;
 
 /// Longest that a change of devices may go unnoticed.
 const NOTICED: Duration = Duration::from_secs(2);
@@ -30,9 +31,7 @@ fn on_app(site: &Site, program: &str, arguments: &[&str]) -> Output {
 }
 
 fn interfaces(site: &Site) -> String {
-    let health = site.agent.api("GET", "/api/security/health", None).unwrap().text();
-    let health: serde_json::Value = serde_json::from_str(&health).unwrap();
-    health["checks"]["interfaces"].to_string()
+    site.agent.interfaces().unwrap()
 }
 
 #[test]
@@ -66,50 +65,6 @@ fn what_somebody_takes_off_is_put_back() {
         .unwrap();
     let _ = site.request(1, &attack());
     site.agent.wait_for_alert(address(1, 2)).unwrap();
-}
-
-/// The interface's XDP hook holds a program of somebody else's: it stays, the tap works, and that nothing is dropped is said until it is gone.
-#[test]
-fn another_xdp_program_is_left_alone_and_said() {
-    let Some(mut site) = Site::prepare(2, &Setup::default()) else { return };
-    // The sensor's own program, attached as somebody else would, from a copy of its pin.
-    let Some(mut other) = Site::start(1, &Setup::default()) else { return };
-    let attached = borrow_program(&other, &site);
-    other.agent.stop().unwrap();
-    if let Err(why) = attached {
-        panic!("no foreign program: {why}");
-    }
-    site.agent.start().unwrap();
-    let said = interfaces(&site);
-    assert!(
-        said.contains("degraded") && said.contains("client1: nothing is dropped: another XDP program"),
-        "{said}"
-    );
-    assert!(said.contains("client2: XDP generic"), "{said}");
-    let _ = site.request(1, &attack());
-    site.agent.wait_for_alert(address(1, 2)).unwrap();
-    site.lab.app.ip(&["link", "set", "client1", "xdpgeneric", "off"]).unwrap();
-    wait_until("XDP", RESTORED, || interfaces(&site).contains("client1: XDP generic")).unwrap();
-    assert!(site.request(1, &get("/index.html")).is_err(), "the block counts from now on");
-}
-
-/// Attaches the XDP program that `from` has loaded to an interface of `to`.
-fn borrow_program(from: &Site, to: &Site) -> Result<(), String> {
-    let shown = on_app(from, "/usr/sbin/ip", &["-details", "link", "show", "client1"]);
-    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    let id = text.split("prog/xdp id ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let id = id.ok_or_else(|| format!("no XDP program in: {text}"))?;
-    let pin = format!("/sys/fs/bpf/sensor-foreign-{}", std::process::id());
-    let pinned =
-        std::process::Command::new("/usr/sbin/bpftool").args(["prog", "pin", "id", id, &pin]).output();
-    let pinned = pinned.map_err(|error| format!("bpftool: {error}"))?;
-    if !pinned.status.success() {
-        return Err(String::from_utf8_lossy(&pinned.stderr).into_owned());
-    }
-    // Not `ip -netns`, which hides the BPF file system.
-    let set = on_app(to, "/usr/sbin/ip", &["link", "set", "client1", "xdpgeneric", "pinned", &pin]);
-    fs::remove_file(&pin).ok();
-    if set.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&set.stderr).into_owned()) }
 }
 
 #[test]
@@ -194,6 +149,42 @@ fn requests_in_a_tunnel_are_counted_or_inspected_as_configured() {
             wait_until("the count", NOTICED, counted).unwrap();
             assert!(site.agent.alerts().unwrap().is_empty());
         }
+    }
+}
+
+/// Requests over a device without Ethernet headers, of either family and by either way of attaching the tap; watched without being named.
+#[test]
+fn requests_over_a_tun_device_are_seen_and_their_senders_blocked() {
+    for tap in ["tcx", "clsact"] {
+        let setup = Setup { capture: format!("tap_mode = \"{tap}\""), ..Setup::default() };
+        let Some(mut site) = Site::prepare(1, &setup) else { return };
+        let _cable = Cable::lay(&site.lab.app, site.client(1), "wire").unwrap();
+        for (host, last) in [(&site.lab.app, 1), (site.client(1), 2)] {
+            host.address("wire", &[format!("172.30.8.{last}/24"), format!("fd66:8::{last}/64")]).unwrap();
+        }
+        site.agent.start().unwrap();
+        let said = interfaces(&site);
+        assert!(said.contains("wire: XDP generic") && said.contains(&format!("tap {tap}")), "{said}");
+        for (server, client) in [("172.30.8.1", "172.30.8.2"), ("fd66:8::1", "fd66:8::2")] {
+            let server = SocketAddr::new(server.parse().unwrap(), 80);
+            let ask = |request: &[u8]| site.client(1).enter(|| sensor_tests::http::once(server, request));
+            assert_eq!(ask(&get("/index.html")).unwrap().status, 200, "{tap}: {server}");
+            let _ = ask(&attack());
+            let alert = site.agent.wait_for_alert(client.parse().unwrap()).unwrap();
+            assert_eq!(alert["sensor"]["findings"][0]["class"], "SQL_INJECTION", "{tap}: {alert}");
+            let blocked = || site.agent.block_of(client.parse().unwrap()).unwrap().is_some();
+            wait_until("the block", NOTICED, blocked).unwrap();
+            assert!(ask(&get("/index.html")).is_err(), "{tap}: {client} is dropped");
+        }
+        let dropped = site.agent.metric("sensor_xdp_packets_total{outcome=\"dropped_address\"}").unwrap();
+        assert!(dropped > 0.0, "{tap}: {dropped}");
+        site.agent.kill().unwrap();
+        site.agent.start().unwrap();
+        assert!(interfaces(&site).contains("wire: XDP generic"), "{tap}: adopted");
+        let server = SocketAddr::new("172.30.8.1".parse().unwrap(), 80);
+        let again = site.client(1).enter(|| sensor_tests::http::once(server, &get("/index.html")));
+        assert!(again.is_err(), "{tap}: still blocked");
+        assert!(site.request(1, &get("/index.html")).is_ok(), "{tap}: the other device is not concerned");
     }
 }
 

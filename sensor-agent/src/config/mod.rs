@@ -71,6 +71,8 @@ pub(crate) struct Capture {
     pub(crate) interfaces: Vec<String>,
     /// How XDP attaches.
     pub(crate) xdp_mode: XdpChoice,
+    /// Interfaces on which the XDP program of somebody else makes room.
+    pub(crate) xdp_replace: Vec<String>,
     /// How the tap attaches.
     pub(crate) tap_mode: TapChoice,
     /// How the process behind a connection is found.
@@ -258,6 +260,7 @@ impl Default for Config {
             capture: Capture {
                 interfaces: Vec::new(),
                 xdp_mode: XdpChoice::Auto,
+                xdp_replace: Vec::new(),
                 tap_mode: TapChoice::Auto,
                 attribution: AttributionChoice::Auto,
                 ports: vec![80, 8080],

@@ -72,6 +72,7 @@ fn capture(section: &mut Section<'_, '_>, default: Capture) -> Capture {
             default.xdp_mode,
             parsed("one of `auto`, `native`, `generic`, `off`"),
         ),
+        xdp_replace: section.read("xdp_replace", default.xdp_replace, list(with(interface))),
         tap_mode: section.read("tap_mode", default.tap_mode, parsed("one of `auto`, `tcx`, `clsact`")),
         attribution: section.read(
             "attribution",

@@ -150,12 +150,13 @@ fn hostile_text_in_a_configuration_reaches_no_terminal() {
 
 #[test]
 fn good_values_are_taken() {
-    let text = "[capture]\ninterfaces = [\"eth0\"]\nxdp_mode = \"generic\"\nring_bytes = 0x10_000\n[response]\n\
+    let text = "[capture]\ninterfaces = [\"eth0\"]\nxdp_mode = \"generic\"\nxdp_replace = [\"eth0\"]\nring_bytes = 0x10_000\n[response]\n\
                 enforce = true\nexempt = [\"10.0.0.0/8\", \"::1\"]\n[detection]\nrules_dir = \"r\"\n[api]\n\
                 listen = \"0.0.0.0:1\"\nallow_plain_remote = true\n[alerts]\nfile = \"\"\n";
     let config = Config::parse(Path::new("s.toml"), text).unwrap();
     assert_eq!(config.capture.interfaces, ["eth0"]);
     assert_eq!(config.capture.xdp_mode, XdpChoice::Generic);
+    assert_eq!(config.capture.xdp_replace, ["eth0"]);
     assert_eq!(config.capture.ring_bytes, 65_536);
     assert_eq!(config.mode(), Mode::Enforce);
     assert_eq!(config.policy().exempt.len(), 2);

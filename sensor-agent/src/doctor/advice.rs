@@ -55,6 +55,9 @@ const NATIVE: &[&str] = &[
 /// Virtual drivers on which native XDP would cost the peer its segmentation offload.
 const VIRTUAL: &[&str] = &["tun", "veth"];
 
+/// Drivers of devices without Ethernet headers, none of which has native XDP.
+const WITHOUT_ETHERNET: &[&str] = &["gre", "ip6gre", "ip6tnl", "ipip", "ovpn", "ppp", "sit", "wireguard"];
+
 /// Judges the host.
 pub(crate) fn advice(facts: &Facts) -> Vec<Advice> {
     let mut all =
@@ -199,6 +202,9 @@ fn attachment(facts: &Facts, interface: &Interface) -> Advice {
     if VIRTUAL.contains(&driver) {
         return good(&name, format!("XDP in generic mode (better on {driver}), tap {tap}"));
     }
+    if WITHOUT_ETHERNET.contains(&driver) {
+        return good(&name, format!("XDP in generic mode (the only one of {driver}), tap {tap}"));
+    }
     let found = format!("XDP in generic mode ({driver}), tap {tap}");
     bad(
         &name,
@@ -288,6 +294,14 @@ mod tests {
             assert_eq!((found[0].0.as_str(), found[0].1), (*name, *status));
             assert!(found[0].2.contains(remedy), "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_only_mode_of_a_device_is_no_complaint() {
+        let mut facts = sound();
+        facts.interfaces[1].driver = Some("wireguard".into());
+        assert_eq!(complaints(&facts), []);
+        assert!(advice(&facts).pop().unwrap().found.contains("the only one of wireguard"));
     }
 
     #[test]

@@ -99,6 +99,15 @@ impl Gauges {
         Self { pins: pins.clone(), programs, unpinned, rings: Vec::new(), maps: Vec::new(), counted: None }
     }
 
+    /// Looks at those of these programs too that it does not know: some are loaded once a device asks for them.
+    pub(crate) fn look_also_at(&mut self, programs: Vec<Named>) {
+        for program in programs {
+            if self.programs.iter().all(|known| known.name != program.name) {
+                self.programs.push(program);
+            }
+        }
+    }
+
     /// The figures now; the maps' of the last minute.
     pub(crate) fn read(&mut self) -> KernelLoad {
         if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_EVERY) {

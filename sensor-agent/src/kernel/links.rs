@@ -2,10 +2,10 @@
 //! changed.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
@@ -24,12 +24,53 @@ pub(crate) struct Link {
     pub(crate) name: String,
     /// Whether it was brought up.
     pub(crate) up: bool,
-    /// Whether its packets begin with an Ethernet header.
-    pub(crate) ethernet: bool,
+    /// Whether its packets never leave the host.
+    pub(crate) loopback: bool,
+    /// What its packets begin with.
+    pub(crate) layer: Layer,
     /// What kind of virtual device it is, as `ip link` names it; `None` for hardware.
     pub(crate) kind: Option<String>,
     /// The XDP program in place, if there is one.
     pub(crate) xdp: Option<XdpInPlace>,
+}
+
+/// What the packets of a device begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// An Ethernet header.
+    #[default]
+    Ethernet,
+    /// Their IP header: tun, WireGuard, PPP and their like.
+    Ip,
+    /// What another device has left there, on arrival (IPsec).
+    Mixed,
+    /// Something else, by its number (kernel's include/uapi/linux/if_arp.h).
+    Other(u16),
+}
+
+impl Layer {
+    /// The IP tunnels among these have begun their packets with the inner header since kernel 5.14.
+    fn of(number: LinkLayerType, kind: Option<&str>) -> Self {
+        use LinkLayerType as Type;
+        match (number, kind) {
+            (_, Some("vti" | "vti6" | "xfrm")) => Self::Mixed,
+            (Type::Ether | Type::Loopback, _) => Self::Ethernet,
+            (Type::None | Type::Rawip | Type::Ppp | Type::Tunnel | Type::Tunnel6 | Type::Sit, _) => Self::Ip,
+            (Type::Ipgre | Type::Ip6gre, _) => Self::Ip,
+            (other, _) => Self::Other(other.into()),
+        }
+    }
+
+    /// Why no program can be attached to a device with such packets.
+    pub(crate) fn why_not(self) -> Option<String> {
+        match self {
+            Self::Ethernet | Self::Ip => None,
+            Self::Mixed => Some("its packets arrive with headers of the device below it".to_owned()),
+            Self::Other(number) => {
+                Some(format!("its packets are neither Ethernet frames nor IP packets (link layer {number})"))
+            }
+        }
+    }
 }
 
 /// An XDP program on a device, whoever put it there.
@@ -44,19 +85,29 @@ pub(crate) struct XdpInPlace {
 impl Link {
     /// Why the device is left alone unless it is named in the configuration; `None` if it is watched by default. A packet is to be seen
     /// once, where it enters the host, with the addresses that it had on the wire.
-    pub(crate) fn why_not(&self, has_address: bool) -> Option<&'static str> {
+    pub(crate) fn why_not(&self, has_address: bool) -> Option<String> {
+        if let Some(why) = self.why_not_by_kind(has_address) {
+            Some(why.to_owned())
+        } else {
+            self.layer.why_not()
+        }
+    }
+
+    fn why_not_by_kind(&self, has_address: bool) -> Option<&'static str> {
         if !self.up {
             return Some("it is down");
         }
-        if !self.ethernet {
-            return Some("its packets have no Ethernet header");
+        if self.loopback {
+            return Some("its packets never leave the host");
         }
         match self.kind.as_deref() {
             Some("bridge" | "bond" | "team" | "vrf" | "hsr") => Some("its ports are watched"),
             Some("vlan" | "macvlan" | "macvtap" | "ipvlan" | "ipvtap" | "macsec" | "vxlan" | "geneve") => {
                 Some("the device below it is watched")
             }
-            Some("gretap" | "ip6gretap" | "erspan") => Some("the device below it is watched"),
+            Some("gretap" | "ip6gretap" | "erspan" | "gre" | "ip6gre" | "ipip" | "sit" | "ip6tnl") => {
+                Some("the device below it is watched")
+            }
             Some("dummy" | "ifb" | "nlmon") => Some("nothing arrives there"),
             Some("veth" | "netkit") if !has_address => Some("it leads to a container"),
             _ => None,
@@ -69,13 +120,8 @@ const ANSWER: usize = 64 << 10;
 
 /// Every device of this network namespace.
 pub(crate) fn links() -> Result<Vec<Link>> {
-    let socket = Socket::new(NETLINK_ROUTE).context("cannot open a netlink socket")?;
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default()));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).context("cannot ask for the network devices")?;
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let socket = send(request, NLM_F_DUMP).context("cannot ask for the network devices")?;
     let mut links = Vec::new();
     let mut answer = Vec::with_capacity(ANSWER);
     loop {
@@ -84,6 +130,63 @@ pub(crate) fn links() -> Result<Vec<Link>> {
         if !read_answer(&answer, &mut links)? {
             return Ok(links);
         }
+    }
+}
+
+fn send(request: RouteNetlinkMessage, flags: u16) -> io::Result<Socket> {
+    let socket = Socket::new(NETLINK_ROUTE)?;
+    let mut request = NetlinkMessage::from(request);
+    request.header.flags = NLM_F_REQUEST | flags;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+    Ok(socket)
+}
+
+/// Flags of IFLA_XDP (kernel's include/uapi/linux/if_link.h).
+const XDP_UPDATE_IF_NOEXIST: u32 = 1;
+const XDP_REPLACE: u32 = 1 << 4;
+/// In the place of a program's descriptor: none.
+const NO_PROGRAM: RawFd = -1;
+
+/// Takes an XDP program off a device, if it is exactly this one, and attached by itself.
+///
+/// # Errors
+/// EEXIST if another program is in place, EBUSY if a link holds it; else what the kernel says.
+pub(crate) fn remove_xdp(index: u32, mode: &str, program: BorrowedFd<'_>) -> io::Result<()> {
+    let expected = LinkXdp::ExpectedFd(program.as_raw_fd().cast_unsigned());
+    set_xdp(index, vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(mode_flag(mode) | XDP_REPLACE), expected])
+}
+
+/// Puts an XDP program on a device that has none.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn place_xdp(index: u32, mode: &str, program: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = mode_flag(mode) | XDP_UPDATE_IF_NOEXIST;
+    set_xdp(index, vec![LinkXdp::Fd(program.as_raw_fd()), LinkXdp::Flags(flags)])
+}
+
+fn mode_flag(mode: &str) -> u32 {
+    match mode {
+        "native" => 1 << 2,
+        "offloaded" => 1 << 3,
+        _ => 1 << 1,
+    }
+}
+
+fn set_xdp(index: u32, facts: Vec<LinkXdp>) -> io::Result<()> {
+    let mut change = LinkMessage::default();
+    change.header.index = index;
+    change.attributes.push(LinkAttribute::Xdp(facts));
+    let socket = send(RouteNetlinkMessage::SetLink(change), NLM_F_ACK)?;
+    let mut answer = Vec::with_capacity(ANSWER);
+    socket.recv(&mut answer, 0)?;
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
+    match message.payload {
+        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+        _ => Ok(()),
     }
 }
 
@@ -110,7 +213,7 @@ fn understand(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: header.index,
         up: header.flags.contains(LinkFlags::Up),
-        ethernet: header.link_layer_type == LinkLayerType::Ether,
+        loopback: header.flags.contains(LinkFlags::Loopback),
         ..Link::default()
     };
     for attribute in &message.attributes {
@@ -121,6 +224,7 @@ fn understand(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
+    link.layer = Layer::of(header.link_layer_type, link.kind.as_deref());
     link
 }
 
@@ -190,7 +294,7 @@ mod tests {
     fn the_loopback_device_is_listed_and_not_watched_by_default() {
         let links = links().unwrap();
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
-        assert_eq!((lo.index, lo.ethernet, &lo.kind), (1, false, &None));
+        assert_eq!((lo.index, lo.layer, lo.loopback, &lo.kind), (1, Layer::Ethernet, true, &None));
         assert!(lo.why_not(true).is_some());
     }
 
@@ -198,13 +302,44 @@ mod tests {
     fn packets_are_watched_where_they_enter_the_host() {
         let why = |kind: &str, has_address| {
             let kind = Some(kind.to_owned()).filter(|kind| !kind.is_empty());
-            Link { up: true, ethernet: true, kind, ..Link::default() }.why_not(has_address)
+            Link { up: true, kind, ..Link::default() }.why_not_by_kind(has_address)
         };
         assert_eq!((why("", true), why("", false)), (None, None), "hardware, with or without an address");
         assert_eq!(why("veth", true), None, "a container's own end, or a link between hosts");
         assert_eq!(why("veth", false), Some("it leads to a container"));
         assert_eq!(why("bridge", true), Some("its ports are watched"));
         assert_eq!(why("vlan", true), Some("the device below it is watched"));
-        assert_eq!(Link::default().why_not(true), Some("it is down"));
+        assert_eq!(
+            why("ipip", true),
+            Some("the device below it is watched"),
+            "`capture.tunnels` looks into it"
+        );
+        assert_eq!((why("wireguard", true), why("tun", true)), (None, None), "below it, nothing can be read");
+        assert_eq!(Link::default().why_not(true).as_deref(), Some("it is down"));
+    }
+
+    #[test]
+    fn what_packets_begin_with_is_known_or_said() {
+        let of = |number: u16, kind: Option<&str>| Layer::of(LinkLayerType::from(number), kind);
+        for (number, kind, layer) in [
+            (1, None, Layer::Ethernet),
+            (1, Some("tun"), Layer::Ethernet),
+            (772, None, Layer::Ethernet),
+            (0xfffe, Some("tun"), Layer::Ip),
+            (0xfffe, Some("wireguard"), Layer::Ip),
+            (512, Some("ppp"), Layer::Ip),
+            (519, None, Layer::Ip),
+            (768, Some("ipip"), Layer::Ip),
+            (778, Some("gre"), Layer::Ip),
+            (768, Some("vti"), Layer::Mixed),
+            (0xfffe, Some("xfrm"), Layer::Mixed),
+            (32, None, Layer::Other(32)),
+            (280, Some("vcan"), Layer::Other(280)),
+        ] {
+            assert_eq!(of(number, kind), layer, "{number} {kind:?}");
+        }
+        let infiniband = Link { up: true, layer: Layer::Other(32), ..Link::default() };
+        let why = infiniband.why_not(true).unwrap();
+        assert_eq!(why, "its packets are neither Ethernet frames nor IP packets (link layer 32)");
     }
 }

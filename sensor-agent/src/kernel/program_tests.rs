@@ -3,6 +3,7 @@
 //!
 //! They need root and the compiled objects, which `cargo xtask test` provides; without either they say so and pass.
 
+mod bare;
 mod firewall;
 mod flood;
 mod gauges;

@@ -24,8 +24,8 @@ pub(crate) struct Ring {
 }
 
 /// Adopts or makes `count` rings of `bytes` each and puts them where the tap looks for them.
-pub(crate) fn install(pins: &Pins, outer: Map, count: u32, bytes: u32) -> Result<Vec<Ring>> {
-    let mut outer = array(outer)?;
+pub(crate) fn install(pins: &Pins, count: u32, bytes: u32) -> Result<Vec<Ring>> {
+    let mut outer = outer(pins)?;
     (0..count)
         .map(|index| {
             let records = adopt(pins, index, bytes).map_or_else(|| make(pins, index, bytes), Ok)?;
@@ -37,17 +37,19 @@ pub(crate) fn install(pins: &Pins, outer: Map, count: u32, bytes: u32) -> Result
 /// Makes rings of another size and puts them in the place of the present ones. Once this returns, no program writes to an old ring any more
 /// (the kernel waits for those that run before it lets go of an inner map): a reader that empties its old ring first loses nothing.
 pub(crate) fn replace(pins: &Pins, count: u32, bytes: u32) -> Result<Vec<Ring>> {
-    let path = pins.map(map::RINGS);
-    let data =
-        MapData::from_pin(&path).with_context(|| format!("cannot open the map `{}`", path.display()))?;
-    let mut outer = array(Map::from_map_data(data)?)?;
+    let mut outer = outer(pins)?;
     (0..count).map(|index| put(&mut outer, pins, index, make(pins, index, bytes)?)).collect()
 }
 
 type Outer = ArrayOfMaps<MapData, RingBuf<MapData>>;
 
-fn array(outer: Map) -> Result<Outer> {
-    ArrayOfMaps::try_from(outer).with_context(|| format!("`{}` is no array of rings", map::RINGS))
+/// The array by its pin. The object keeps its own descriptor: programs of it may be loaded later.
+fn outer(pins: &Pins) -> Result<Outer> {
+    let path = pins.map(map::RINGS);
+    let data =
+        MapData::from_pin(&path).with_context(|| format!("cannot open the map `{}`", path.display()))?;
+    ArrayOfMaps::try_from(Map::from_map_data(data)?)
+        .with_context(|| format!("`{}` is no array of rings", map::RINGS))
 }
 
 fn put(outer: &mut Outer, pins: &Pins, index: u32, records: RingBuf<MapData>) -> Result<Ring> {

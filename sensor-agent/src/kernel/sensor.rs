@@ -14,7 +14,7 @@ use sensor_common::flow::port;
 use sensor_common::settings::TapSettings;
 use sensor_common::{map, program};
 
-use super::attach::{self, Attachment};
+use super::attach::{self, Attachment, How};
 use super::choice::{TapChoice, XdpChoice};
 use super::gauges::{self, Named};
 use super::lists::{Exemption, Lists, Origin, open_map};
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) interfaces: Vec<String>,
     /// How to attach XDP.
     pub(crate) xdp: XdpChoice,
+    /// Interfaces on which the XDP program of somebody else makes room.
+    pub(crate) xdp_replace: Vec<String>,
     /// How to attach the tap.
     pub(crate) tap: TapChoice,
     /// Ports whose connections are HTTP whatever their first bytes say.
@@ -56,6 +58,12 @@ pub(crate) struct Plan {
     pub(crate) tunnels: u32,
     /// Control group of the agent, if it has one of its own; else 0.
     pub(crate) own_cgroup: u64,
+}
+
+impl Plan {
+    fn how(&self) -> How<'_> {
+        How { xdp: self.xdp, tap: self.tap, replace: &self.xdp_replace }
+    }
 }
 
 pub(super) const FIREWALL_MAPS: [&str; 12] = [
@@ -112,12 +120,7 @@ impl Sensor {
         let mut firewall = resize::load_firewall(firewall_object, &pins, plan.max_blocked)?;
         let mut tap = load(tap_object, &pins, &TAP_MAPS)?;
         load_programs(&mut firewall, &mut tap)?;
-        let rings = rings::install(
-            &pins,
-            tap.take_map(map::RINGS).context("no ring map")?,
-            plan.rings,
-            plan.ring_bytes,
-        )?;
+        let rings = rings::install(&pins, plan.rings, plan.ring_bytes)?;
         let lists = Lists::open_pins(&pins)?;
         let mut sensor = Self {
             pins,
@@ -141,8 +144,8 @@ impl Sensor {
     /// place of the present ones, if their size has changed.
     pub(crate) fn reconfigure(&mut self, plan: &Plan) -> Result<Vec<Ring>> {
         let resized = plan.ring_bytes != self.plan.ring_bytes;
-        let Plan { interfaces, xdp, tap, rings, .. } = self.plan.clone();
-        self.plan = Plan { interfaces, xdp, tap, rings, ..plan.clone() };
+        let Plan { interfaces, xdp, xdp_replace, tap, rings, .. } = self.plan.clone();
+        self.plan = Plan { interfaces, xdp, xdp_replace, tap, rings, ..plan.clone() };
         self.protect()?;
         self.write_settings()?;
         if resized {
@@ -279,26 +282,37 @@ pub(super) fn load_sized(
     loader.load(object).map_err(explain_object)
 }
 
+/// Programs for devices without Ethernet headers are loaded once there is one.
 fn load_programs(firewall: &mut Ebpf, tap: &mut Ebpf) -> Result<()> {
-    for name in [program::FIREWALL, program::FIREWALL_FRAGS] {
-        let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
-        match xdp.load() {
-            Ok(()) => say_loaded(name, xdp.info()),
-            // Before 5.18 there are no packets in several buffers, and no such programs.
-            Err(error) if name == program::FIREWALL_FRAGS => {
-                tracing::info!("devices with a large MTU get the generic mode: {error}");
-            }
-            Err(error) => return Err(explain_program(error, name)),
-        }
+    load_xdp(firewall, program::FIREWALL)?;
+    // Before 5.18 there are no packets in several buffers, and no such programs.
+    if let Err(error) = load_xdp(firewall, program::FIREWALL_FRAGS) {
+        tracing::info!("devices with a large MTU get the generic mode: {error:#}");
     }
-    for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
-        let tap: &mut SchedClassifier = tap
-            .program_mut(name)
-            .with_context(|| format!("no program `{name}` in the object"))?
-            .try_into()?;
-        tap.load().map_err(|error| explain_program(error, name))?;
-        say_loaded(name, tap.info());
+    load_tap(tap, program::TAP_INGRESS)?;
+    load_tap(tap, program::TAP_EGRESS)
+}
+
+/// Loads an XDP program, if it is not yet.
+pub(super) fn load_xdp(firewall: &mut Ebpf, name: &str) -> Result<()> {
+    let xdp: &mut Xdp = firewall.program_mut(name).context("no XDP program in the object")?.try_into()?;
+    if xdp.fd().is_ok() {
+        return Ok(());
     }
+    xdp.load().map_err(|error| explain_program(error, name))?;
+    say_loaded(name, xdp.info());
+    Ok(())
+}
+
+/// Loads a program of the tap, if it is not yet.
+pub(super) fn load_tap(tap: &mut Ebpf, name: &str) -> Result<()> {
+    let program = tap.program_mut(name).with_context(|| format!("no program `{name}` in the object"))?;
+    let tap: &mut SchedClassifier = program.try_into()?;
+    if tap.fd().is_ok() {
+        return Ok(());
+    }
+    tap.load().map_err(|error| explain_program(error, name))?;
+    say_loaded(name, tap.info());
     Ok(())
 }
 

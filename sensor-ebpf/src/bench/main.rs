@@ -128,7 +128,7 @@ pub fn sensor_bench_look(ctx: XdpContext) -> u32 {
 /// The firewall on packets as they come.
 #[xdp]
 pub fn sensor_bench_deployed(ctx: XdpContext) -> u32 {
-    let outcome = firewall::decide(&ctx);
+    let outcome = firewall::decide::<{ header::link::ETHERNET }>(&ctx);
     counters::add_index(outcome);
     firewall::action(outcome)
 }
@@ -137,7 +137,7 @@ pub fn sensor_bench_deployed(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn sensor_bench_firewall(ctx: XdpContext) -> u32 {
     write_source(&ctx);
-    let outcome = firewall::decide(&ctx);
+    let outcome = firewall::decide::<{ header::link::ETHERNET }>(&ctx);
     counters::add_index(outcome);
     firewall::action(outcome)
 }

@@ -15,14 +15,14 @@ use crate::{
     recent, slot, socket, state, tunnel,
 };
 
-/// The index of a packet's outcome.
+/// The index of a packet's outcome; its IP header stands behind `LINK` bytes and VLAN tags.
 #[inline(always)]
-pub(crate) fn decide(ctx: &XdpContext) -> u32 {
+pub(crate) fn decide<const LINK: usize>(ctx: &XdpContext) -> u32 {
     let Some(state) = state::current() else { return NOT_LISTED };
-    if let Some(packet) = packet::plain_v4(ctx).or_else(|| packet::plain_v6(ctx)) {
+    if let Some(packet) = packet::plain_v4::<LINK>(ctx).or_else(|| packet::plain_v6::<LINK>(ctx)) {
         return established(ctx, state, &packet);
     }
-    decide_any(ctx, state)
+    decide_any::<LINK>(ctx, state)
 }
 
 /// A packet of an open TCP connection, by its looks: nearly every one is. There is nothing to see but its source.
@@ -33,11 +33,9 @@ fn established(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet) -> 
 }
 
 #[inline(always)]
-fn decide_any(ctx: &XdpContext, state: &mut FirewallState) -> u32 {
-    let Some((ether_type, network)) = packet::network_header(ctx) else {
-        return XdpCounter::Malformed as u32;
-    };
-    let packet = match packet::parse(ctx, ether_type, network) {
+fn decide_any<const LINK: usize>(ctx: &XdpContext, state: &mut FirewallState) -> u32 {
+    let network = packet::network_header::<LINK>(ctx);
+    let packet = match network.and_then(|(ether_type, at)| packet::parse(ctx, ether_type, at)) {
         Ok(packet) => packet,
         Err(reason) => return reason as u32,
     };

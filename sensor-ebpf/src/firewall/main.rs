@@ -23,23 +23,30 @@ mod state;
 mod tunnel;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
+use header::link;
 
 /// Entry point.
 #[xdp]
 pub fn sensor_firewall(ctx: XdpContext) -> u32 {
-    run(&ctx)
+    run::<{ link::ETHERNET }>(&ctx)
+}
+
+/// Entry point for devices without Ethernet headers.
+#[xdp]
+pub fn sensor_firewall_ip(ctx: XdpContext) -> u32 {
+    run::<{ link::NONE }>(&ctx)
 }
 
 /// Entry point for devices whose packets come in several buffers: all headers are in the first. Such a program in generic mode makes
 /// some kernels (6.12) lose the place of the Ethernet header for the programs behind it, so it is for drivers only.
 #[xdp(frags)]
 pub fn sensor_firewall_frags(ctx: XdpContext) -> u32 {
-    run(&ctx)
+    run::<{ link::ETHERNET }>(&ctx)
 }
 
 #[inline(always)]
-fn run(ctx: &XdpContext) -> u32 {
-    let outcome = firewall::decide(ctx);
+fn run<const LINK: usize>(ctx: &XdpContext) -> u32 {
+    let outcome = firewall::decide::<LINK>(ctx);
     counters::add_index(outcome);
     firewall::action(outcome)
 }

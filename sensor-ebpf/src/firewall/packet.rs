@@ -4,7 +4,11 @@
 use aya_ebpf::programs::XdpContext;
 use sensor_common::{counter::XdpCounter, record::mapped};
 
-use crate::{abuse, header::Header, tunnel};
+use crate::{
+    abuse,
+    header::{ETHER_IPV4, ETHER_IPV6, ETHER_TYPE_AT, Header, link},
+    tunnel,
+};
 
 /// An IP packet, outermost or inside a tunnel. Plain numbers, so that it can be kept in memory and read back.
 #[repr(C)]
@@ -33,14 +37,10 @@ pub(crate) struct Transport {
     pub(crate) offset: usize,
 }
 
-const ETHERNET_LEN: usize = 14;
-const ETHER_TYPE_AT: usize = 12;
 const VLAN_TAG_LEN: usize = 4;
 /// Tags that are followed: IEEE 802.1Q, or 802.1ad around it.
 const MAX_VLAN_TAGS: usize = 2;
 
-pub(crate) const ETHER_IPV4: u16 = 0x0800;
-pub(crate) const ETHER_IPV6: u16 = 0x86dd;
 const ETHER_VLAN: u16 = 0x8100;
 const ETHER_QINQ: u16 = 0x88a8;
 
@@ -61,26 +61,26 @@ const MAX_EXTENSIONS: u32 = 6;
 /// Place of the flags in a TCP header (RFC 9293 section 3.1).
 pub(crate) const TCP_FLAGS_AT: usize = 13;
 
-/// An IPv4 packet without VLAN tag, options or fragmentation that carries an ordinary TCP segment or UDP datagram: all of that is known from
-/// one look at fixed places.
+/// An IPv4 packet without VLAN tag, options or fragmentation that carries an ordinary TCP segment or UDP datagram behind `LINK` bytes: all of
+/// that is known from one look at fixed places.
 #[inline(always)]
-pub(crate) fn plain_v4(ctx: &XdpContext) -> Option<Packet> {
-    const FLAGS_AT: usize = ETHERNET_LEN + 20 + TCP_FLAGS_AT;
-    let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
-    let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV4
-        && header.byte::<ETHERNET_LEN>() == 0x45
-        && header.half::<{ ETHERNET_LEN + 6 }>() & IPV4_FRAGMENT_OFFSET == 0
-        && match header.byte::<{ ETHERNET_LEN + 9 }>() {
+pub(crate) fn plain_v4<const LINK: usize>(ctx: &XdpContext) -> Option<Packet> {
+    const FLAGS_AT: usize = 20 + TCP_FLAGS_AT;
+    let header = Header::<{ FLAGS_AT + 1 }, LINK>::behind(ctx.data(), ctx.data_end())?;
+    let plain = header.may_be(ETHER_IPV4)
+        && header.byte::<0>() == 0x45
+        && header.half::<6>() & IPV4_FRAGMENT_OFFSET == 0
+        && match header.byte::<9>() {
             TCP => abuse::usual(header.byte::<FLAGS_AT>()),
-            UDP => !tunnel::is_port(header.half::<{ ETHERNET_LEN + 20 + 2 }>()),
+            UDP => !tunnel::is_port(header.half::<{ 20 + 2 }>()),
             _ => false,
         };
     plain.then(|| Packet {
         high: 0,
-        low: u64::from(header.word::<{ ETHERNET_LEN + 12 }>()),
-        network: ETHERNET_LEN as u32,
-        next: ETHERNET_LEN as u32 + 20,
-        protocol: u32::from(header.byte::<{ ETHERNET_LEN + 9 }>()),
+        low: u64::from(header.word::<12>()),
+        network: LINK as u32,
+        next: LINK as u32 + 20,
+        protocol: u32::from(header.byte::<9>()),
         is_v6: 0,
         fragment: 0,
     })
@@ -88,32 +88,48 @@ pub(crate) fn plain_v4(ctx: &XdpContext) -> Option<Packet> {
 
 /// The same for IPv6.
 #[inline(always)]
-pub(crate) fn plain_v6(ctx: &XdpContext) -> Option<Packet> {
-    const FLAGS_AT: usize = ETHERNET_LEN + 40 + TCP_FLAGS_AT;
-    let header = header::<{ FLAGS_AT + 1 }>(ctx, 0)?;
-    let plain = header.half::<ETHER_TYPE_AT>() == ETHER_IPV6
-        && header.byte::<ETHERNET_LEN>() >> 4 == 6
-        && match header.byte::<{ ETHERNET_LEN + 6 }>() {
+pub(crate) fn plain_v6<const LINK: usize>(ctx: &XdpContext) -> Option<Packet> {
+    const FLAGS_AT: usize = 40 + TCP_FLAGS_AT;
+    let header = Header::<{ FLAGS_AT + 1 }, LINK>::behind(ctx.data(), ctx.data_end())?;
+    let plain = header.may_be(ETHER_IPV6)
+        && header.byte::<0>() >> 4 == 6
+        && match header.byte::<6>() {
             TCP => abuse::usual(header.byte::<FLAGS_AT>()),
-            UDP => !tunnel::is_port(header.half::<{ ETHERNET_LEN + 40 + 2 }>()),
+            UDP => !tunnel::is_port(header.half::<{ 40 + 2 }>()),
             _ => false,
         };
     plain.then(|| Packet {
-        high: header.double::<{ ETHERNET_LEN + 8 }>(),
-        low: header.double::<{ ETHERNET_LEN + 16 }>(),
-        network: ETHERNET_LEN as u32,
-        next: ETHERNET_LEN as u32 + 40,
-        protocol: u32::from(header.byte::<{ ETHERNET_LEN + 6 }>()),
+        high: header.double::<8>(),
+        low: header.double::<16>(),
+        network: LINK as u32,
+        next: LINK as u32 + 40,
+        protocol: u32::from(header.byte::<6>()),
         is_v6: 1,
         fragment: 0,
     })
 }
 
-/// Ether type and offset of the network header, behind VLAN tags.
+/// Ether type and offset of the network header that stands behind `LINK` bytes and VLAN tags.
 #[inline(always)]
-pub(crate) fn network_header(ctx: &XdpContext) -> Option<(u16, usize)> {
-    let mut ether_type = header::<ETHERNET_LEN>(ctx, 0)?.half::<ETHER_TYPE_AT>();
-    let mut network = ETHERNET_LEN;
+pub(crate) fn network_header<const LINK: usize>(ctx: &XdpContext) -> Result<(u16, usize), XdpCounter> {
+    if LINK == link::NONE { bare_header(ctx) } else { tagged_header(ctx).ok_or(XdpCounter::Malformed) }
+}
+
+/// Where nothing stands in front of the IP header, its version says what it is.
+#[inline(always)]
+fn bare_header(ctx: &XdpContext) -> Result<(u16, usize), XdpCounter> {
+    let shortest = header::<20>(ctx, 0).ok_or(XdpCounter::Malformed)?;
+    match shortest.byte::<0>() >> 4 {
+        4 => Ok((ETHER_IPV4, link::NONE)),
+        6 => Ok((ETHER_IPV6, link::NONE)),
+        _ => Err(XdpCounter::NotIp),
+    }
+}
+
+#[inline(always)]
+fn tagged_header(ctx: &XdpContext) -> Option<(u16, usize)> {
+    let mut ether_type = header::<{ link::ETHERNET }>(ctx, 0)?.half::<ETHER_TYPE_AT>();
+    let mut network = link::ETHERNET;
     for _ in 0..MAX_VLAN_TAGS {
         if ether_type != ETHER_VLAN && ether_type != ETHER_QINQ {
             break;

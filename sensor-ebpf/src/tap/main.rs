@@ -11,10 +11,12 @@ mod counters;
 mod flows;
 #[path = "../header.rs"]
 mod header;
+mod headers;
 mod message;
 mod options;
 mod owner;
 mod packet;
+mod plain;
 mod ring;
 mod settings;
 mod socket;
@@ -27,6 +29,7 @@ use sensor_common::{
     record::{EGRESS, INGRESS, tcp},
 };
 
+use header::link;
 use packet::Packet;
 
 /// TC_ACT_UNSPEC and TCX_NEXT: this program has no opinion.
@@ -35,20 +38,34 @@ const NEXT: i32 = -1;
 /// Entry point for packets that arrive.
 #[classifier]
 pub fn sensor_tap_in(ctx: TcContext) -> i32 {
-    counters::add(observe(&ctx, INGRESS));
+    counters::add(observe::<{ link::ETHERNET }>(&ctx, INGRESS));
     NEXT
 }
 
 /// Entry point for packets that leave.
 #[classifier]
 pub fn sensor_tap_out(ctx: TcContext) -> i32 {
-    counters::add(observe(&ctx, EGRESS));
+    counters::add(observe::<{ link::ETHERNET }>(&ctx, EGRESS));
+    NEXT
+}
+
+/// Entry point for packets that arrive by a device without Ethernet headers.
+#[classifier]
+pub fn sensor_tap_in_ip(ctx: TcContext) -> i32 {
+    counters::add(observe::<{ link::NONE }>(&ctx, INGRESS));
+    NEXT
+}
+
+/// Entry point for packets that leave by such a device.
+#[classifier]
+pub fn sensor_tap_out_ip(ctx: TcContext) -> i32 {
+    counters::add(observe::<{ link::NONE }>(&ctx, EGRESS));
     NEXT
 }
 
 #[inline(always)]
-fn observe(ctx: &TcContext, direction: u8) -> TapCounter {
-    let packet = match packet::parse(ctx, direction) {
+fn observe<const LINK: usize>(ctx: &TcContext, direction: u8) -> TapCounter {
+    let packet = match packet::parse::<LINK>(ctx, direction) {
         Ok(packet) => packet,
         Err(reason @ (TapCounter::Fragment | TapCounter::Unparsed)) => {
             return refused(ctx, direction, reason);

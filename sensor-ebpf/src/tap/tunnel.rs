@@ -4,7 +4,7 @@
 use aya_ebpf::programs::TcContext;
 use sensor_common::{counter::TapCounter, settings::tunnel, tunnel as common};
 
-use crate::{counters, packet::Transport, settings};
+use crate::{counters, headers::Transport, settings};
 
 /// Ether type and offset of the IP header inside the packet, or the counter of why nobody looks there.
 #[inline(always)]

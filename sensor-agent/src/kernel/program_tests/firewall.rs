@@ -16,39 +16,45 @@ use crate::kernel::lists::{Applied, Lists, NewBlock, Origin, Scope};
 use crate::kernel::samples::Samples;
 use crate::kernel::wire::Wire;
 
-const PASS: u32 = 2;
-const DROP: u32 = 1;
+pub(super) const PASS: u32 = 2;
+pub(super) const DROP: u32 = 1;
 
-struct Bench {
+pub(super) struct Bench {
+    program: &'static str,
     object: Ebpf,
-    lists: Lists,
+    pub(super) lists: Lists,
     moved: Moved,
     _scratch: Scratch,
 }
 
 impl Bench {
     fn new(name: &str) -> Self {
+        Self::of(name, program::FIREWALL)
+    }
+
+    pub(super) fn of(name: &str, program: &'static str) -> Self {
         let scratch = Scratch::new(name);
         let mut object = scratch.firewall();
-        let xdp: &mut Xdp = object.program_mut(program::FIREWALL).unwrap().try_into().unwrap();
+        let xdp: &mut Xdp = object.program_mut(program).unwrap().try_into().unwrap();
         xdp.load().unwrap();
-        Self { object, lists: scratch.lists(), moved: Moved::new(XdpCounter::COUNT), _scratch: scratch }
+        let moved = Moved::new(XdpCounter::COUNT);
+        Self { program, object, lists: scratch.lists(), moved, _scratch: scratch }
     }
 
     fn run(&mut self, packet: &[u8]) -> (u32, Vec<(&'static str, u64)>) {
-        let xdp: &Xdp = self.object.program(program::FIREWALL).unwrap().try_into().unwrap();
+        let xdp: &Xdp = self.object.program(self.program).unwrap().try_into().unwrap();
         let verdict = xdp.test_run(TestRunOptions { data_in: Some(packet), ..Default::default() }).unwrap();
         let moved = self.moved.since(&self.object, map::XDP_COUNTERS, |index| XdpCounter::ALL[index].name());
         (verdict.return_value, moved)
     }
 
     /// One outcome, and no mark but a false "perhaps" of the filter, which is chance.
-    fn check(&mut self, packet: &[u8], verdict: u32, counter: XdpCounter, row: &str) {
+    pub(super) fn check(&mut self, packet: &[u8], verdict: u32, counter: XdpCounter, row: &str) {
         self.check_marks(packet, verdict, counter, &[], row);
     }
 
     /// One outcome and these marks.
-    fn check_marks(
+    pub(super) fn check_marks(
         &mut self,
         packet: &[u8],
         verdict: u32,
@@ -63,7 +69,7 @@ impl Bench {
     }
 }
 
-fn from(source: &str) -> Vec<u8> {
+pub(super) fn from(source: &str) -> Vec<u8> {
     let to = if source.contains(':') { "2001:db8:ffff::1" } else { "192.0.2.1" };
     tcp(source, to, Tcp { payload: b"GET / HTTP/1.1\r\n\r\n", ..Tcp::default() })
 }

@@ -50,7 +50,7 @@ fn the_bytes_in_a_ring_and_the_runs_of_a_program_are_told() {
     let mut tap = sensor::load(object::tap().unwrap(), &scratch.pins, &sensor::TAP_MAPS).unwrap();
     let program: &mut SchedClassifier = tap.program_mut(program::TAP_INGRESS).unwrap().try_into().unwrap();
     program.load().unwrap();
-    let mut rings = rings::install(&scratch.pins, tap.take_map(map::RINGS).unwrap(), 1, 1 << 16).unwrap();
+    let mut rings = rings::install(&scratch.pins, 1, 1 << 16).unwrap();
     let mut settings: aya::maps::Array<_, Wire<TapSettings>> = map_of(&mut tap, map::TAP_SETTINGS);
     settings
         .set(

@@ -49,11 +49,13 @@ impl Bench {
     pub(super) fn with_ring(name: &str, bytes: u32) -> Self {
         let scratch = Scratch::new(name);
         let mut object = sensor::load(object::tap().unwrap(), &scratch.pins, &sensor::TAP_MAPS).unwrap();
-        for name in [program::TAP_INGRESS, program::TAP_EGRESS] {
+        for name in
+            [program::TAP_INGRESS, program::TAP_EGRESS, program::TAP_INGRESS_IP, program::TAP_EGRESS_IP]
+        {
             let tap: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
             tap.load().unwrap();
         }
-        let rings = rings::install(&scratch.pins, object.take_map(map::RINGS).unwrap(), 1, bytes).unwrap();
+        let rings = rings::install(&scratch.pins, 1, bytes).unwrap();
         let mut bench = Self { object, rings, moved: Moved::new(TapCounter::COUNT), _scratch: scratch };
         bench.settings(u32::MAX, 1);
         bench
@@ -75,7 +77,7 @@ impl Bench {
     }
 
     /// The outcome that moved, and the records that came out.
-    fn run(&mut self, program: &str, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
+    pub(super) fn run(&mut self, program: &str, packet: &[u8]) -> (Vec<&'static str>, Vec<Record>) {
         let tap: &SchedClassifier = self.object.program(program).unwrap().try_into().unwrap();
         let result = tap.test_run(TestRunOptions { data_in: Some(packet), ..Default::default() }).unwrap();
         assert_eq!(result.return_value.cast_signed(), -1, "the tap has no opinion");

@@ -21,10 +21,10 @@ impl Sensor {
         self.forget(&links, &wanted);
         let mut problems = self.restore(&links);
         let attached = |name: &String| self.attachments.iter().any(|made| made.interface == *name);
-        let present = |name: &&String| links.iter().any(|link| link.name == **name);
-        let new: Vec<_> = wanted.iter().filter(present).filter(|name| !attached(name)).cloned().collect();
+        let new = links.iter().filter(|link| wanted.contains(&link.name) && !attached(&link.name));
+        let new: Vec<_> = new.collect();
         problems
-            .extend(new.iter().filter_map(|name| self.attach(name).err()).map(|error| format!("{error:#}")));
+            .extend(new.iter().filter_map(|link| self.attach(link).err()).map(|error| format!("{error:#}")));
         problems
     }
 
@@ -32,9 +32,8 @@ impl Sensor {
     pub(super) fn attach_at_start(&mut self) -> Result<()> {
         let links = links::links()?;
         let wanted = wanted(&self.plan.interfaces, &links)?;
-        let (present, absent): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|name| links.iter().any(|link| link.name == *name));
-        for name in &absent {
+        let present: Vec<_> = links.iter().filter(|link| wanted.contains(&link.name)).collect();
+        for name in wanted.iter().filter(|name| present.iter().all(|link| link.name != **name)) {
             tracing::warn!(interface = %name, "a configured interface does not exist; it is attached when it appears");
         }
         if present.is_empty() {
@@ -44,13 +43,13 @@ impl Sensor {
             );
         }
         let before = attach::pinned_interfaces(&self.pins);
-        for name in &present {
-            if let Err(error) = self.attach(name) {
+        for link in &present {
+            if let Err(error) = self.attach(link) {
                 self.undo(&before);
                 return Err(error);
             }
         }
-        for name in before.iter().filter(|name| !present.contains(name)) {
+        for name in before.iter().filter(|name| present.iter().all(|link| link.name != **name)) {
             attach::detach(&self.pins, name);
         }
         Ok(())
@@ -63,13 +62,14 @@ impl Sensor {
         }
     }
 
-    fn attach(&mut self, interface: &str) -> Result<()> {
+    fn attach(&mut self, link: &Link) -> Result<()> {
         let mut programs = Programs { firewall: &mut self.firewall, tap: &mut self.tap };
-        let made = attach::attach(&mut programs, &self.pins, interface, self.plan.xdp, self.plan.tap)?;
+        let made = attach::attach(&mut programs, &self.pins, link, self.plan.how())?;
         tracing::info!(
-            interface,
+            interface = link.name,
             xdp = made.xdp,
             why = made.why.as_deref().unwrap_or(""),
+            replaced = made.replaced.as_deref().unwrap_or(""),
             tap = made.tap,
             "attached"
         );
@@ -108,7 +108,7 @@ impl Sensor {
         let mut problems = Vec::new();
         for attachment in &mut self.attachments {
             let Some(link) = links.iter().find(|link| link.index == attachment.index) else { continue };
-            match attach::restore(&mut programs, &self.pins, attachment, link, self.plan.xdp) {
+            match attach::restore(&mut programs, &self.pins, attachment, link, self.plan.how()) {
                 Ok(restored) => self.restored += restored,
                 Err(error) => problems.push(format!("{error:#}")),
             }
