@@ -420,6 +420,34 @@ pub(crate) fn base64(input: &[u8], out: &mut Vec<u8>) -> bool {
     done
 }
 
+/// Whether [`base64`] may give text, by its first eight characters. Most words, names and random identifiers are told here.
+pub(crate) fn may_begin_base64(input: &[u8]) -> bool {
+    let Some(first) = input.first_chunk::<8>() else { return false };
+    let bits = first.iter().try_fold(0_u64, |bits, &byte| {
+        let value = SIX_BITS[usize::from(byte)];
+        (value < 64).then_some(bits << 6 | u64::from(value))
+    });
+    // Only the last characters may be padding.
+    let Some(bits) = bits else { return false };
+    let [_, _, bytes @ ..] = bits.to_be_bytes();
+    let odd = bytes.iter().filter(|byte| !is_text(**byte)).count();
+    odd <= input.len() * 3 / 4 / TEXT_SHARE
+}
+
+/// What a character of either alphabet stands for; 64: nothing.
+const SIX_BITS: [u8; 256] = {
+    let mut table = [64; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut value = 0;
+    while value < alphabet.len() {
+        table[alphabet[value] as usize] = value as u8;
+        value += 1;
+    }
+    table[b'-' as usize] = 62;
+    table[b'_' as usize] = 63;
+    table
+};
+
 /// Whether a text is hexadecimal digits of mostly printable text.
 pub(crate) fn is_hex_text(input: &[u8]) -> bool {
     (MIN_HEX..=MAX_BASE64).contains(&input.len())
@@ -448,14 +476,23 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD
 /// Base64 for URLs, as in tokens.
 pub(crate) const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
 
+/// Of so many bytes of text one may be something else.
+const TEXT_SHARE: usize = 10;
+
 /// Whether at least nine in ten bytes are printable ASCII or white space.
 fn mostly_text(bytes: &[u8]) -> bool {
-    let text = bytes.iter().filter(|&&byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()).count();
-    !bytes.is_empty() && text * 10 >= bytes.len() * 9
+    let odd = bytes.iter().filter(|byte| !is_text(**byte)).count();
+    !bytes.is_empty() && odd * TEXT_SHARE <= bytes.len()
+}
+
+fn is_text(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte.is_ascii_whitespace()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     type Decode = fn(&[u8], &mut Vec<u8>) -> bool;
@@ -602,6 +639,17 @@ mod tests {
             lone_percent,
             &[(b"s%elect", Some(b"select")), (b"100% sure", None), (b"a%41%zb%", Some(b"a%41zb%"))],
         );
+    }
+
+    proptest! {
+        /// What the first look refuses is no text.
+        #[test]
+        fn the_beginning_tells_of_base64(text in "[ -~\\x00-\\xff]{1,40}", letters in "[A-Za-z0-9+/_-]{12,40}") {
+            for encoded in [STANDARD.encode(&text), URL_SAFE.encode(&text), letters] {
+                let decodes = base64(encoded.as_bytes(), &mut Vec::new());
+                prop_assert!(!decodes || may_begin_base64(encoded.as_bytes()), "{encoded}");
+            }
+        }
     }
 
     #[test]

@@ -369,6 +369,7 @@ fn may_be_base64(value: &[u8]) -> bool {
     value.len() >= decode::MIN_BASE64
         && value.len() <= decode::MAX_BASE64
         && !value.contains(&b'.')
+        && decode::may_begin_base64(value)
         && !value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
