@@ -102,7 +102,13 @@ fn run(target: &str, secs: u64) -> Result<bool> {
         .arg("--")
         .arg(format!("-max_total_time={secs}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-max_len=4096", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+        .args([
+            "-max_len=4096",
+            "-timeout=10",
+            "-malloc_limit_mb=64",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+        ]);
     let title = format!("Fuzz {target}");
     let passed = step::run(&title, secs, &mut command).is_ok();
     let log = fs::read_to_string(paths::logs().join(format!("fuzz-{}.log", target.replace('_', "-"))))?;

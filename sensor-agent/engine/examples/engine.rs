@@ -1,5 +1,5 @@
 //! What the engine does in a second on one core: transactions, bytes and allocations of realistic traffic, with rules and without; whether
-//! twice the input takes twice the time, for everything that an attacker can make long; and what open connections cost.
+//! twice the input takes twice the time, for everything that an attacker can make long; what the worst inputs of fuzzing and open connections cost.
 //!
 //! `cargo xtask bench engine` runs it. Absolute figures belong to the machine, so that each is told with the median of several rounds
 //! and their spread.
@@ -23,6 +23,8 @@ mod bodies;
 mod complexity;
 #[path = "engine/flows.rs"]
 mod flows;
+#[path = "engine/inputs.rs"]
+mod inputs;
 #[path = "engine/mixed.rs"]
 mod mixed;
 #[path = "engine/processor.rs"]
@@ -83,6 +85,9 @@ fn main() {
     }
     if wanted("complexity") {
         complexity::report(&common::content());
+    }
+    if wanted("inputs") {
+        inputs::report();
     }
     if wanted("flows") {
         flows::report();

@@ -9,7 +9,7 @@ use crate::paths;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// A part: `throughput`, `exposure`, `rules`, `model`, `bodies`, `facts`, `actors`, `complexity` or `flows`
+    /// A part: `throughput`, `exposure`, `rules`, `model`, `bodies`, `facts`, `actors`, `complexity`, `inputs` or `flows`
     #[arg(default_value = "all")]
     part: String,
 }

@@ -7,6 +7,7 @@ struct Counting;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -15,7 +16,7 @@ static ALLOCATOR: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         CALLS.fetch_add(1, Ordering::Relaxed);
-        BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        take(layout.size());
         // SAFETY: the caller keeps to the contract of `alloc`, which is the same there.
         unsafe { System.alloc(layout) }
     }
@@ -28,11 +29,16 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         CALLS.fetch_add(1, Ordering::Relaxed);
-        BYTES.fetch_add(size as u64, Ordering::Relaxed);
+        take(size);
         BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
+}
+
+fn take(size: usize) {
+    let bytes = BYTES.fetch_add(size as u64, Ordering::Relaxed) + size as u64;
+    PEAK.fetch_max(bytes, Ordering::Relaxed);
 }
 
 /// Calls that asked for memory so far.
@@ -43,4 +49,15 @@ pub(crate) fn calls() -> u64 {
 /// Bytes in use.
 pub(crate) fn bytes() -> u64 {
     BYTES.load(Ordering::Relaxed)
+}
+
+/// Begins to look for the most bytes in use; the result is what is in use now.
+pub(crate) fn begin_peak() -> u64 {
+    PEAK.store(bytes(), Ordering::Relaxed);
+    bytes()
+}
+
+/// Most bytes in use at once since then. Moving a block counts as both its sizes.
+pub(crate) fn peak() -> u64 {
+    PEAK.load(Ordering::Relaxed)
 }
