@@ -173,6 +173,8 @@ pub enum Response {
     Observe,
     /// If the policy blocks, block for this long.
     BlockFor(Duration),
+    /// If the policy blocks because of such rules alone, end the connection and block nobody.
+    Kill,
 }
 
 impl RuleInfo {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sensor_engine::actor::Account;
 use sensor_engine::engine::{Report, RequestSummary};
 use sensor_engine::finding::{Class, Finding, Severity};
-use sensor_engine::policy::Action;
+use sensor_engine::policy::{Action, Mode};
 use serde::Serialize;
 
 use super::community;
@@ -299,7 +299,8 @@ fn finding(finding: &Finding) -> FindingView<'_> {
 pub(crate) const fn verdict_name(action: Action) -> &'static str {
     match action {
         Action::Block(_) => "block",
-        Action::Observe(_) => "observe",
+        Action::Kill(Mode::Enforce) => "kill",
+        Action::Observe(_) | Action::Kill(Mode::Observe) => "observe",
         Action::Exempt => "exempt",
         Action::Unverified => "unverified",
         Action::Report => "report",
@@ -495,6 +496,8 @@ pub(crate) mod tests {
         for (action, eve, ours) in [
             (Action::Block(Duration::from_secs(1)), "blocked", "block"),
             (Action::Observe(Duration::from_secs(1)), "allowed", "observe"),
+            (Action::Kill(Mode::Enforce), "allowed", "kill"),
+            (Action::Kill(Mode::Observe), "allowed", "observe"),
             (Action::Exempt, "allowed", "exempt"),
             (Action::Unverified, "allowed", "unverified"),
             (Action::Report, "allowed", "report"),

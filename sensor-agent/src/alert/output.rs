@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use sensor_engine::policy::{Action, Mode};
 use tokio::sync::broadcast;
 
 use super::backlog::Backlog;
@@ -17,7 +19,7 @@ use super::eve::{self, Frame};
 use super::file::LineFile;
 use super::interfaces::Interfaces;
 use super::rollup::Rollup;
-use crate::attribution::{Attribution, Tally};
+use crate::attribution::{Attribution, Ender, Tally};
 use crate::clock::WallClock;
 use crate::config::Alerts;
 use crate::pipeline::Delivered;
@@ -92,6 +94,12 @@ figures! {
     file_lost,
     /// Events about packets in the alert file.
     events_filed,
+    /// Connections that were ended because a rule asks for that.
+    connections_ended,
+    /// Connections that a rule wanted ended, and that were over or are not of this host.
+    connections_over,
+    /// Connections that the kernel did not end.
+    connections_not_ended,
     /// Events about packets that the alert file did not take.
     events_lost,
     /// Alerts whose process was seen accepting the connection.
@@ -240,6 +248,7 @@ struct Writer {
     rollup: Rollup,
     interfaces: Interfaces,
     attribution: Attribution,
+    ender: Ender,
     clock: WallClock,
     next_id: u64,
     unstored: Backlog<Arc<Row>>,
@@ -267,6 +276,7 @@ impl Writer {
             rollup: Rollup::new(alerts.burst),
             interfaces: Interfaces::default(),
             attribution: setup.attribution,
+            ender: Ender::default(),
             clock: WallClock::measure(),
             unstored: Backlog::new(MAX_UNWRITTEN),
             unfiled: Backlog::new(MAX_UNWRITTEN),
@@ -300,12 +310,30 @@ impl Writer {
     fn take(&mut self, report: Delivered) {
         self.figures.accepted.fetch_add(1, Relaxed);
         self.close_windows();
+        let ends = report.report.verdict.action == Action::Kill(Mode::Enforce);
+        let (client, server) = (report.report.client, report.report.server);
         match self.rollup.admit(report, Instant::now()) {
             Some(report) => self.make(&report, 0),
             None => {
                 self.figures.suppressed.fetch_add(1, Relaxed);
             }
         }
+        // Behind the alert, for which the process is looked up by the socket.
+        if ends {
+            self.end(client, server);
+        }
+    }
+
+    fn end(&mut self, client: SocketAddr, server: SocketAddr) {
+        let figure = match self.ender.end(client, server) {
+            Ok(true) => &self.figures.connections_ended,
+            Ok(false) => &self.figures.connections_over,
+            Err(error) => {
+                tracing::error!(%client, "a connection is not ended: {error:#}");
+                &self.figures.connections_not_ended
+            }
+        };
+        figure.fetch_add(1, Relaxed);
     }
 
     fn close_windows(&mut self) {

@@ -7,6 +7,7 @@
 mod addresses;
 mod cgroup;
 mod control_groups;
+mod ending;
 mod processes;
 mod serving;
 mod sock_diag;
@@ -27,6 +28,7 @@ use crate::shared::Status;
 use crate::store;
 use addresses::Addresses;
 use control_groups::ControlGroups;
+pub(crate) use ending::Ender;
 use processes::{Facts, Processes, TICK_NS};
 pub(crate) use serving::Serving;
 use sock_diag::{Found, SockDiag};

@@ -15,9 +15,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Kind of a question (linux/sock_diag.h), of an error and flag of a request (linux/netlink.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 /// Attribute with the control group's id (linux/inet_diag.h), kernel 5.9 and later.
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -104,6 +106,8 @@ pub(super) struct Found {
     pub(super) owned: bool,
     /// It waits to be accepted.
     pub(super) waits: bool,
+    /// What no other socket of this kernel has had.
+    pub(super) cookie: [u32; 2],
 }
 
 /// The way to the tables of this network namespace.
@@ -145,6 +149,34 @@ impl SockDiag {
             let length = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).context("no answer")?;
             if let Some(answer) = answer(&bytes[..length], self.sequence)? {
                 return Ok(answer);
+            }
+        }
+        bail!("no answer among {MAX_STALE} messages")
+    }
+
+    /// Ends the connection whose socket has this cookie; false if it is over.
+    ///
+    /// # Errors
+    /// If the kernel does not answer, cannot (no INET_DIAG_DESTROY), or may not (CAP_NET_ADMIN).
+    pub(super) fn destroy(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        cookie: [u32; 2],
+    ) -> Result<bool> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut order = question(self.sequence, local, Some(remote));
+        (order.kind, order.flags, order.id.cookie) = (SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, cookie);
+        send(self.socket.as_raw_fd(), order.as_bytes(), MsgFlags::empty()).context("it cannot be asked")?;
+        let mut bytes = [0; 1024];
+        for _ in 0..=MAX_STALE {
+            let length = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).context("no answer")?;
+            if let Some(code) = acknowledged(&bytes[..length], self.sequence)? {
+                return match Errno::from_raw(code.saturating_neg()) {
+                    _ if code == 0 => Ok(true),
+                    Errno::ENOENT | Errno::ESTALE => Ok(false),
+                    error => Err(error).context("the kernel does not end the connection (CAP_NET_ADMIN?)"),
+                };
             }
         }
         bail!("no answer among {MAX_STALE} messages")
@@ -245,6 +277,16 @@ fn address(address: IpAddr) -> (u8, [u8; 16]) {
     }
 }
 
+/// The code with which an order is acknowledged, 0 or a negated error; `None` if the message answers something else.
+fn acknowledged(message: &[u8], sequence: u32) -> Result<Option<i32>> {
+    let (head, body) = Head::read_from_prefix(message).ok().context("the answer is cut off")?;
+    if head.sequence != sequence || head.kind != NLMSG_ERROR {
+        return Ok(None);
+    }
+    let (code, _) = i32::read_from_prefix(body).ok().context("the answer is cut off")?;
+    Ok(Some(code))
+}
+
 /// The answer in a message: `None` if it answers another question, `Some(None)` if there is no such socket.
 fn answer(message: &[u8], sequence: u32) -> Result<Option<Option<Found>>> {
     let (head, body) = Head::read_from_prefix(message).ok().context("the answer is cut off")?;
@@ -266,6 +308,7 @@ fn answer(message: &[u8], sequence: u32) -> Result<Option<Option<Found>>> {
         listens: answer.state == TCP_LISTEN,
         owned: answer.inode != 0,
         waits: answer.inode == 0 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&answer.state),
+        cookie: answer.id.cookie,
     })))
 }
 

@@ -128,7 +128,7 @@ impl Observer {
         let (duration, shadow) = match verdict.action {
             Action::Block(duration) => (duration, false),
             Action::Observe(duration) => (duration, true),
-            Action::Exempt | Action::Unverified | Action::Report => return None,
+            Action::Exempt | Action::Unverified | Action::Report | Action::Kill(_) => return None,
         };
         let (source, until) = (facts.peer.ip(), facts.time + duration);
         if self.recent.note(source, shadow, facts.time) {

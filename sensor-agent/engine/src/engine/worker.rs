@@ -246,7 +246,7 @@ impl Worker {
                 self.counters.blocks_deferred += u64::from(exchange.defer(kept));
                 None
             }
-            Action::Exempt | Action::Report => None,
+            Action::Exempt | Action::Report | Action::Kill(_) => None,
         }
     }
 

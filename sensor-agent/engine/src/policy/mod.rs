@@ -44,6 +44,8 @@ pub enum Action {
     Block(Duration),
     /// Would be blocked, but the mode is [`Mode::Observe`], or only rules speak for it that never block.
     Observe(Duration),
+    /// End the connection, and block nobody: only rules that ask for this speak for a block. In [`Mode::Observe`] it would be ended.
+    Kill(Mode),
     /// Would be blocked, but the source is exempt.
     Exempt,
     /// Would be blocked, but nobody proved that the source address is the sender's own.
@@ -172,11 +174,15 @@ impl Policy {
         if !self.blocks(weight) {
             return Action::Report;
         }
-        let enforced = self.weigh(weight.0, findings, may_block).is_some_and(|weight| self.blocks(weight));
+        let suffice = |counts: fn(&Finding) -> bool| {
+            self.weigh(weight.0, findings, counts).is_some_and(|weight| self.blocks(weight))
+        };
+        let enforced = suffice(may_block);
         let duration = self.duration(weight.0, findings);
         match (self.is_exempt(source), verified, self.mode) {
             (true, ..) => Action::Exempt,
             (_, false, _) => Action::Unverified,
+            _ if !enforced && suffice(may_act) => Action::Kill(self.mode),
             (.., Mode::Enforce) if enforced => Action::Block(duration),
             _ => Action::Observe(duration),
         }
@@ -192,7 +198,7 @@ impl Policy {
         let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
         match surest.and_then(|finding| finding.rule.response) {
             Some(Response::BlockFor(duration)) => duration,
-            Some(Response::Observe) | None => self.block_for,
+            Some(Response::Observe | Response::Kill) | None => self.block_for,
         }
     }
 }
@@ -222,6 +228,11 @@ fn counted<'f>(of_class: &[&'f Finding]) -> Vec<&'f Finding> {
 
 /// Whether the finding's rule may block.
 fn may_block(finding: &Finding) -> bool {
+    !matches!(finding.rule.response, Some(Response::Observe | Response::Kill))
+}
+
+/// Whether the finding's rule may block, or end the connection.
+fn may_act(finding: &Finding) -> bool {
     finding.rule.response != Some(Response::Observe)
 }
 
@@ -337,6 +348,14 @@ mod tests {
         assert_eq!(action(&[observed, other]), Action::Block(policy));
         let minute = Duration::from_secs(60);
         assert_eq!(action(&[with(Response::BlockFor(minute), 0.9)]), Action::Block(minute));
+        let killing = with(Response::Kill, 0.9);
+        assert_eq!(action(std::slice::from_ref(&killing)), Action::Kill(Mode::Enforce));
+        let other = |confidence| finding("b", Class::Jwt, Severity::High, confidence, "y");
+        assert_eq!(action(&[killing.clone(), other(0.6)]), Action::Kill(Mode::Enforce));
+        assert_eq!(action(&[killing.clone(), other(0.8)]), Action::Block(policy));
+        assert_eq!(action(&[with(Response::Kill, 0.6)]), Action::Report);
+        let observing = Policy::default().judge("203.0.113.9".parse().unwrap(), true, &[killing]);
+        assert_eq!(observing.unwrap().action, Action::Kill(Mode::Observe));
     }
 
     #[test]

@@ -70,6 +70,11 @@ fn what_is_wrong_is_refused_with_its_place() {
     check("3* +1", "999999* +1", "expected at most 20000 requests");
     check(r#"[["3* +1 GET /x# 404", "POST /a 200"]]"#, "[\"GET /x 404\"]", "`match` is of type string");
     check("confidence = 0.6", "confidence = 6", "out of range");
+    check(
+        "confidence = 0.6",
+        "response = \"kill\"\nconfidence = 0.6",
+        "but many requests have no connection",
+    );
     check("steps = [", "fields = [", "unknown key `fields`");
     let twice = format!("{RULE}{RULE}");
     assert!(errors(&twice).iter().any(|error| error.contains("id `b` is used twice")));

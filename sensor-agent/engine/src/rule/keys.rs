@@ -25,7 +25,7 @@ pub enum Kind {
     Steps,
     /// A table with `match` and `no_match`, each an array of arrays of lines.
     Dialogs,
-    /// `"observe"` or `{ block_secs = … }`.
+    /// `"observe"`, `"kill"` or `{ block_secs = … }`.
     Response,
     /// A table with `match` and `no_match`.
     Examples,

@@ -63,7 +63,11 @@ fn what_is_wrong_is_refused_with_its_place() {
             "min_length = 9\nmax_length = 3\ntags",
             "`max_length` is 3, expected at least `min_length`, 9",
         ),
-        ("tags", "response = \"ignore\"\ntags", "`response` is of type string, expected `\"observe\"` or"),
+        (
+            "tags",
+            "response = \"ignore\"\ntags",
+            "`response` is of type string, expected `\"observe\"`, `\"kill\"` or",
+        ),
         (
             "tags",
             "response = { block_seconds = 3 }\ntags",
@@ -176,6 +180,7 @@ fn responses_stand_in_the_info() {
     let response = |keys: &str| compile(&good_with(keys)).unwrap().rules()[0].info().response;
     assert_eq!(response(""), None);
     assert_eq!(response("response = 'observe'"), Some(Response::Observe));
+    assert_eq!(response("response = 'kill'"), Some(Response::Kill));
     let minute = std::time::Duration::from_secs(60);
     assert_eq!(response("response = { block_secs = 60 }"), Some(Response::BlockFor(minute)));
 }

@@ -83,6 +83,7 @@ fn property(key: &Key) -> Value {
         Kind::Steps => json!({ "type": "array", "minItems": 1, "items": table(STEP_KEYS) }),
         Kind::Response => json!({ "oneOf": [
             { "const": "observe" },
+            { "const": "kill" },
             { "type": "object", "additionalProperties": false, "required": ["block_secs"],
               "properties": { "block_secs": { "type": "integer", "minimum": 1 } } },
         ] }),

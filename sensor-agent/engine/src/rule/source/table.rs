@@ -170,14 +170,23 @@ impl Reader<'_> {
         least as usize..=most as usize
     }
 
-    /// `"observe"` or `{ block_secs = 60 }`.
+    /// `"observe"`, `"kill"` or `{ block_secs = 60 }`.
     fn response(&mut self, table: &DeTable<'_>) -> Option<Response> {
         let value = table.get("response")?;
-        if value.get_ref().as_str() == Some("observe") {
-            return Some(Response::Observe);
+        match value.get_ref().as_str() {
+            Some("observe") => return Some(Response::Observe),
+            Some("kill") if table.contains_key("behaviour") => {
+                self.error(
+                    value.span().start,
+                    "`response` is `\"kill\"`, but many requests have no connection".to_owned(),
+                );
+                return None;
+            }
+            Some("kill") => return Some(Response::Kill),
+            _ => {}
         }
         let Some(settings) = value.get_ref().as_table() else {
-            self.wrong_type("response", "`\"observe\"` or `{ block_secs = … }`", value);
+            self.wrong_type("response", "`\"observe\"`, `\"kill\"` or `{ block_secs = … }`", value);
             return None;
         };
         self.known_keys(settings, &["block_secs"]);
