@@ -364,12 +364,15 @@ impl Condition {
     }
 }
 
+/// From this length on rules know values by their base64, whether text stands behind it or not.
+const LONG_TOKEN: usize = 16;
+
 /// Whether text could stand behind base64: long enough, and no number in any notation.
 fn may_be_base64(value: &[u8]) -> bool {
     value.len() >= decode::MIN_BASE64
         && value.len() <= decode::MAX_BASE64
         && !value.contains(&b'.')
-        && decode::may_begin_base64(value)
+        && (value.len() >= LONG_TOKEN || decode::may_begin_base64(value))
         && !value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
 }
 
