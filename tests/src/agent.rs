@@ -411,9 +411,17 @@ fn api_address() -> SocketAddr {
 }
 
 fn copy_rules(to: &Path) -> Result<()> {
-    for entry in fs::read_dir(rules()).context("no rules in the workspace")?.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "toml") {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
+    copy_rules_of(&rules(), to)
+}
+
+fn copy_rules_of(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("no rules in `{}`", from.display()))?.flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            fs::create_dir_all(&to)?;
+            copy_rules_of(&path, &to)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            fs::copy(path, to)?;
         }
     }
     Ok(())
