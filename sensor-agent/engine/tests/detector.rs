@@ -28,6 +28,26 @@ fn a_finding_says_where_and_how() {
 }
 
 #[test]
+fn claims_of_tokens_are_looked_at() {
+    use base64::Engine as _;
+    let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let token = |claims: &str| {
+        format!("{}.{}.{}", encode(r#"{"alg":"HS256"}"#), encode(claims), encode(&"k".repeat(32)))
+    };
+    let shown = |head: &str| -> Vec<String> {
+        let found = findings(&format!("GET {head}\r\n\r\n"));
+        found.iter().map(|finding| format!("{} {}", finding.field, finding.rule.id)).collect()
+    };
+    let (hostile, sound) =
+        (token(r#"{"sub":"1' or '1'='1","exp":1}"#), token(r#"{"sub":"Bob O'Hara","exp":1}"#));
+    let header = |token: &str| format!("/a HTTP/1.1\r\nAuthorization: Bearer {token}");
+    assert_eq!(shown(&header(&hostile)), ["query.token.sub sql-boolean"]);
+    assert_eq!(shown(&format!("/a HTTP/1.1\r\nCookie: a=1; s={hostile}")), ["cookie.token.sub sql-boolean"]);
+    assert_eq!(shown(&format!("/a?t={hostile}&b=1%27 HTTP/1.1"))[0], "query.token.sub sql-boolean");
+    assert_eq!(shown(&header(&sound)), [""; 0]);
+}
+
+#[test]
 fn plain_values_are_not_looked_at() {
     let (request, fields) = parse(b"GET /a?id=42&name=bob HTTP/1.1\r\n\r\n");
     let mut detector = Detector::new(Arc::new(RuleSet::default()));

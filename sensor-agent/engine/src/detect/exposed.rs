@@ -5,8 +5,9 @@
 use super::builtin::Code;
 use super::exposure::sample::{self, Likeness};
 use super::exposure::{self, Exposure, Kind};
+use super::report::{self, Claim, claim};
 use super::scan::MAX_VIEW_BYTES;
-use super::{Claim, Detector, Part};
+use super::{Detector, Part};
 use crate::field::{Field, Fields, Place};
 use crate::finding::{EVIDENCE_LEN, Finding, printable};
 use crate::rule::Views;
@@ -38,7 +39,7 @@ impl Detector {
                     continue;
                 }
                 findings.push(finding(
-                    &super::claim(info, code(first.kind), first.confidence),
+                    &claim(info, code(first.kind), first.confidence),
                     &field,
                     first,
                     count,
@@ -66,7 +67,7 @@ fn by_kind(found: &[Exposure]) -> Vec<(Exposure, usize)> {
 }
 
 fn finding(claim: &Claim<'_>, field: &Field<'_>, one: Exposure, count: usize) -> Finding {
-    let mut finding = super::finding(claim, field, &Views::default(), 0, one.start..one.end);
+    let mut finding = report::finding(claim, field, &Views::default(), 0, one.start..one.end);
     let shown = if is_secret(one.kind) {
         "[redacted]".to_owned()
     } else {

@@ -20,9 +20,12 @@ mod oddity;
 mod opinion;
 mod protocol;
 pub mod redact;
+mod report;
 mod scan;
 mod shell;
 mod sql;
+mod stats;
+mod whole;
 mod within;
 
 use std::net::IpAddr;
@@ -30,19 +33,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::field::{Field, Fields, Place};
-use crate::finding::{Class, Confidence, EVIDENCE_LEN, Finding, RuleInfo, Severity};
+use crate::finding::{Finding, RuleInfo};
 use crate::http::message::Request;
-use crate::rule::{
-    Chain, CodedMatch, Exception, Hit, MatchStats, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views,
-};
+use crate::rule::{CodedMatch, Exception, Hit, Matcher, RuleFigures, RuleSet, RuleTimer, Scope, Views};
 use crate::served::ServingProcess;
 
 pub use builtin::{BUILTINS, Builtin};
 use builtin::{Code, Infos};
 use clean::Clean;
-use document::Surroundings;
-use opinion::{Beside, Opinion};
+use opinion::Opinion;
 use scan::Scanner;
+pub use stats::DetectStats;
 
 /// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
 pub const MAX_FINDINGS: usize = 64;
@@ -68,39 +69,6 @@ pub struct Part<'a> {
     pub request: &'a Request,
     /// Fields of this phase.
     pub fields: &'a Fields,
-}
-
-/// What a detector has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DetectStats {
-    /// Fields handed in.
-    pub fields: u64,
-    /// Fields so plain that nothing can be in them.
-    pub plain_fields: u64,
-    /// Fields that were looked at a short time ago, with nothing in them.
-    pub known_fields: u64,
-    /// Findings left out because an exception covers them.
-    pub findings_excepted: u64,
-    /// Findings left out because a part had too many.
-    pub findings_dropped: u64,
-    /// Values that the model was asked about.
-    pub model_values: u64,
-    /// Suspicious values that it was not asked about, because a part had too many.
-    pub model_skipped: u64,
-    /// Findings of the model.
-    pub model_findings: u64,
-    /// Signatures of tokens that the operator's keys were asked about.
-    pub tokens_checked: u64,
-    /// Signatures that they were not asked about, because a part had too many.
-    pub tokens_unchecked: u64,
-    /// Fields left out because looking through their part took too much work.
-    pub fields_over_budget: u64,
-    /// Bytes of values beyond what the coded detectors look at.
-    pub uninspected_bytes: u64,
-    /// Work of the coded detectors: bytes and tokens looked at, with what is looked at around each.
-    pub coded_steps: u64,
-    /// Work of the rules.
-    pub matching: MatchStats,
 }
 
 /// Runs a rule set over requests. One a worker thread: it owns the scratch memory that matching needs.
@@ -158,14 +126,6 @@ impl Look {
     fn and(self, inner: Self) -> Self {
         if inner == Self::Open { Self::Open } else { self }
     }
-}
-
-/// What a finding says beside where it stands.
-struct Claim<'a> {
-    info: &'a Arc<RuleInfo>,
-    class: Class,
-    severity: Severity,
-    confidence: f32,
 }
 
 impl Detector {
@@ -324,6 +284,7 @@ impl Detector {
                 continue;
             }
             let mut look = self.field(part, index, &field, findings);
+            look = look.and(self.claims(part, index, &field, findings));
             for inner in within::values(&field, self.rules.named_segments()) {
                 look = look.and(self.value(part, index, &inner, findings));
             }
@@ -343,16 +304,7 @@ impl Detector {
             }
             return self.limit(first, findings);
         }
-        if part.phase == Phase::Head {
-            self.foreign_page(part.request, part.fields, findings);
-        } else {
-            self.fixed_session(part, findings);
-        }
-        if !part.request.anomalies.is_empty() {
-            self.oddities(part, findings);
-        }
-        self.repeated(part, findings);
-        self.violations(part, violation, findings);
+        self.whole(part, violation, findings);
         self.limit(first, findings);
     }
 
@@ -363,25 +315,6 @@ impl Detector {
             + self.scanner.steps()
             + matching.scanned_bytes
             + matching.candidates * PATTERN_WORK
-    }
-
-    /// What is left of a part is left out, and that is told.
-    fn over_budget(
-        &mut self,
-        request: &Request,
-        field: &Field<'_>,
-        left: usize,
-        findings: &mut Vec<Finding>,
-    ) {
-        self.stats.fields_over_budget += left as u64;
-        let Some(info) = self.infos.get(Code::OverBudget).map(Arc::clone) else { return };
-        if self.is_excepted(&info, request, field) {
-            return;
-        }
-        self.views.fill(&Field { value: b"", ..*field });
-        let mut found = finding(&claim(&info, Code::OverBudget, OVER_BUDGET), field, &self.views, 0, 0..0);
-        found.evidence = format!("{left} fields were not looked at");
-        findings.push(found);
     }
 
     /// Whether bodies of responses are searched for what they should not hold.
@@ -428,6 +361,24 @@ impl Detector {
         look
     }
 
+    /// Looks at what the claims of the token in a field say, as at parameters.
+    fn claims(
+        &mut self,
+        part: Part<'_>,
+        index: usize,
+        field: &Field<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Look {
+        let place = if field.place == Place::Header { Place::Query } else { field.place };
+        let mut look = Look::Clean;
+        for claim in self.scanner.tokens.take_claimed() {
+            let (name, value) = (claim.name.as_bytes(), claim.text.as_bytes());
+            let claimed = Field { place, name, value, offset: 0 };
+            look = look.and(self.value(part, index, &claimed, findings));
+        }
+        look
+    }
+
     fn field(
         &mut self,
         part: Part<'_>,
@@ -435,6 +386,7 @@ impl Detector {
         field: &Field<'_>,
         findings: &mut Vec<Finding>,
     ) -> Look {
+        self.scanner.clear();
         let response = field.place.is_response();
         if response && !self.rules.looks_into(field.place) {
             return Look::Plain;
@@ -448,7 +400,6 @@ impl Detector {
         if !plain && self.is_known(field) {
             return Look::Plain;
         }
-        self.scanner.clear();
         if !response {
             self.scanner.raw(field, part.request.method());
         }
@@ -486,249 +437,10 @@ impl Detector {
         self.report(part, field, findings);
         Look::Open
     }
-
-    /// Turns the hits in a field into findings.
-    fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
-        let first = findings.len();
-        // What stands in a piece of a document is found in the whole too, and must not count twice.
-        let piece = document::is_part_of_document(field, part.fields);
-        let quoted = document::is_document(field, self.views.decoded().bytes);
-        let around = document::surroundings(field, self.views.decoded().bytes);
-        let titled = document::is_title(field, self.views.decoded().bytes);
-        let most = |info: &RuleInfo, confidence: f32| match around {
-            _ if quoted => document::MOST,
-            _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
-            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
-            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
-                document::MOST
-            }
-            _ => 1.0,
-        };
-        let path = part.request.path();
-        let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
-        for hit in &self.hits {
-            let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
-            if excepted(&rule.info().id) {
-                self.stats.findings_excepted += 1;
-                self.matcher.note_excepted(hit.rule);
-                continue;
-            }
-            if piece && !rule.counts_in_documents() {
-                continue;
-            }
-            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
-            let claim = Claim {
-                info: rule.info(),
-                class: rule.class(),
-                severity: rule.severity(),
-                confidence: hit.confidence.min(most),
-            };
-            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
-        }
-        for hit in self.scanner.hits().iter().filter(|_| !piece) {
-            let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
-                self.stats.findings_excepted += 1;
-                continue;
-            };
-            // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.breaks && hit.confidence >= document::SURE;
-            let confidence =
-                if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
-            let claim = claim(info, hit.code, confidence);
-            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
-        }
-        if !field.place.is_response() {
-            let in_text = quoted || around != Surroundings::None;
-            self.second_opinion(part, field, (first, in_text), findings);
-        }
-    }
-
-    /// What the model says of a value in which the findings from `first` on are not sure.
-    fn second_opinion(
-        &mut self,
-        part: Part<'_>,
-        field: &Field<'_>,
-        (first, in_text): (usize, bool),
-        findings: &mut Vec<Finding>,
-    ) {
-        let found = findings.get(first..).unwrap_or_default();
-        let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
-        let Some(surest) = surest.filter(|finding| finding.confidence.get() < opinion::SURE) else { return };
-        let beside = if in_text { Beside::FindingInText } else { Beside::Finding };
-        let class = surest.class;
-        self.model_finding(part, field, (class, beside), findings);
-    }
-
-    /// What the model says of a short value in which nothing was found.
-    fn resembles_attacks(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) -> bool {
-        let decoded = self.views.decoded().bytes;
-        self.opinion.is_worth_it(field, decoded)
-            && !document::is_document(field, decoded)
-            && document::surroundings(field, decoded) == Surroundings::None
-            && self.model_finding(part, field, (Class::InputValidation, Beside::Nothing), findings)
-    }
-
-    /// Appends a finding of the model, if it says anything of the value.
-    fn model_finding(
-        &mut self,
-        part: Part<'_>,
-        field: &Field<'_>,
-        (class, beside): (Class, Beside),
-        findings: &mut Vec<Finding>,
-    ) -> bool {
-        let Some(answer) = self.opinion.ask(&self.views, beside) else { return false };
-        let info = self.opinion.info(beside);
-        let path = part.request.path();
-        if self.rules.exceptions().iter().any(|one| one.covers(&info.id, path, field)) {
-            self.stats.findings_excepted += 1;
-            return false;
-        }
-        let claim = Claim { info, class, severity: beside.severity(), confidence: answer.confidence };
-        let length = self.views.get(answer.view).map_or(0, |view| view.bytes.len());
-        let mut found = finding(&claim, field, &self.views, answer.view, 0..length);
-        found.evidence = self.opinion.explain(answer, field, &self.views);
-        self.stats.model_findings += 1;
-        findings.push(found);
-        true
-    }
-
-    /// Whether an exception covers a finding of the request itself, which is counted.
-    fn is_excepted(&mut self, info: &RuleInfo, request: &Request, field: &Field<'_>) -> bool {
-        let excepted = self.rules.exceptions().iter().any(|one| one.covers(&info.id, request.path(), field));
-        self.stats.findings_excepted += u64::from(excepted);
-        excepted
-    }
-
-    /// What the parser found odd about the request.
-    fn oddities(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
-        for oddity in oddity::find(part.request, part.phase) {
-            let Some(info) = self.infos.get(oddity.code).map(Arc::clone) else { continue };
-            let value = part.request.header(oddity.header).unwrap_or_default();
-            let field = Field { place: Place::Header, name: oddity.header.as_bytes(), value, offset: 0 };
-            if self.is_excepted(&info, part.request, &field) {
-                continue;
-            }
-            self.views.fill(&field);
-            let mut found = finding(
-                &claim(&info, oddity.code, oddity.confidence),
-                &field,
-                &self.views,
-                0,
-                0..value.len(),
-            );
-            found.evidence = format!("{}: {}", oddity.anomaly, found.evidence);
-            found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
-            findings.push(found);
-        }
-    }
-
-    /// What another site's page made the client send.
-    fn foreign_page(&mut self, request: &Request, fields: &Fields, findings: &mut Vec<Finding>) {
-        let signs =
-            [(Code::Csrf, csrf::find(request)), (Code::SessionFixed, csrf::fixation(request, fields))];
-        for (code, found) in signs {
-            let Some(found) = found else { continue };
-            let info = self.infos.get(code).map(Arc::clone);
-            let (Some(info), Some(value)) = (info, request.header(found.header)) else {
-                continue;
-            };
-            let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
-            if self.is_excepted(&info, request, &field) {
-                continue;
-            }
-            self.views.fill(&field);
-            let claim = claim(&info, code, found.confidence);
-            findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
-        }
-    }
-
-    /// Rules of the protocol that the request breaks.
-    fn violations(
-        &mut self,
-        part: Part<'_>,
-        of_headers: Option<protocol::Violation<'_>>,
-        findings: &mut Vec<Finding>,
-    ) {
-        let violation = match part.phase {
-            Phase::Head => protocol::in_head(part.request, part.fields, of_headers),
-            Phase::Body => protocol::in_body(part.request, part.fields),
-            Phase::Response => None,
-        };
-        let info = self.infos.get(Code::Protocol).map(Arc::clone);
-        let (Some(violation), Some(info)) = (violation, info) else { return };
-        if self.is_excepted(&info, part.request, &violation.field) {
-            return;
-        }
-        let claim = claim(&info, Code::Protocol, violation.confidence);
-        self.views.fill(&violation.field);
-        let mut found = finding(&claim, &violation.field, &self.views, 0, 0..violation.field.value.len());
-        found.evidence = format!("{}: {}", violation.what, found.evidence);
-        found.evidence.truncate(found.evidence.floor_char_boundary(EVIDENCE_LEN));
-        findings.push(found);
-    }
-
-    /// A session id that another site's page puts into the body.
-    fn fixed_session(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
-        let Some(found) = csrf::fixation(part.request, part.fields) else { return };
-        let info = self.infos.get(Code::SessionFixed).map(Arc::clone);
-        let (Some(info), Some(value)) = (info, part.request.header(found.header)) else { return };
-        let field = Field { place: Place::Header, name: found.header.as_bytes(), value, offset: 0 };
-        if self.is_excepted(&info, part.request, &field) {
-            return;
-        }
-        self.views.fill(&field);
-        let claim = claim(&info, Code::SessionFixed, found.confidence);
-        findings.push(finding(&claim, &field, &self.views, 0, 0..value.len()));
-    }
-
-    fn repeated(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
-        let Some((index, confidence)) = auth::repeated(part.fields) else { return };
-        let info = self.infos.get(Code::AuthRepeated).map(Arc::clone);
-        let (Some(info), Some(field)) = (info, part.fields.iter().nth(index)) else { return };
-        if self.is_excepted(&info, part.request, &field) {
-            return;
-        }
-        self.views.fill(&field);
-        let claim = claim(&info, Code::AuthRepeated, confidence);
-        findings.push(finding(&claim, &field, &self.views, 0, 0..field.value.len()));
-    }
-}
-
-fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<'_> {
-    // A sign that is weak is no severe finding, whatever it would mean if it were true.
-    let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
-    Claim { info, class: code.class(), severity, confidence }
 }
 
 /// What the search for a pattern counts as, in bytes looked at.
 pub const PATTERN_WORK: u64 = 64;
-/// Confidence that a request which takes too much work is an attack: it is reported, and blocks nobody.
-const OVER_BUDGET: f32 = 0.55;
-
-/// Coded detections below this confidence are of low severity.
-const WEAK: f32 = 0.5;
-
-fn finding(
-    claim: &Claim<'_>,
-    field: &Field<'_>,
-    views: &Views,
-    view: usize,
-    span: std::ops::Range<usize>,
-) -> Finding {
-    let (bytes, chain) = views.get(view).map_or((&[][..], Chain::default()), |view| (view.bytes, view.chain));
-    Finding {
-        rule: Arc::clone(claim.info),
-        class: claim.class,
-        severity: claim.severity,
-        confidence: Confidence::new(claim.confidence).unwrap_or(Confidence::ZERO),
-        field: crate::finding::printable(field.to_string().as_bytes(), MAX_FIELD_NAME),
-        offset: u32::try_from(span.start).unwrap_or(u32::MAX),
-        length: u32::try_from(span.len()).unwrap_or(u32::MAX),
-        decoders: chain.iter().collect(),
-        evidence: redact::evidence(field, bytes, span),
-    }
-}
-
 /// Whether a finding is the model's, which is a second opinion on a value and says nothing of what kind an attack is.
 #[must_use]
 pub fn is_of_model(finding: &Finding) -> bool {

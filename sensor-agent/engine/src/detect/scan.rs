@@ -70,6 +70,7 @@ impl Scanner {
 
     pub(super) fn clear(&mut self) {
         self.hits.clear();
+        self.tokens.take_claimed();
     }
 
     pub(super) fn hits(&self) -> &[CodeHit] {

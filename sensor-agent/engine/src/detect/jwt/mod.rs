@@ -1,6 +1,7 @@
 //! JSON web tokens in headers, cookies and parameters: what their headers and claims say, and whether their signatures
 //! are right. A token is decoded leniently, because libraries do, and because a strict decoder cannot see `none`.
 
+mod claims;
 mod signature;
 
 use base64::Engine as _;
@@ -41,13 +42,17 @@ pub(crate) struct Seen<'a> {
     token: &'a [u8],
     header: Map<String, Value>,
     bearer: bool,
-    /// Whether its validity begins or ends at some time.
-    ends: bool,
+    claims: Map<String, Value>,
     start: usize,
     end: usize,
 }
 
 impl Seen<'_> {
+    /// Whether its validity begins or ends at some time.
+    fn ends(&self) -> bool {
+        self.claims.contains_key("exp") || self.claims.contains_key("nbf")
+    }
+
     fn signed(&self) -> Option<SignedToken<'_>> {
         let dot = memchr::memrchr(b'.', self.token)?;
         let text = |name: &str| self.header.get(name).and_then(Value::as_str);
@@ -109,8 +114,7 @@ pub(crate) fn find<'a>(
         None => {}
         Some(claims) => of_claims(claims, now, &mut add),
     }
-    let ends = claims.is_some_and(|claims| claims.contains_key("exp") || claims.contains_key("nbf"));
-    (!unsigned).then_some(Seen { token, header, bearer, ends, start, end })
+    (!unsigned).then(|| Seen { token, header, bearer, claims: claims.unwrap_or_default(), start, end })
 }
 
 /// Keys that the header brings or names in a hostile way.
@@ -336,7 +340,7 @@ mod tests {
             let seen = find(&field, value.as_bytes(), Some(NOW), &mut found);
             let of_time: Vec<_> = found.iter().map(|found| (found.code, found.confidence)).collect();
             let expected: Vec<_> = expected.iter().map(|sure| (Code::JwtTime, *sure)).collect();
-            assert_eq!((of_time, seen.is_some_and(|seen| seen.ends)), (expected, true), "{claim} {at}");
+            assert_eq!((of_time, seen.is_some_and(|seen| seen.ends())), (expected, true), "{claim} {at}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
+use super::claims::{self, Claimed};
 use super::{Found, Seen, find};
 use crate::detect::builtin::Code;
 use crate::field::Field;
@@ -45,6 +46,8 @@ pub(crate) struct Tokens {
     found: Vec<Found>,
     /// Whether what the token at hand is depends on the time.
     fleeting: bool,
+    /// What the claims of the token at hand say beyond names and numbers.
+    claimed: Vec<Claimed>,
     /// Signatures checked, and left unchecked.
     pub(crate) checked: u64,
     pub(crate) unchecked: u64,
@@ -63,6 +66,7 @@ impl Default for Tokens {
             guesses_left: MAX_GUESSES_PER_SEC,
             found: Vec::new(),
             fleeting: false,
+            claimed: Vec::new(),
             checked: 0,
             unchecked: 0,
         }
@@ -89,9 +93,11 @@ impl Tokens {
     pub(crate) fn look(&mut self, field: &Field<'_>) -> &[Found] {
         self.found.clear();
         self.fleeting = false;
+        self.claimed.clear();
         let mut found = std::mem::take(&mut self.found);
         if let Some(seen) = find(field, field.value, self.wall, &mut found) {
-            self.fleeting = seen.ends && self.wall.is_some();
+            self.fleeting = seen.ends() && self.wall.is_some();
+            self.claimed = claims::odd(&seen.claims);
             found.extend(self.judge(&seen));
         }
         self.found = found;
@@ -101,6 +107,11 @@ impl Tokens {
     /// Whether the same value may be something else later.
     pub(crate) fn is_fleeting(&self) -> bool {
         self.fleeting
+    }
+
+    /// The texts among the claims of the token that was looked at last that are no names; a second time there are none.
+    pub(crate) fn take_claimed(&mut self) -> Vec<Claimed> {
+        std::mem::take(&mut self.claimed)
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Option<Found> {

@@ -1,0 +1,162 @@
+//! Hits into findings: which of them an exception covers, what the text around them takes from them, what the model adds.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::builtin::Code;
+use super::document::{self, Surroundings};
+use super::opinion::{self, Beside};
+use super::{Detector, MAX_FIELD_NAME, Part, redact};
+use crate::field::Field;
+use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
+use crate::rule::{Chain, Views};
+
+/// Coded detections below this confidence are of low severity.
+const WEAK: f32 = 0.5;
+
+/// What a finding says beside where it stands.
+pub(super) struct Claim<'a> {
+    pub(super) info: &'a Arc<RuleInfo>,
+    pub(super) class: Class,
+    pub(super) severity: Severity,
+    pub(super) confidence: f32,
+}
+
+impl Detector {
+    /// Turns the hits in a field into findings.
+    pub(super) fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
+        let first = findings.len();
+        // What stands in a piece of a document is found in the whole too, and must not count twice.
+        let piece = document::is_part_of_document(field, part.fields);
+        let quoted = document::is_document(field, self.views.decoded().bytes);
+        let around = document::surroundings(field, self.views.decoded().bytes);
+        let titled = document::is_title(field, self.views.decoded().bytes);
+        let most = |info: &RuleInfo, confidence: f32| match around {
+            _ if quoted => document::MOST,
+            _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
+            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
+            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
+                document::MOST
+            }
+            _ => 1.0,
+        };
+        let path = part.request.path();
+        let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
+        for hit in &self.hits {
+            let Some(rule) = self.rules.rules().get(hit.rule) else { continue };
+            if excepted(&rule.info().id) {
+                self.stats.findings_excepted += 1;
+                self.matcher.note_excepted(hit.rule);
+                continue;
+            }
+            if piece && !rule.counts_in_documents() {
+                continue;
+            }
+            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
+            let claim = Claim {
+                info: rule.info(),
+                class: rule.class(),
+                severity: rule.severity(),
+                confidence: hit.confidence.min(most),
+            };
+            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+        }
+        for hit in self.scanner.hits().iter().filter(|_| !piece) {
+            let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
+                self.stats.findings_excepted += 1;
+                continue;
+            };
+            // What breaks out of its place in a query does so at once; a document has a beginning of its own.
+            let at_once = hit.start < document::BEGINNING && hit.breaks && hit.confidence >= document::SURE;
+            let confidence =
+                if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
+            let claim = claim(info, hit.code, confidence);
+            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+        }
+        if !field.place.is_response() {
+            let in_text = quoted || around != Surroundings::None;
+            self.second_opinion(part, field, (first, in_text), findings);
+        }
+    }
+
+    /// What the model says of a value in which the findings from `first` on are not sure.
+    fn second_opinion(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        (first, in_text): (usize, bool),
+        findings: &mut Vec<Finding>,
+    ) {
+        let found = findings.get(first..).unwrap_or_default();
+        let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
+        let Some(surest) = surest.filter(|finding| finding.confidence.get() < opinion::SURE) else { return };
+        let beside = if in_text { Beside::FindingInText } else { Beside::Finding };
+        let class = surest.class;
+        self.model_finding(part, field, (class, beside), findings);
+    }
+
+    /// What the model says of a short value in which nothing was found.
+    pub(super) fn resembles_attacks(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let decoded = self.views.decoded().bytes;
+        self.opinion.is_worth_it(field, decoded)
+            && !document::is_document(field, decoded)
+            && document::surroundings(field, decoded) == Surroundings::None
+            && self.model_finding(part, field, (Class::InputValidation, Beside::Nothing), findings)
+    }
+
+    /// Appends a finding of the model, if it says anything of the value.
+    fn model_finding(
+        &mut self,
+        part: Part<'_>,
+        field: &Field<'_>,
+        (class, beside): (Class, Beside),
+        findings: &mut Vec<Finding>,
+    ) -> bool {
+        let Some(answer) = self.opinion.ask(&self.views, beside) else { return false };
+        let info = self.opinion.info(beside);
+        let path = part.request.path();
+        if self.rules.exceptions().iter().any(|one| one.covers(&info.id, path, field)) {
+            self.stats.findings_excepted += 1;
+            return false;
+        }
+        let claim = Claim { info, class, severity: beside.severity(), confidence: answer.confidence };
+        let length = self.views.get(answer.view).map_or(0, |view| view.bytes.len());
+        let mut found = finding(&claim, field, &self.views, answer.view, 0..length);
+        found.evidence = self.opinion.explain(answer, field, &self.views);
+        self.stats.model_findings += 1;
+        findings.push(found);
+        true
+    }
+}
+
+pub(super) fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<'_> {
+    // A sign that is weak is no severe finding, whatever it would mean if it were true.
+    let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
+    Claim { info, class: code.class(), severity, confidence }
+}
+
+pub(super) fn finding(
+    claim: &Claim<'_>,
+    field: &Field<'_>,
+    views: &Views,
+    view: usize,
+    span: Range<usize>,
+) -> Finding {
+    let (bytes, chain) = views.get(view).map_or((&[][..], Chain::default()), |view| (view.bytes, view.chain));
+    Finding {
+        rule: Arc::clone(claim.info),
+        class: claim.class,
+        severity: claim.severity,
+        confidence: Confidence::new(claim.confidence).unwrap_or(Confidence::ZERO),
+        field: crate::finding::printable(field.to_string().as_bytes(), MAX_FIELD_NAME),
+        offset: u32::try_from(span.start).unwrap_or(u32::MAX),
+        length: u32::try_from(span.len()).unwrap_or(u32::MAX),
+        decoders: chain.iter().collect(),
+        evidence: redact::evidence(field, bytes, span),
+    }
+}
