@@ -66,7 +66,7 @@ fn what_is_wrong_is_refused_with_its_place() {
         (
             "tags",
             "response = \"ignore\"\ntags",
-            "`response` is of type string, expected `\"observe\"`, `\"kill\"` or",
+            "`response` is of type string, expected `\"score\"`, `\"observe\"`,",
         ),
         (
             "tags",
@@ -179,6 +179,7 @@ fn lengths_bound_where_a_pattern_is_searched() {
 fn responses_stand_in_the_info() {
     let response = |keys: &str| compile(&good_with(keys)).unwrap().rules()[0].info().response;
     assert_eq!(response(""), None);
+    assert_eq!(response("response = 'score'"), None);
     assert_eq!(response("response = 'observe'"), Some(Response::Observe));
     assert_eq!(response("response = 'kill'"), Some(Response::Kill));
     let minute = std::time::Duration::from_secs(60);

@@ -82,6 +82,7 @@ fn property(key: &Key) -> Value {
         Kind::Behaviour => table(BEHAVIOUR_KEYS).into(),
         Kind::Steps => json!({ "type": "array", "minItems": 1, "items": table(STEP_KEYS) }),
         Kind::Response => json!({ "oneOf": [
+            { "const": "score" },
             { "const": "observe" },
             { "const": "kill" },
             { "type": "object", "additionalProperties": false, "required": ["block_secs"],

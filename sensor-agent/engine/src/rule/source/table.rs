@@ -170,10 +170,11 @@ impl Reader<'_> {
         least as usize..=most as usize
     }
 
-    /// `"observe"`, `"kill"` or `{ block_secs = 60 }`.
+    /// `"score"`, which is what a rule without it does, `"observe"`, `"kill"` or `{ block_secs = 60 }`.
     fn response(&mut self, table: &DeTable<'_>) -> Option<Response> {
         let value = table.get("response")?;
         match value.get_ref().as_str() {
+            Some("score") => return None,
             Some("observe") => return Some(Response::Observe),
             Some("kill") if table.contains_key("behaviour") => {
                 self.error(
@@ -186,7 +187,7 @@ impl Reader<'_> {
             _ => {}
         }
         let Some(settings) = value.get_ref().as_table() else {
-            self.wrong_type("response", "`\"observe\"`, `\"kill\"` or `{ block_secs = … }`", value);
+            self.wrong_type("response", "`\"score\"`, `\"observe\"`, `\"kill\"` or `{ block_secs = … }`", value);
             return None;
         };
         self.known_keys(settings, &["block_secs"]);
