@@ -7,7 +7,7 @@ use super::builtin::Code;
 use super::document::{self, Surroundings};
 use super::opinion::{self, Beside};
 use super::{Detector, MAX_FIELD_NAME, Part, redact};
-use crate::field::Field;
+use crate::field::{Field, Place};
 use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::rule::{Chain, Views};
 
@@ -67,7 +67,11 @@ impl Detector {
                 continue;
             };
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
-            let at_once = hit.start < document::BEGINNING && hit.breaks && hit.confidence >= document::SURE;
+            // Nor does anybody search for a text that begins with markup which runs something.
+            let opens = field.place == Place::Query && info.topic() == Some("xss");
+            let at_once = hit.start < document::BEGINNING
+                && hit.confidence >= document::SURE
+                && (hit.breaks || opens);
             let confidence =
                 if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);
