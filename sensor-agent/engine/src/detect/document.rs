@@ -237,7 +237,9 @@ pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
     let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
     let share = |part: usize| part * 100 / sample.len().max(1);
     let wordy = share(letters) >= MIN_LETTERS && share(blanks) >= MIN_BLANKS;
-    lines >= MIN_LINES && share(letters) >= FEWEST_LETTERS
+    // Text in lines has words; where line ends and comments stand for blanks, it has few blanks besides.
+    let spaced = count(|byte| matches!(byte, b' ' | b'\t')) * 2 >= lines;
+    lines >= MIN_LINES && spaced && share(letters) >= FEWEST_LETTERS
         || wordy && (decoded.len() >= MIN_PROSE || lines > 0)
 }
 

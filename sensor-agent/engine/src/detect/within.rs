@@ -24,7 +24,10 @@ pub(super) fn values<'a>(field: &Field<'a>, named: u32) -> impl Iterator<Item = 
         Place::Header if field.name == b"referer" && names_no_page(field.value) => {
             (field.value, 0, b"referer")
         }
-        Place::Header if field.name == b"referer" => (query_of(field.value), b'&', b"referer"),
+        Place::Header if field.name == b"referer" => match behind_page(field.value) {
+            Some(text) => (text, 0, b"referer"),
+            None => (query_of(field.value), b'&', b"referer"),
+        },
         Place::Header => (foreign(field).unwrap_or_default(), 0, field.name),
         _ => (b"", 0, b""),
     };
@@ -34,6 +37,14 @@ pub(super) fn values<'a>(field: &Field<'a>, named: u32) -> impl Iterator<Item = 
     });
     let value = move |value| Field { place: Place::Query, name, value, offset: 0 };
     segments.chain(parts.filter(|part| is_telling(part)).take(MAX_VALUES).map(value))
+}
+
+/// What stands behind the last slash of a page's address from a character on that no address has as it stands (RFC 3986 section 2).
+fn behind_page(url: &[u8]) -> Option<&[u8]> {
+    let foreign = |byte: &u8| matches!(byte, b' ' | b'"' | b'<' | b'>' | b'`' | b'\\' | b'^' | b'{' | b'|');
+    let at = url.iter().position(foreign)?;
+    let page = url.get(..at).filter(|page| !page.contains(&b'?'))?;
+    url.get(memchr::memrchr(b'/', page)? + 1..)
 }
 
 /// What stands behind the question mark of a URL.
@@ -238,6 +249,7 @@ mod tests {
             ("host", "a.example`id`", "a.example`id`"),
             ("referer", "php://filter/x", "php://filter/x"),
             ("referer", "*)(uid=*", "*)(uid=*"),
+            ("referer", "https://a.example/b/c order by 1-- x", "c order by 1-- x"),
         ] {
             assert_eq!(of(Place::Header, name, value), [expected], "{name}");
         }

@@ -5,12 +5,18 @@ use super::token::{Key, Kind};
 use super::words::{FUNCTIONS, INFORMATION, STRONG_FUNCTIONS, SYSTEM_TABLES};
 use crate::detect::builtin::Code;
 
+/// Longest comment that only cuts off a query: `-- -`.
+const SHORT_COMMENT: usize = 4;
+
 impl Shapes<'_> {
     pub(super) fn time_delay(&self, at: usize) -> Shape {
         let found = |len, confidence| Some((Code::SqlTime, len, confidence));
-        if self.is(at, Key::Waitfor) && matches!(self.kind(at + 1), Kind::Key(Key::Delay | Key::Time)) {
-            let value =
-                matches!(self.kind(at + 2), Kind::Text | Kind::OpenText | Kind::Variable | Kind::Number);
+        let delay = self.behind_sign(at + 1);
+        if self.is(at, Key::Waitfor) && matches!(self.kind(delay), Kind::Key(Key::Delay | Key::Time)) {
+            let value = matches!(
+                self.kind(self.behind_sign(delay + 1)),
+                Kind::Text | Kind::OpenText | Kind::Variable | Kind::Number
+            );
             return if value || self.broken == Broken::Quote { found(3, 0.95) } else { None };
         }
         if self.kind(at) != Kind::Word || self.kind(at + 1) != Kind::Open {
@@ -64,6 +70,13 @@ impl Shapes<'_> {
         }
     }
 
+    /// The token at `at`, or the one behind it if that is a plus sign that should have been a blank, or half of a character that was to
+    /// swallow a backslash.
+    fn behind_sign(&self, at: usize) -> usize {
+        let half = self.kind(at) == Kind::Word && !self.text(at).is_ascii() && self.text(at).len() < 3;
+        at + usize::from(self.text(at) == b"+" || half)
+    }
+
     pub(super) fn procedure(&self, at: usize) -> Shape {
         let found = |len, confidence| Some((Code::SqlProcedure, len, confidence));
         if self.kind(at) == Kind::Word
@@ -104,6 +117,11 @@ impl Shapes<'_> {
         let ends = |end| matches!(self.kind(end), Kind::Comment | Kind::End | Kind::Comma);
         let quoted = self.broken == Broken::Quote;
         match self.kind(at) {
+            Kind::Key(Key::Order)
+                if self.broken == Broken::Word && self.is(at + 1, Key::By) && self.counts_columns(at + 2) =>
+            {
+                Some((Code::SqlProbe, 4, 0.8))
+            }
             Kind::Key(Key::Order | Key::Group)
                 if self.is(at + 1, Key::By) && self.broken >= Broken::Number =>
             {
@@ -139,6 +157,16 @@ impl Shapes<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether numbers stand at `at`, and right behind them a comment that cuts off the rest of a query: in prose a dash has blanks.
+    fn counts_columns(&self, at: usize) -> bool {
+        let behind = (at..at + LOOK_AHEAD).find(|&at| !matches!(self.kind(at), Kind::Number | Kind::Comma));
+        let Some(comment) = behind.filter(|&comment| comment > at && self.kind(comment) == Kind::Comment)
+        else {
+            return false;
+        };
+        matches!(self.gap(comment), b"" | b"*/") || self.text(comment).len() <= SHORT_COMMENT
     }
 
     /// Whether what stands at `at` is a value that is compared, or ends there: `having 1 or 2 children` is none.
@@ -257,12 +285,29 @@ impl Shapes<'_> {
         if self.asks_for_information(at) {
             return found(LOOK_AHEAD, 0.8);
         }
+        if self.compares_numbers(at) {
+            return Some((Code::SqlBoolean, 5, 0.85));
+        }
         let known = self.text_is(at, FUNCTIONS);
         match self.broken {
             Broken::Quote if known => found(3, 0.8),
             Broken::Number if known => found(3, 0.72),
             _ => None,
         }
+    }
+
+    /// Whether a call behind AND or OR, or one that chooses, asks whether two numbers are equal: whoever writes a query knows that.
+    fn compares_numbers(&self, at: usize) -> bool {
+        let numbers = self.kind(at + 2) == Kind::Number
+            && self.kind(at + 3) == Kind::Compare
+            && self.kind(at + 4) == Kind::Number;
+        let chooses = || self.text_is(at, &["if", "iif", "elt", "interval", "make_set", "decode"]);
+        numbers
+            && match self.before(at) {
+                Kind::Logic => self.broken >= Broken::Word,
+                Kind::Comma | Kind::Arithmetic | Kind::Semicolon => self.broken >= Broken::Word && chooses(),
+                _ => false,
+            }
     }
 
     /// Whether the value is CASE … WHEN … THEN … END from its first token on.

@@ -43,7 +43,8 @@ impl Sql {
             return None;
         }
         let mut best: Option<Found> = None;
-        for context in [Context::Plain, Context::Quoted(b'\''), Context::Quoted(b'"')] {
+        let quoted = [b'\'', b'"', b'`'].map(Context::Quoted);
+        for context in [Context::Plain].into_iter().chain(quoted) {
             if let Context::Quoted(quote) = context
                 && memchr::memchr(quote, value).is_none()
             {
@@ -101,6 +102,15 @@ mod tests {
             ("'-0-'", Code::SqlExpression, 0.7),
             ("'=''", Code::SqlExpression, 0.7),
             ("1' order by 10-- -", Code::SqlProbe, 0.7),
+            ("books) ORDER BY 1-- uLzh", Code::SqlProbe, 0.8),
+            ("books/**/order/**/by/**/3,4#", Code::SqlProbe, 0.8),
+            ("bob#\norder#\nby#\n1-- x", Code::SqlProbe, 0.8),
+            ("abc AND ELT(5542=1253,1253)", Code::SqlBoolean, 0.85),
+            ("abc,IIF(8500=7560,1,1/0)", Code::SqlBoolean, 0.8),
+            ("a;WAITFOR+DELAY+'0:0:5'--", Code::SqlTime, 0.9),
+            ("a WAITFOR DELAY \u{3bf}'0:0:5'-- -", Code::SqlTime, 0.9),
+            ("abc`=`abc` WAITFOR DELAY '0:0:5' AND `a`=`a", Code::SqlTime, 0.9),
+            ("abc`=`abc`;SELECT BENCHMARK(5000000,MD5(1))", Code::SqlTime, 0.9),
             ("1 and (select count(*) from users)>0", Code::SqlSubquery, 0.7),
             ("' or '{\"b\":2}'::jsonb <@ '{\"a\":1}'::jsonb--", Code::SqlBoolean, 0.8),
             ("1 and extractvalue(1,concat(0x7e,version()))", Code::SqlFunction, 0.8),
@@ -200,6 +210,9 @@ mod tests {
             "1 + 1 = 2",
             "C++ and C#",
             "the student union selects its board",
+            "Please order by 5 -- and thank you",
+            "foo and bar(x=1)",
+            "use `a` or `b`, not `c`=1",
             "Please order by 5 pm; delete from your list what's done",
             "6'-4\" tall",
             "a and b, 2 or 3",
