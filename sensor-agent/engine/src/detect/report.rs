@@ -69,9 +69,8 @@ impl Detector {
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
             // Nor does anybody search for a text that begins with markup which runs something.
             let opens = field.place == Place::Query && info.topic() == Some("xss");
-            let at_once = hit.start < document::BEGINNING
-                && hit.confidence >= document::SURE
-                && (hit.breaks || opens);
+            let at_once =
+                hit.start < document::BEGINNING && hit.confidence >= document::SURE && (hit.breaks || opens);
             let confidence =
                 if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
             let claim = claim(info, hit.code, confidence);

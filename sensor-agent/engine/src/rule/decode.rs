@@ -57,6 +57,15 @@ pub(crate) fn lone_percent(input: &[u8], out: &mut Vec<u8>) -> bool {
     changed
 }
 
+/// Plus signs that were encoded as if they were no blanks already: in a text without blanks, several stand for them.
+pub(crate) fn pluses(input: &[u8], out: &mut Vec<u8>) -> bool {
+    if input.contains(&b' ') || memchr::memchr_iter(b'+', input).nth(1).is_none() {
+        return false;
+    }
+    out.extend(input.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }));
+    true
+}
+
 /// Length of the escape with its `%`, and its code; the text behind the `%` is `tail`.
 fn percent_escape(tail: &[u8]) -> (usize, Option<u32>) {
     match tail {
@@ -633,6 +642,19 @@ mod tests {
     }
 
     /// Case C7.
+    #[test]
+    fn pluses_that_stand_for_blanks() {
+        check(
+            pluses,
+            &[
+                (b"a+or+b", Some(b"a or b")),
+                (b"c++ or c", None),
+                (b"+49", None),
+                (b"<a\n+=+x", Some(b"<a\n = x")),
+            ],
+        );
+    }
+
     #[test]
     fn percent_signs_that_are_dropped() {
         check(

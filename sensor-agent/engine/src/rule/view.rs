@@ -144,6 +144,9 @@ impl Views {
         if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
             self.step(Decoder::SqlComments, decode::sql_comments);
         }
+        if plus && of_decoded & PLUS != 0 && self.step_from(decoded, Decoder::Percent, decode::pluses) {
+            self.step(Decoder::SqlComments, decode::sql_comments);
+        }
         if of_decoded & BACKSLASH != 0 {
             self.step_from(decoded, Decoder::CssEscapes, decode::css);
         }

@@ -54,7 +54,13 @@ impl Shapes<'_> {
         }
         let behind = matches!(
             self.before(at),
-            Kind::Logic | Kind::Key(_) | Kind::Comma | Kind::Arithmetic | Kind::Compare | Kind::Open
+            Kind::Logic
+                | Kind::Not
+                | Kind::Key(_)
+                | Kind::Comma
+                | Kind::Arithmetic
+                | Kind::Compare
+                | Kind::Open
         );
         match self.broken {
             Broken::Quote | Broken::Number if behind => found(3, 0.95),
@@ -162,10 +168,12 @@ impl Shapes<'_> {
     /// Whether numbers stand at `at`, and right behind them a comment that cuts off the rest of a query: in prose a dash has blanks.
     fn counts_columns(&self, at: usize) -> bool {
         let behind = (at..at + LOOK_AHEAD).find(|&at| !matches!(self.kind(at), Kind::Number | Kind::Comma));
-        let Some(comment) = behind.filter(|&comment| comment > at && self.kind(comment) == Kind::Comment)
-        else {
-            return false;
-        };
+        // Behind a bracket that closes what was not opened, the end will do.
+        let closed = at.checked_sub(3).is_some_and(|before| self.kind(before) == Kind::Close);
+        let Some(comment) = behind.filter(|&comment| comment > at) else { return false };
+        if self.kind(comment) != Kind::Comment {
+            return closed && self.kind(comment) == Kind::End;
+        }
         matches!(self.gap(comment), b"" | b"*/") || self.text(comment).len() <= SHORT_COMMENT
     }
 

@@ -187,7 +187,11 @@ impl Reader<'_> {
             _ => {}
         }
         let Some(settings) = value.get_ref().as_table() else {
-            self.wrong_type("response", "`\"score\"`, `\"observe\"`, `\"kill\"` or `{ block_secs = … }`", value);
+            self.wrong_type(
+                "response",
+                "`\"score\"`, `\"observe\"`, `\"kill\"` or `{ block_secs = … }`",
+                value,
+            );
             return None;
         };
         self.known_keys(settings, &["block_secs"]);
