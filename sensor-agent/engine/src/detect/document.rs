@@ -3,6 +3,7 @@
 
 use super::Place;
 use crate::field::{Field, Fields};
+use crate::finding::RuleInfo;
 
 /// Shorter values are no documents.
 const MIN_BYTES: usize = 120;
@@ -141,6 +142,35 @@ pub(super) fn is_named_only(topic: Option<&str>, confidence: f32) -> bool {
         || confidence < SURE_COMMAND && topic == Some("rce")
 }
 
+/// Names of parameters that hold passwords, or parts of them, in lower case.
+const PASSWORD_NAMES: [&[u8]; 5] = [b"passw", b"passphrase", b"pwd", b"pass", b"secret"];
+/// Lengths of passwords that are made up at random, by people's programs.
+const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=128;
+/// Longest match that comes about in such a password by chance, and least confidence of one that does not.
+const MAX_CHANCE: usize = 16;
+const NO_CHANCE: f32 = 0.93;
+/// Most confidence of one that does.
+pub(super) const MOST_BY_CHANCE: f32 = 0.5;
+
+/// Whether a value is a password as programs make them up: without blanks, with small and capital letters, digits and signs. What stands
+/// in it stands there by chance.
+pub(super) fn is_password(field: &Field<'_>, decoded: &[u8]) -> bool {
+    let holds = |part: &&[u8]| field.name.windows(part.len()).any(|name| name.eq_ignore_ascii_case(part));
+    let has = |kind: fn(&u8) -> bool| decoded.iter().any(kind);
+    PASSWORD_BYTES.contains(&decoded.len())
+        && PASSWORD_NAMES.iter().any(holds)
+        && decoded.iter().all(u8::is_ascii_graphic)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_digit)
+        && has(u8::is_ascii_punctuation)
+}
+
+/// Whether a match of so many bytes may have come about by chance. An expression reaches as far as its signs do.
+pub(super) fn is_by_chance(info: &RuleInfo, confidence: f32, length: usize) -> bool {
+    confidence < NO_CHANCE && (length <= MAX_CHANCE || info.id == "sql-expression")
+}
+
 /// Least confidence of a command that counts in a title.
 const SURE_COMMAND: f32 = 0.755;
 
@@ -265,6 +295,21 @@ mod tests {
              CHR(113)||CHR(120)||CHR(118)||CHR(98),NULL,NULL,NULL FROM DUAL WHERE 5=5 AND 'x'='x' OR '1'='1' -- ",
         ] {
             assert!(!document(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_made_up() {
+        let password = |name: &str, value: &str| {
+            is_password(
+                &Field { place: Place::Form, name: name.as_bytes(), value: b"", offset: 0 },
+                value.as_bytes(),
+            )
+        };
+        assert!(password("user.newPassword", "aQ9&w|id;x") && password("pwd", "$_G(t7'#"));
+        assert!(!password("comment", "aQ9&w|id;x"));
+        for value in ["'or'1'='1", "Secret1' or 1=1", "short", "abc;id", "Plain123"] {
+            assert!(!password("password", value), "{value}");
         }
     }
 

@@ -31,8 +31,12 @@ impl Detector {
         let quoted = document::is_document(field, self.views.decoded().bytes);
         let around = document::surroundings(field, self.views.decoded().bytes);
         let titled = document::is_title(field, self.views.decoded().bytes);
-        let most = |info: &RuleInfo, confidence: f32| match around {
+        let encoded = field.place.is_url_encoded();
+        let sent = if encoded { self.views.decoded().bytes } else { field.value };
+        let password = document::is_password(field, sent);
+        let most = |info: &RuleInfo, confidence: f32, length: usize| match around {
             _ if quoted => document::MOST,
+            _ if password && document::is_by_chance(info, confidence, length) => document::MOST_BY_CHANCE,
             _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
             Surroundings::Article if info.topic() != Some("xss") => document::MOST,
             Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
@@ -52,7 +56,11 @@ impl Detector {
             if piece && !rule.counts_in_documents() {
                 continue;
             }
-            let most = if rule.counts_in_documents() { 1.0 } else { most(rule.info(), hit.confidence) };
+            let most = if rule.counts_in_documents() {
+                1.0
+            } else {
+                most(rule.info(), hit.confidence, hit.end - hit.start)
+            };
             let claim = Claim {
                 info: rule.info(),
                 class: rule.class(),
@@ -69,15 +77,20 @@ impl Detector {
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
             // Nor does anybody search for a text that begins with markup which runs something.
             let opens = field.place == Place::Query && info.topic() == Some("xss");
-            let at_once =
-                hit.start < document::BEGINNING && hit.confidence >= document::SURE && (hit.breaks || opens);
-            let confidence =
-                if at_once { hit.confidence } else { hit.confidence.min(most(info, hit.confidence)) };
+            let at_once = hit.start < document::BEGINNING
+                && hit.confidence >= document::SURE
+                && (hit.breaks || opens)
+                && !password;
+            let confidence = if at_once {
+                hit.confidence
+            } else {
+                hit.confidence.min(most(info, hit.confidence, hit.end - hit.start))
+            };
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
         }
         if !field.place.is_response() {
-            let in_text = quoted || around != Surroundings::None;
+            let in_text = quoted || password || around != Surroundings::None;
             self.second_opinion(part, field, (first, in_text), findings);
         }
     }

@@ -462,6 +462,8 @@ pub(crate) fn is_hex_text(input: &[u8]) -> bool {
     (MIN_HEX..=MAX_BASE64).contains(&input.len())
         && input.len().is_multiple_of(2)
         && input.iter().all(u8::is_ascii_hexdigit)
+        // Digits alone are a number.
+        && input.iter().any(u8::is_ascii_alphabetic)
         && input.chunks_exact(2).take(8).all(|pair| matches!(hex(pair, 2), Some(0x20..=0x7e | 9 | 10 | 13)))
 }
 

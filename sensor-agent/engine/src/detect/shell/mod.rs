@@ -20,7 +20,7 @@ const IN_TEXT: f32 = 0.4;
 /// Most confidence of a command in a piece of code within a text, or in a pattern.
 const IN_SPAN: f32 = 0.6;
 /// Fewest words around a piece of code within a text.
-const SPAN_WORDS: usize = 3;
+const SPAN_WORDS: usize = 2;
 /// Texts between pieces of code that are searched for words.
 const MAX_SPANS: usize = 8;
 /// Longest name of a character reference.
@@ -138,20 +138,30 @@ fn is_filter(value: &[u8], at: usize, end: usize) -> bool {
 
 /// Whether `at` lies in a piece of code that a text shows between backticks, with words around it.
 fn is_in_span(value: &[u8], at: usize) -> bool {
+    if is_fenced(value) {
+        return true;
+    }
     let ends = memchr::memchr(b'`', value).zip(memchr::memrchr(b'`', value));
-    let Some((first, last)) = ends.filter(|(first, last)| (*first..*last).contains(&at)) else {
+    let Some((first, last)) = ends.filter(|(first, last)| (*first..=*last).contains(&at)) else {
         return false;
     };
     let word = |word: &&[u8]| {
-        word.len() > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-".contains(byte))
+        let letters = word.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+        letters > 1 && word.iter().all(|byte| byte.is_ascii_alphabetic() || b",.:!?()'-*#[]".contains(byte))
     };
     let near =
         value.get(first.saturating_sub(MAX_WALK)..(last + MAX_WALK).min(value.len())).unwrap_or_default();
     // Behind every other backtick stands text again.
     let texts = near.split(|byte| *byte == b'`').step_by(2).take(MAX_SPANS);
     let words = texts.flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
-    value.get(..first).is_some_and(|before| before.ends_with(b" "))
+    value.get(..first).is_some_and(|before| before.is_empty() || before.ends_with(b" "))
         && words.take(SPAN_WORDS).count() == SPAN_WORDS
+}
+
+/// Whether a value is nothing but a block of code as texts show it, between lines of three backticks.
+fn is_fenced(value: &[u8]) -> bool {
+    let text = value.trim_ascii();
+    text.starts_with(b"```") && text.ends_with(b"\n```")
 }
 
 /// Whether a separator stands between words as in a sentence, with a word behind it that is no option's or path's command:
@@ -281,7 +291,8 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let bare =
         behind.trim_ascii().is_empty() || behind.first().is_some_and(|byte| matches!(byte, b'|' | b';'));
     let listed = bare && !pathed && !hidden && COMMON.has(file);
-    let titled = !telling && is_title(value.get(start..at).unwrap_or_default());
+    let word = value.get(start..at).unwrap_or_default();
+    let titled = !telling && is_title(word.strip_prefix(b"\"").unwrap_or(word));
     Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
 }
 
