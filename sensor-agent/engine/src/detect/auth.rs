@@ -102,9 +102,22 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);
     let looks_like_jwt = token.starts_with(b"ey");
     // A variable that a client forgot to fill in is its own mistake more often than a probe.
-    let confidence = if token.starts_with(b"${") || token.starts_with(b"{{") { 0.5 } else { 0.72 };
+    let confidence = if is_left_open(token) { 0.5 } else { 0.72 };
     (!token.iter().all(sound) && !looks_like_jwt && !token.contains(&b','))
         .then_some((Code::AuthBearerForm, confidence))
+}
+
+/// Whether a token is the place where one should stand: `<ACCESS_TOKEN>`, `{{token}}`, `***`.
+fn is_left_open(token: &[u8]) -> bool {
+    let name = |inner: &[u8]| {
+        let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-. {}$".contains(byte);
+        !inner.is_empty() && inner.iter().all(of_name)
+    };
+    match token {
+        [b'<', inner @ .., b'>'] | [b'[', inner @ .., b']'] => name(inner),
+        [b'{', inner @ .., b'}'] | [b'$', inner @ ..] => name(inner),
+        _ => token.iter().all(|byte| *byte == b'*'),
+    }
 }
 
 fn method_override(value: &[u8], method: &[u8]) -> Option<(Code, f32)> {
@@ -266,7 +279,14 @@ mod tests {
             assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearer, 0.9)), "{value}");
         }
         assert_eq!(header("authorization", "null", "GET"), Some((Code::AuthBearer, 0.8)));
-        assert_eq!(header("authorization", "Bearer a'b<c", "GET"), Some((Code::AuthBearerForm, 0.72)));
+        for value in ["Bearer a'b<c", "Bearer <script>alert(1)</script>", "Bearer {\"a\":1}"] {
+            assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearerForm, 0.72)), "{value}");
+        }
+        for value in
+            ["bearer <ACCESS_TOKEN>", "Token {token}", "Bearer {{ token }}", "Bearer ${TOKEN}", "Bearer ***"]
+        {
+            assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearerForm, 0.5)), "{value}");
+        }
         for value in ["Bearer abc.def-1", "Basic YTpi", "Bearer eyJ{", "AWS4-HMAC-SHA256 Credential=x, y"] {
             assert_eq!(header("authorization", value, "GET"), None, "{value}");
         }

@@ -237,9 +237,12 @@ impl Shapes<'_> {
         matches!(self.kind(at), Kind::Number | Kind::Text | Kind::OpenText | Kind::Constant | Kind::Variable)
     }
 
-    /// Whether a known function of a literal stands at `at`.
+    /// Whether a known function of a literal stands at `at`; `count(1)` is how rows are counted.
     fn calls_with_literal(&self, at: usize) -> bool {
-        self.kind(at + 1) == Kind::Open && self.is_literal(at + 2) && self.text_is(at, FUNCTIONS)
+        self.kind(at + 1) == Kind::Open
+            && self.is_literal(at + 2)
+            && self.text_is(at, FUNCTIONS)
+            && !self.text_is(at, &["count"])
     }
 
     /// Whether a call at the value's beginning asks for what the database tells about itself.
