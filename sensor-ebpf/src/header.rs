@@ -13,6 +13,10 @@ pub(crate) const ETHER_TYPE_AT: usize = 12;
 pub(crate) const ETHER_IPV4: u16 = 0x0800;
 pub(crate) const ETHER_IPV6: u16 = 0x86dd;
 
+/// More bytes than any packet has in front of its payload, a power of two: of offsets that were read from memory the verifier wants a bound.
+#[allow(dead_code, reason = "only the tap looks behind the headers")]
+pub(crate) const MOST_HEADERS: u64 = 1 << 12;
+
 /// `N` bytes of a packet from `BASE` on, counted from an address in it; they lie before its end.
 pub(crate) struct Header<const N: usize, const BASE: usize = 0>(usize);
 

@@ -5,7 +5,10 @@
 
 use aya_ebpf::{check_bounds_signed, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 
-use crate::{bytes::opaque, header::Header};
+use crate::{
+    bytes::opaque,
+    header::{Header, MOST_HEADERS},
+};
 
 /// What the first payload bytes of a segment say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,9 +38,6 @@ pub(crate) fn may_start(ctx: &TcContext, offset: u32) -> bool {
         None => true,
     }
 }
-
-/// More bytes than any packet has in front of its payload: the verifier wants a bound.
-const MOST_HEADERS: u64 = 1 << 12;
 
 const WINDOW: usize = 8;
 /// Content type and major version of a TLS record with a handshake message.

@@ -3,7 +3,11 @@
 use aya_ebpf::programs::TcContext;
 use sensor_common::record::{RecordHeader, mark};
 
-use crate::packet::Packet;
+use crate::{
+    bytes::opaque,
+    header::{Header, MOST_HEADERS},
+    packet::Packet,
+};
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -14,7 +18,7 @@ const MD5_SIGNATURE_LEN: u8 = 18;
 
 /// Two fillers and a timestamp: what nearly every segment of a connection carries, and nothing else.
 const USUAL_LEN: u32 = 12;
-const USUAL: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMP, TIMESTAMP_LEN];
+const USUAL: u32 = u32::from_be_bytes([NO_OPERATION, NO_OPERATION, TIMESTAMP, TIMESTAMP_LEN]);
 /// Options that are looked at, fillers included: an MD5 signature leaves room for 22 others.
 const MAX_OPTIONS: u32 = 24;
 
@@ -26,12 +30,14 @@ pub(crate) fn read(ctx: &TcContext, packet: &mut Packet) {
     if start == end {
         return;
     }
+    // Directly where the first buffer has them: a call costs more than all the rest of this.
+    let at = opaque(u64::from(start)) & (MOST_HEADERS - 1);
     if end - start == USUAL_LEN
-        && let Ok(usual) = ctx.load::<[u8; 8]>(start as usize)
-        && [usual[0], usual[1], usual[2], usual[3]] == USUAL
+        && let Some(usual) = Header::<8>::at(ctx.data(), ctx.data_end(), at as usize)
+        && usual.word::<0>() == USUAL
     {
         header.marks |= mark::TIMESTAMP;
-        header.timestamp = u32::from_be_bytes([usual[4], usual[5], usual[6], usual[7]]);
+        header.timestamp = usual.word::<4>();
         return;
     }
     walk(ctx, start, end, header);

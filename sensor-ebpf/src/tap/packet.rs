@@ -1,6 +1,6 @@
 //! The TCP segment in an skb, as the header of a record: filled in per-CPU memory, since the stack has 512 bytes.
 
-use core::ptr;
+use core::{mem, ptr};
 
 use aya_ebpf::{macros::map, maps::PerCpuArray, programs::TcContext};
 use sensor_common::{
@@ -15,7 +15,6 @@ use crate::plain;
 /// A TCP segment whose record header is filled but for what the flow table knows.
 #[repr(C)]
 pub(crate) struct Packet {
-    pub(crate) header: RecordHeader,
     /// Offset of the TCP options in the skb; they end where the payload begins.
     options_offset: u32,
     payload_offset: u32,
@@ -29,7 +28,18 @@ pub(crate) struct Packet {
     source_is_low: u32,
     /// Room to make a new entry of the flow table in: the stack has none.
     pub(crate) fresh: FlowState,
+    pub(crate) header: RecordHeader,
+    /// Room for a short payload right behind the header: the record is handed over as a whole.
+    pub(crate) payload: [u8; SHORT_PAYLOAD],
 }
+
+/// Longest payload that is copied behind its header first: longer ones are copied once, into the ring.
+pub(crate) const SHORT_PAYLOAD: usize = 4096;
+
+const _: () = assert!(
+    mem::offset_of!(Packet, payload) == mem::offset_of!(Packet, header) + size_of::<RecordHeader>(),
+    "the payload stands right behind the header"
+);
 
 impl Packet {
     /// Notes the offsets of the TCP options and of the payload in the skb.

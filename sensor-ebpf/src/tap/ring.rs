@@ -1,14 +1,16 @@
 //! Writes records: exact size, one copy, to the ring that the flow's hash names.
 //!
-//! A record's size is known only at run time, so it is reserved as a dynptr (kernel 5.19 and later) and filled in powers of
-//! two, whose lengths the verifier sees as constants. Waking the reader costs more than the copy, so that it is woken only when
-//! it says that it sleeps; while it is awake it looks by itself.
+//! A record's size is known only at run time. A short one is put together in this CPU's memory and handed over by one call: a second copy
+//! in the nearest cache costs less than further calls. A longer one is reserved as a dynptr (kernel 5.19 and later) and filled in
+//! powers of two, whose lengths the verifier sees as constants. Waking the reader costs more than the copy, so that it is woken only
+//! when it says that it sleeps; while it is awake it looks by itself.
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, mem, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_dynptr},
     btf_maps::{self, ArrayOfMaps},
+    check_bounds_signed,
     helpers::{bpf_ktime_get_boot_ns, generated as helper},
     macros::{btf_map, map},
     maps::{Array, LruHashMap, PerCpuArray},
@@ -21,7 +23,12 @@ use sensor_common::{
     record::{HEADER_LEN, RecordHeader},
 };
 
-use crate::{counters, packet::Packet, settings};
+use crate::{
+    bytes::opaque,
+    counters,
+    packet::{Packet, SHORT_PAYLOAD},
+    settings,
+};
 
 /// Bytes of the template ring; the agent puts in rings of the configured size.
 const TEMPLATE_RING: usize = 1 << 16;
@@ -67,8 +74,12 @@ pub(crate) fn record(ctx: &TcContext, packet: &mut Packet) -> TapCounter {
     header.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let truncated = payload_len > RECORD_PAYLOAD;
     header.captured_len = if truncated { RECORD_PAYLOAD } else { payload_len };
-    let outcome =
-        write(ctx, ptr::from_ref(ring).cast_mut().cast(), header, payload_offset, || wake_flag(index));
+    let ring = ptr::from_ref(ring).cast_mut().cast();
+    let outcome = if payload_len <= SHORT_PAYLOAD as u32 {
+        write_short(ctx, ring, packet, index)
+    } else {
+        write(ctx, ring, &packet.header, payload_offset, || wake_flag(index))
+    };
     match outcome {
         TapCounter::RingFull => lost(index, RingLoss::Full),
         TapCounter::CopyFailed => lost(index, RingLoss::CopyFailed),
@@ -94,6 +105,65 @@ fn lost(ring: u32, reason: RingLoss) {
 fn is_watched(header: &RecordHeader) -> bool {
     // SAFETY: the values are never written through this map's references.
     unsafe { WATCHED.get(header.source).is_some() || WATCHED.get(header.destination).is_some() }
+}
+
+/// Writes a record whose payload has room behind its header.
+#[inline(always)]
+fn write_short(ctx: &TcContext, ring: *mut c_void, packet: &mut Packet, index: u32) -> TapCounter {
+    // Read back from memory, so that the verifier sees an unknown number here, whatever path led to it.
+    let (offset, len) = (packet.payload_offset(), opaque(u64::from(packet.payload_len())));
+    if check_bounds_signed(len.cast_signed(), 1, SHORT_PAYLOAD as i64) {
+        let to = (&raw mut packet.payload).cast();
+        // SAFETY: at most `SHORT_PAYLOAD` bytes are written, checked above in a form that the verifier believes.
+        if unsafe { helper::bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, to, len as u32) } != 0 {
+            return TapCounter::CopyFailed;
+        }
+    } else if len != 0 {
+        return TapCounter::CopyFailed;
+    }
+    let woken = wake_flag(index);
+    let record = ptr::from_mut(packet).cast::<u8>().wrapping_add(mem::offset_of!(Packet, header));
+    let length = u64::from(HEADER) + (len & (2 * SHORT_PAYLOAD as u64 - 1));
+    // SAFETY: header and payload stand side by side in the packet, `length` bytes of them at most.
+    if unsafe { helper::bpf_ringbuf_output(ring, record.cast(), length, woken) } != 0 {
+        // Nobody was woken: the next record has to.
+        if woken == u64::from(BPF_RB_FORCE_WAKEUP) {
+            set_asleep(index);
+        }
+        return TapCounter::RingFull;
+    }
+    if woken == u64::from(BPF_RB_NO_WAKEUP) && is_asleep(index) {
+        nudge(ring, index);
+    }
+    TapCounter::Recorded
+}
+
+/// Wakes a reader that fell asleep after it was asked whether it sleeps and before the record was there. Whoever falls asleep later sees
+/// the record.
+#[inline(always)]
+fn nudge(ring: *mut c_void, index: u32) {
+    let flag = wake_flag(index);
+    // SAFETY: `ring` is a ring buffer from the array of maps; what is reserved is given back at once, which wakes like a record.
+    unsafe {
+        let empty = helper::bpf_ringbuf_reserve(ring, 8, 0);
+        if !empty.is_null() {
+            helper::bpf_ringbuf_discard(empty, flag);
+        }
+    }
+}
+
+#[inline(always)]
+fn is_asleep(ring: u32) -> bool {
+    // SAFETY: a word of the map, which the reader writes as a whole.
+    SLEEPERS.get_ptr(ring).is_some_and(|sleeps| unsafe { ptr::read_volatile(sleeps) } != 0)
+}
+
+#[inline(always)]
+fn set_asleep(ring: u32) {
+    if let Some(sleeps) = SLEEPERS.get_ptr_mut(ring) {
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(sleeps, 1) };
+    }
 }
 
 #[inline(always)]
@@ -124,7 +194,8 @@ fn write(
     TapCounter::Recorded
 }
 
-/// Copies `len < 128 KiB` bytes as a sum of powers of two. False if one of them could not be read.
+/// Copies `SHORT_PAYLOAD < len < 128 KiB` bytes as a sum of powers of two, and what is left with some bytes in front of it, which are copied
+/// twice: that costs less than smaller powers. False if something could not be read.
 #[inline(always)]
 fn copy_payload(ctx: &TcContext, record: &mut bpf_dynptr, len: u32, payload_offset: u32) -> bool {
     let mut copy = Copy { record, len, done: 0, payload_offset, failed: 0 };
@@ -133,22 +204,15 @@ fn copy_payload(ctx: &TcContext, record: &mut bpf_dynptr, len: u32, payload_offs
     copy.power::<16_384>(ctx);
     copy.power::<8_192>(ctx);
     copy.power::<4_096>(ctx);
-    copy.power::<2_048>(ctx);
-    copy.power::<1_024>(ctx);
-    copy.power::<512>(ctx);
-    copy.power::<256>(ctx);
-    copy.power::<128>(ctx);
-    copy.power::<64>(ctx);
-    copy.power::<32>(ctx);
-    copy.power::<16>(ctx);
-    copy.power::<8>(ctx);
-    copy.power::<4>(ctx);
-    copy.power::<2>(ctx);
-    copy.power::<1>(ctx);
+    copy.power::<LEAST>(ctx);
+    copy.rest(ctx);
     copy.failed == 0
 }
 
-/// A copy in progress: `0 <= done <= len`.
+/// The smallest power that is copied by itself.
+const LEAST: u32 = 2_048;
+
+/// A copy in progress: `0 <= done <= len`, `LEAST <= len`.
 struct Copy<'a> {
     record: &'a mut bpf_dynptr,
     len: u32,
@@ -160,24 +224,36 @@ struct Copy<'a> {
 impl Copy<'_> {
     #[inline(always)]
     fn power<const N: u32>(&mut self, ctx: &TcContext) {
-        if self.len & N == 0 {
-            return;
+        if self.len & N != 0 {
+            self.bytes::<N>(ctx, self.done);
+            self.done += N;
         }
+    }
+
+    #[inline(always)]
+    fn rest(&mut self, ctx: &TcContext) {
+        if self.done < self.len {
+            self.bytes::<LEAST>(ctx, self.len - LEAST);
+        }
+    }
+
+    /// Copies `N` bytes from this place in the payload on.
+    #[inline(always)]
+    fn bytes<const N: u32>(&mut self, ctx: &TcContext, at: u32) {
         // SAFETY: the helper gives a slice of exactly N bytes or null, and the copy writes at most N bytes.
         unsafe {
-            let to = helper::bpf_dynptr_data(self.record, HEADER + self.done, N);
+            let to = helper::bpf_dynptr_data(self.record, HEADER + at, N);
             if to.is_null() {
                 self.failed = 1;
             } else {
-                let from = self.payload_offset + self.done;
-                self.failed |= helper::bpf_skb_load_bytes(ctx.skb.skb.cast(), from, to, N);
+                self.failed |=
+                    helper::bpf_skb_load_bytes(ctx.skb.skb.cast(), self.payload_offset + at, to, N);
             }
         }
-        self.done += N;
     }
 }
 
-/// Read once the record is reserved: a reader that falls asleep meanwhile sees the reservation.
+/// How the reader is woken. Read once a record is reserved: a reader that falls asleep meanwhile sees the reservation.
 #[inline(always)]
 fn wake_flag(ring: u32) -> u64 {
     let Some(sleeps) = SLEEPERS.get_ptr_mut(ring) else { return u64::from(BPF_RB_FORCE_WAKEUP) };

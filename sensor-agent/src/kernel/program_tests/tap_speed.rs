@@ -26,7 +26,9 @@ fn speed() {
     let mut udp = tcp(CLIENT, SERVER, Tcp::default());
     udp[23] = 17;
     let get = tcp(CLIENT, SERVER, segment(1, GET));
+    let odd = [GET, &[b'x'; 483]].concat();
     let kilobyte = [GET, &[b'x'; 1000]].concat();
+    let long = [GET, &[b'x'; 3_555]].concat();
     let rows = [
         ("not TCP", udp, REPEAT),
         ("a bare acknowledgement", tcp(CLIENT, SERVER, Tcp::default()), REPEAT),
@@ -34,7 +36,9 @@ fn speed() {
         ("another protocol, IPv6", tcp(CLIENT6, SERVER6, other(1)), REPEAT),
         ("another protocol, two tags", tagged(&tcp(CLIENT, SERVER, other(1)), 2), REPEAT),
         ("a request of 28 bytes, recorded", get, RECORDS),
+        ("a request of 511 bytes, recorded", tcp(CLIENT, SERVER, segment(1, &odd)), RECORDS),
         ("a request of 1,028 bytes, recorded", tcp(CLIENT, SERVER, segment(1, &kilobyte)), RECORDS),
+        ("a request of 3,583 bytes, recorded", tcp(CLIENT, SERVER, segment(1, &long)), RECORDS / 4),
     ];
     let whole = bench.time(&arp, REPEAT);
     println!("a packet that is no IP packet: {whole} ns, the kernel's loop around the program included");
