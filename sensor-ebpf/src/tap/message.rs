@@ -27,16 +27,16 @@ pub(crate) enum Start {
     No,
 }
 
-/// Whether a payload may start with a message, by its first byte: all that starts one is a capital letter. What is not in the first
-/// buffer of the packet may.
+/// Whether a payload may start with a message, by its first byte: all that starts one is a capital letter.
 #[inline(always)]
 pub(crate) fn may_start(ctx: &TcContext, offset: u32) -> bool {
-    let offset = opaque(u64::from(offset)) & (MOST_HEADERS - 1);
+    let at = opaque(u64::from(offset)) & (MOST_HEADERS - 1);
     // Two bytes: of a check for one, the verifier concludes nothing.
-    match Header::<2>::at(ctx.data(), ctx.data_end(), offset as usize) {
-        Some(first) => first.byte::<0>().wrapping_sub(b'A') < 26,
-        None => true,
-    }
+    let first = match Header::<2>::at(ctx.data(), ctx.data_end(), at as usize) {
+        Some(first) => first.byte::<0>(),
+        None => ctx.load(offset as usize).unwrap_or(b'A'),
+    };
+    first.wrapping_sub(b'A') < 26
 }
 
 const WINDOW: usize = 8;
