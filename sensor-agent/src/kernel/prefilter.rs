@@ -33,6 +33,12 @@ pub(super) use field;
 
 /// Bits of a filter for each entry: with four bits set an entry, one in a hundred of the others is taken for listed.
 const WORDS_PER_ENTRY_SHIFT: u32 = 2;
+/// Bits that are set for each entry.
+const BITS_PER_ENTRY: u64 = 4;
+/// Share of set bits above which a part is built anew; one that was just built for what it holds has less than a quarter.
+const CROWDED_PERCENT: u64 = 30;
+/// Words that tell how full a part is.
+const SAMPLE_WORDS: u32 = 1024;
 /// Smallest part of a build, in words.
 const FEWEST_WORDS: u32 = 1024;
 /// Largest part of a build: 2 MiB, which caches still hold in part.
@@ -130,6 +136,11 @@ impl Layout {
     }
 }
 
+/// Share of the bits of so many words that further entries will set, at most.
+fn percent_of_marks(entries: u64, words: u32) -> u64 {
+    entries.saturating_mul(BITS_PER_ENTRY * 100) / (u64::from(words) * 64)
+}
+
 fn words_of(entries: u64, most: u32) -> u32 {
     let words = (entries >> WORDS_PER_ENTRY_SHIFT).clamp(u64::from(FEWEST_WORDS), u64::from(most));
     (words as u32).next_power_of_two().min(most)
@@ -144,6 +155,13 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
+    /// Those of these targets.
+    pub(super) fn of(targets: &[IpNet]) -> Self {
+        let mut sizes = Self::default();
+        targets.iter().for_each(|target| sizes.add(*target));
+        sizes
+    }
+
     /// Adds a target.
     pub(super) fn add(&mut self, target: IpNet) {
         match target {
@@ -232,15 +250,36 @@ impl Prefilter {
         }
     }
 
-    /// Whether the build in use holds many more marks than it was sized to, so that it says "perhaps" too often.
-    pub(super) fn is_crowded(&self, more: u64) -> bool {
-        let view = self.active();
-        let words = [
-            self.view_word(view, field!(FilterView, block.v4_mask)),
-            self.view_word(view, field!(FilterView, block.v6_mask)),
+    /// Whether a part of the build in use says "perhaps" too often, or will with what is coming, and could be larger.
+    pub(super) fn is_crowded(&self, coming: Sizes) -> bool {
+        let Some(layout) = Layout::of_map(self.words.len()) else { return false };
+        // SAFETY: only the address of a field is taken, of a view within the state.
+        let block = self.view(self.active(), |view| unsafe { &raw mut (*view).block });
+        // SAFETY: the description of a build in use does not change but for its classes, which are not read here.
+        let block = unsafe { block.read_volatile() };
+        let parts = [
+            (block.v4_at, block.v4_mask, layout.family, coming.v4),
+            (block.v6_at, block.v6_mask, layout.family, coming.v6),
+            (block.v6_nets_at, block.v6_nets_mask, layout.nets, coming.v6_nets),
         ];
-        let smallest = u64::from(words.into_iter().min().unwrap_or(0)) + 1;
-        self.marked() + more > smallest << WORDS_PER_ENTRY_SHIFT
+        parts.into_iter().any(|(at, mask, most, more)| {
+            let words = mask + 1;
+            words < most && self.fill_percent(at, words) + percent_of_marks(more, words) > CROWDED_PERCENT
+        })
+    }
+
+    /// Share of the bits that are set in a part of a build, by a sample of its words.
+    fn fill_percent(&self, at: u32, words: u32) -> u64 {
+        let sample = words.min(SAMPLE_WORDS);
+        let step = words / sample;
+        let set: u64 = (0..sample)
+            .map(|number| {
+                // SAFETY: within the map, which `at` checks; aligned, since values are words.
+                let word = unsafe { word64(self.words.at((at + number * step) as usize)) };
+                u64::from(word.load(Ordering::Relaxed).count_ones())
+            })
+            .sum();
+        set * 100 / (u64::from(sample) * 64)
     }
 
     /// Entries marked since the build in use was made.
@@ -373,7 +412,7 @@ impl Prefilter {
     }
 
     /// Changes with every build that is put to use.
-    fn generation(&self) -> &AtomicU32 {
+    pub(super) fn generation(&self) -> &AtomicU32 {
         self.setting(field!(FirewallState, generation))
     }
 

@@ -26,7 +26,7 @@ use sensor_common::settings::FirewallState;
 use super::batch::Stopped;
 use super::clock::boot_nanos;
 use super::pins::Pins;
-use super::prefilter::{Kind, Prefilter, field};
+use super::prefilter::{Kind, Prefilter, Sizes, field};
 use super::prefix_map::PrefixMap;
 use super::recent::Recent;
 use super::table::{self, Table};
@@ -84,6 +84,12 @@ impl Lists {
         self.v4.capacity()
     }
 
+    /// How often the prefilter was built.
+    #[cfg(test)]
+    pub(in crate::kernel) fn builds(&self) -> u32 {
+        self.filter.generation().load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     /// Makes or replaces an entry. An exemption inside a blocked prefix is allowed: it wins in the kernel.
     ///
     /// # Errors
@@ -98,7 +104,7 @@ impl Lists {
                 shown(covering.target)
             );
         }
-        if self.filter.is_crowded(1) {
+        if self.filter.is_crowded(Sizes::of(&[new.target])) {
             self.rebuild(&[])?;
         }
         let entry = self.entry(new);
@@ -111,7 +117,7 @@ impl Lists {
     /// If a list is full; the error says how many entries were made, in the order given, IPv4 first.
     pub(crate) fn block_many(&mut self, new: &[NewBlock]) -> Result<()> {
         let targets: Vec<IpNet> = new.iter().map(|new| new.target).collect();
-        if self.filter.is_crowded(targets.len() as u64) {
+        if self.filter.is_crowded(Sizes::of(&targets)) {
             self.rebuild(&targets)?;
         }
         let marks: Vec<_> =

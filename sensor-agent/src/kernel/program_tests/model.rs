@@ -158,6 +158,27 @@ fn the_kernel_says_what_a_plain_list_says() {
     });
 }
 
+#[test]
+fn a_long_list_of_one_family_is_filtered_anew_only_as_it_grows() {
+    if !runnable() {
+        return;
+    }
+    let scratch = Scratch::new("growing");
+    let object = crate::kernel::object::firewall().unwrap();
+    let _object = crate::kernel::resize::load_firewall(object, &scratch.pins, 1 << 16).unwrap();
+    let mut lists = scratch.lists();
+    let numbered =
+        |number: u32| block(&format!("{}/32", std::net::Ipv4Addr::from(0x0b00_0000 + (number << 8))), None);
+    let many: Vec<_> = (0..20_000).map(numbered).collect();
+    lists.block_many(&many).unwrap();
+    let before = lists.builds();
+    (20_000..20_100).for_each(|number| lists.block(&numbered(number)).unwrap());
+    assert_eq!(lists.builds(), before, "one entry more changes nothing");
+    let more: Vec<_> = (20_100..50_000).map(numbered).collect();
+    lists.block_many(&more).unwrap();
+    assert_eq!(lists.builds(), before + 1, "twice as many need a larger filter");
+}
+
 fn check(changes: &[Change], probes: &[(IpNet, bool)]) {
     let scratch = Scratch::new("model");
     let mut object = scratch.firewall();
