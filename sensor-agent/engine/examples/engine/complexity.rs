@@ -1,10 +1,14 @@
-//! Twelve things that an attacker can make long: twice as long must not take more than a little over twice the time.
+//! Things that an attacker can make long, in streams and in packets: twice as long must not take more than a little over twice the time.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sensor_engine::capture::fragments::{Fragments, Limits};
+use sensor_engine::capture::packet::{Fragment, Link, decode};
 use sensor_engine::engine::Settings;
 use sensor_engine::rule::RuleSet;
+use sensor_engine::time::Timestamp;
 
 use crate::traffic::{self, Ends};
 
@@ -37,15 +41,22 @@ const GENERATORS: [Generator; 12] = [
     Generator { name: "findings", size: 500, make: findings },
 ];
 
+/// How long something takes at a size.
+type Timed = fn(usize) -> Duration;
+
+/// What stands below streams.
+const PACKETS: [(&str, usize, Timed); 2] =
+    [("IP fragments", 4000, ip_fragments), ("IPv6 extension headers", 4000, extension_headers)];
+
 pub(crate) fn report(rules: &Arc<RuleSet>) {
     println!("\ntime(2n) / time(n), at most {MOST}");
     let mut worst = 0.0f64;
     for Generator { name, size, make } in &GENERATORS {
-        let (once, twice) = times(&make(*size), &make(2 * size), rules);
-        let ratio = twice.as_secs_f64() / once.as_secs_f64();
-        worst = worst.max(ratio);
-        let mark = if ratio <= MOST { "" } else { "  TOO MUCH" };
-        println!("  {name:<24} n = {size:>6}: {once:>10.1?} {twice:>10.1?}  {ratio:.2}{mark}");
+        let (once, twice) = (make(*size), make(2 * size));
+        worst = worst.max(row(name, *size, times(|| run(&once, rules), || run(&twice, rules))));
+    }
+    for (name, size, run) in PACKETS {
+        worst = worst.max(row(name, size, times(|| run(size), || run(2 * size))));
     }
     if worst > MOST {
         println!("not linear");
@@ -53,9 +64,17 @@ pub(crate) fn report(rules: &Arc<RuleSet>) {
     }
 }
 
+/// Prints one row; the result is its ratio.
+fn row(name: &str, size: usize, (once, twice): (Duration, Duration)) -> f64 {
+    let ratio = twice.as_secs_f64() / once.as_secs_f64();
+    let mark = if ratio <= MOST { "" } else { "  TOO MUCH" };
+    println!("  {name:<24} n = {size:>6}: {once:>10.1?} {twice:>10.1?}  {ratio:.2}{mark}");
+    ratio
+}
+
 /// The fastest of several runs of each, in turn, so that both see the same neighbours.
-fn times(once: &Segments, twice: &Segments, rules: &Arc<RuleSet>) -> (Duration, Duration) {
-    let runs = (0..BEST_OF).map(|_| (run(once, rules), run(twice, rules)));
+fn times(once: impl Fn() -> Duration, twice: impl Fn() -> Duration) -> (Duration, Duration) {
+    let runs = (0..BEST_OF).map(|_| (once(), twice()));
     runs.fold((Duration::MAX, Duration::MAX), |best, run| (best.0.min(run.0), best.1.min(run.1)))
 }
 
@@ -142,4 +161,38 @@ fn pipelined(n: usize) -> Segments {
 
 fn findings(n: usize) -> Segments {
     whole(&format!("{}\r\n", traffic::head("GET /?q=1'+union+select+1,2+from+users-- HTTP/1.1")).repeat(n))
+}
+
+/// One datagram in parts of eight bytes, the last one first.
+fn ip_fragments(n: usize) -> Duration {
+    let mut fragments = Fragments::new(Limits::default());
+    let started = Instant::now();
+    for at in (0..n).rev() {
+        let part = Fragment {
+            source: Ipv4Addr::new(192, 0, 2, 7).into(),
+            destination: Ipv4Addr::new(10, 0, 0, 1).into(),
+            id: 1,
+            protocol: 6,
+            offset: at as u32 * 8,
+            more: at + 1 < n,
+            wire_len: 8,
+            payload: b"fragment",
+        };
+        std::hint::black_box(fragments.push(&part, Timestamp::from_nanos(1)));
+    }
+    started.elapsed()
+}
+
+/// A thousand packets, each with a chain of destination options of eight bytes.
+fn extension_headers(n: usize) -> Duration {
+    const OPTIONS: u8 = 60;
+    let mut packet = vec![0x60, 0, 0, 0, 0, 0, OPTIONS, 64];
+    packet[4..6].copy_from_slice(&(n as u16 * 8).to_be_bytes());
+    packet.extend([1; 32]);
+    packet.extend([OPTIONS, 0, 1, 4, 0, 0, 0, 0].repeat(n));
+    let started = Instant::now();
+    for _ in 0..1000 {
+        std::hint::black_box(decode(Link::Raw, std::hint::black_box(&packet)));
+    }
+    started.elapsed()
 }
