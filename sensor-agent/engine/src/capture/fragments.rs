@@ -99,12 +99,25 @@ struct Incomplete {
 #[derive(Debug)]
 struct Run {
     start: u32,
-    bytes: Vec<u8>,
+    /// Grows at both ends, so that parts that come last one first cost no more than in order.
+    bytes: VecDeque<u8>,
 }
 
 impl Run {
     fn end(&self) -> u32 {
         self.start + self.bytes.len() as u32
+    }
+
+    /// Takes in the run that begins where this one ends; the shorter of both is moved.
+    fn join(&mut self, mut next: Run) {
+        if self.bytes.len() >= next.bytes.len() {
+            self.bytes.append(&mut next.bytes);
+            return;
+        }
+        let moved = self.bytes.len();
+        next.bytes.append(&mut self.bytes);
+        next.bytes.rotate_right(moved);
+        self.bytes = next.bytes;
     }
 }
 
@@ -197,8 +210,8 @@ impl Fragments {
     fn drop(&mut self, key: &Key) -> Option<(u8, Vec<u8>)> {
         let mut gone = self.open.remove(key)?;
         self.bytes -= gone.memory();
-        let first = if gone.runs.is_empty() { Vec::new() } else { gone.runs.swap_remove(0).bytes };
-        Some((gone.protocol, first))
+        let first = if gone.runs.is_empty() { VecDeque::new() } else { gone.runs.swap_remove(0).bytes };
+        Some((gone.protocol, first.into()))
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -275,15 +288,15 @@ impl Incomplete {
         match at.checked_sub(1).and_then(|before| self.runs.get_mut(before)).filter(|run| run.end() == start)
         {
             Some(before) => {
-                before.bytes.extend_from_slice(bytes);
+                before.bytes.extend(bytes);
                 at -= 1;
             }
-            None => self.runs.insert(at, Run { start, bytes: bytes.to_vec() }),
+            None => self.runs.insert(at, Run { start, bytes: bytes.iter().copied().collect() }),
         }
         let end = self.runs[at].end();
         if self.runs.get(at + 1).is_some_and(|next| next.start == end) {
             let next = self.runs.remove(at + 1);
-            self.runs[at].bytes.extend_from_slice(&next.bytes);
+            self.runs[at].join(next);
         }
     }
 }
