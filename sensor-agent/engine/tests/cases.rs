@@ -1,12 +1,18 @@
-//! The examples of the content cases C1 to C40, as requests through the whole engine with the content as it is shipped.
+//! The examples of the content cases C1 to C40, as requests through the whole engine with the content as it is shipped, and each of
+//! those that are values in every place that can hold it.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "grammar/carrier.rs"]
+mod carrier;
 mod common;
 
 use std::sync::Arc;
 
+use carrier::{CARRIERS, Carrier, DISGUISES};
 use common::{Wire, content};
 use sensor_engine::finding::Severity;
-use sensor_engine::policy::{Mode, Policy};
+use sensor_engine::policy::{Action, Mode, Policy};
 
 /// Case and value, which stands in a query parameter with only what a request line cannot carry escaped.
 const VALUES: &[(&str, &str)] = &[
@@ -133,6 +139,12 @@ const REQUESTS: &[(&str, &str)] = &[
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {n}\r\n\r\n<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>",
     ),
     ("C36", "GET / HTTP/1.1\r\nHost: h\r\nCookie: a=\"\\047 or 1=1--\"\r\n\r\n"),
+    ("C36", "GET / HTTP/1.1\r\nHost: h\r\nCookie: a=\"\\047 \\157r 1=1--\"\r\n\r\n"),
+    ("C36", "GET / HTTP/1.1\r\nHost: h\r\nCookie: a=\"x; ' or 1=1--\"\r\n\r\n"),
+    (
+        "C36",
+        "GET / HTTP/1.1\r\nHost: h\r\nCookie: $Version=1; $Path=\"/\"; a=\"1; b=' union select 1,2--\"\r\n\r\n",
+    ),
     ("C36", "GET / HTTP/1.1\r\nHost: h\r\nCookie: $Version=1; a=1\r\nCookie: b=' or 1=1--\r\n\r\n"),
     (
         "C39",
@@ -160,6 +172,42 @@ fn examples_are_found() {
         })
         .collect();
     assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Case C39: the examples that are text in all places, at every depth.
+#[test]
+fn examples_are_blocked_wherever_they_stand() {
+    let mut wire = Wire::new(content(), Arc::new(Policy { mode: Mode::Enforce, ..Policy::default() }));
+    let (mut missed, mut tried) = (Vec::new(), 0);
+    for (case, value) in VALUES {
+        let Ok(text) = percent_encoding::percent_decode_str(value).decode_utf8() else { continue };
+        let places = CARRIERS.iter().chain(DISGUISES);
+        for carrier in places.filter(|carrier| carrier.name != "target" && can_hold(carrier, case, &text)) {
+            tried += 1;
+            let records = wire.records(&carrier.request(&text));
+            let blocks =
+                |report: &sensor_engine::engine::Report| matches!(report.verdict.action, Action::Block(_));
+            if !wire.run(&records).iter().any(blocks) {
+                missed.push(format!("{case} [{}] {text:?}", carrier.name));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{} of {tried}\n{}", missed.len(), missed.join("\n"));
+}
+
+/// A header holds no control characters, what is short is no text in base64, an address is no name, and one word in the place of a token
+/// is a token.
+fn can_hold(carrier: &Carrier, case: &str, text: &str) -> bool {
+    let header = carrier.name.starts_with("x-") || carrier.name.starts_with("user-agent");
+    let token = carrier.name == "x-authorization" && !text.contains(' ');
+    // Hexadecimal digits of digits are a number.
+    let number = carrier.name == "hexadecimal query" && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let address = case == "C40" && (header || carrier.name.contains(" name"));
+    text.len() >= carrier.least
+        && !address
+        && !number
+        && !token
+        && !(header && text.contains(|letter: char| letter.is_control()))
 }
 
 /// The same carriers around what people send.

@@ -1,12 +1,13 @@
-//! Documents inside values: JSON or XML in a form field, a cookie, a query parameter or a JSON string, and GraphQL in a
-//! member named `query`. What the application parses again is taken apart again, a few times over.
+//! Documents inside values: JSON or XML in a form field, a cookie, a query parameter or a JSON string, in base64 too, GraphQL in a
+//! member named `query`, and forms. What the application parses again is taken apart again, a few times over.
 
 use std::borrow::Cow;
 
 use super::graphql_work::Work;
-use super::{graphql, is_json, is_xml, json, xml};
+use super::{graphql, is_json, is_xml, json, transfer, xml};
 use crate::field::{Field, Fields, Place};
 use crate::http::anomaly::{Anomalies, Anomaly};
+use crate::http::fields::push_pairs;
 
 /// Documents inside documents.
 const MAX_DEPTH: usize = 3;
@@ -29,6 +30,7 @@ pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
         for index in from..end {
             let Some(field) = fields.at(index).filter(may_hold) else { continue };
             let value = plain(&field);
+            let value = in_base64(&value).map_or(value, Cow::Owned);
             let Some(kind) = Kind::of(&field, &value) else { continue };
             if left == 0 {
                 fields.note_unopened();
@@ -39,6 +41,7 @@ pub(super) fn expand_from(mut from: usize, fields: &mut Fields) -> Anomalies {
             match kind {
                 Kind::Json => _ = json::push_below(&name, &value, fields, &mut anomalies),
                 Kind::Xml => xml::push(&value, fields, &mut Anomalies::default()),
+                Kind::Form => push_pairs(Place::Form, b'&', &value, 0, fields),
                 Kind::GraphQl => {
                     graphql::push(&value, fields, &mut anomalies, &mut work);
                     operations += 1;
@@ -56,6 +59,7 @@ enum Kind {
     Json,
     Xml,
     GraphQl,
+    Form,
 }
 
 impl Kind {
@@ -67,7 +71,8 @@ impl Kind {
         } else if is_json(start) {
             Some(Self::Json)
         } else {
-            (field.place != Place::Xml && is_xml(start) && start.ends_with(b">")).then_some(Self::Xml)
+            let xml = field.place != Place::Xml && is_xml(start) && start.ends_with(b">");
+            xml.then_some(Self::Xml).or_else(|| is_form(value).then_some(Self::Form))
         }
     }
 }
@@ -91,7 +96,41 @@ fn may_hold(field: &Field<'_>) -> bool {
         field.value.trim_ascii_start(),
         [b'{' | b'[' | b'<', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'+', ..] | [b'%', b'2', b'0', ..]
     );
-    place && (named || starts) && (4..=MAX_VALUE).contains(&field.value.len())
+    let form = || memchr::memchr2(b'&', b'%', field.value).is_some();
+    place
+        && (4..=MAX_VALUE).contains(&field.value.len())
+        && (named || starts || begins_base64(field.value) || form())
+}
+
+/// Whether a value begins as `{"`, `[{`, `["`, `<?x` or `<!D` do in base64.
+fn begins_base64(value: &[u8]) -> bool {
+    [&b"eyJ"[..], b"W3s", b"WyJ", b"PD94", b"PCFE"].iter().any(|start| value.starts_with(start))
+}
+
+/// What a document in base64 of either alphabet is. Tokens have dots, and are taken apart as tokens.
+fn in_base64(value: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    if !begins_base64(value) || !value.iter().all(digit) {
+        return None;
+    }
+    let usual = |byte: &u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        byte => *byte,
+    };
+    transfer::decode(b"base64", &value.iter().map(usual).collect::<Vec<_>>())
+}
+
+/// Whether a value is pairs as forms have them, of plain names, and holds nothing that pairs have encoded.
+fn is_form(value: &[u8]) -> bool {
+    let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-');
+    let is_pair = |pair: &[u8]| {
+        let name = memchr::memchr(b'=', pair).and_then(|at| pair.get(..at)).unwrap_or_default();
+        !name.is_empty() && name.iter().all(plain)
+    };
+    value.contains(&b'&')
+        && value.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>'))
+        && value.split(|&byte| byte == b'&').all(is_pair)
 }
 
 /// The value without the percent-encoding that its place has as a rule.
@@ -145,6 +184,20 @@ mod tests {
             "query {a(b: 1)}",
             &["body.graphql.operation=query", "body.graphql.selection=a", "body.graphql.a.b=1"],
         );
+        check(Place::Cookie, "c", "eyJhIjoiRVZJTCJ9", &["body.json.c.a=EVIL"]);
+        check(Place::Json, "c", "WyJFVklMIl0", &["body.json.c.0=EVIL"]);
+        check(Place::Json, "c", "a=1&b=x%27", &["body.form.a=1", "body.form.b=x%27"]);
+        check(Place::Form, "c", "a%3D1%26b%3Dx", &["body.form.a=1", "body.form.b=x"]);
+        for other in [
+            "eyJhIjoiRVZJTCJ9.e30.x",
+            "eyJhIj!",
+            "https://a.example/?b=1&c=2",
+            "a=1&b",
+            "a=1& b=2",
+            "R&D=1 & more",
+        ] {
+            check(Place::Cookie, "c", other, &[]);
+        }
         check(Place::Query, "q", "{x}", &[]);
         check(Place::Header, "x", "[::1]:80", &[]);
     }

@@ -101,10 +101,17 @@ fn bearer(value: &[u8]) -> Option<(Code, f32)> {
     }
     let sound = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|%".contains(byte);
     let looks_like_jwt = token.starts_with(b"ey");
-    // A variable that a client forgot to fill in is its own mistake more often than a probe.
-    let confidence = if is_left_open(token) { 0.5 } else { 0.72 };
+    // A variable that a client forgot to fill in is its own mistake more often than a probe, and a secret that some program made up of
+    // any signs is one of the application's.
+    let confidence = if is_left_open(token) || is_made_up(token) { 0.5 } else { 0.72 };
     (!token.iter().all(sound) && !looks_like_jwt && !token.contains(&b','))
         .then_some((Code::AuthBearerForm, confidence))
+}
+
+/// Whether a token is small and capital letters and signs as chance puts them.
+fn is_made_up(token: &[u8]) -> bool {
+    let has = |kind: fn(&u8) -> bool| token.iter().any(kind);
+    token.iter().all(u8::is_ascii_graphic) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
 }
 
 /// Whether a token is the place where one should stand: `<ACCESS_TOKEN>`, `{{token}}`, `***`.
@@ -282,9 +289,14 @@ mod tests {
         for value in ["Bearer a'b<c", "Bearer <script>alert(1)</script>", "Bearer {\"a\":1}"] {
             assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearerForm, 0.72)), "{value}");
         }
-        for value in
-            ["bearer <ACCESS_TOKEN>", "Token {token}", "Bearer {{ token }}", "Bearer ${TOKEN}", "Bearer ***"]
-        {
+        for value in [
+            "bearer <ACCESS_TOKEN>",
+            "Token {token}",
+            "Bearer {{ token }}",
+            "Bearer ${TOKEN}",
+            "Bearer ***",
+            "Token M?Dk/(t^;P",
+        ] {
             assert_eq!(header("authorization", value, "GET"), Some((Code::AuthBearerForm, 0.5)), "{value}");
         }
         for value in ["Bearer abc.def-1", "Basic YTpi", "Bearer eyJ{", "AWS4-HMAC-SHA256 Credential=x, y"] {

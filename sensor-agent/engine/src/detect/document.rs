@@ -1,9 +1,8 @@
 //! Long texts: articles, source code, mails. They quote what attacks consist of, so that a match in one of them is
 //! something to report, and hardly ever something to block for.
 
-use super::Place;
+use super::{Place, basic};
 use crate::field::{Field, Fields};
-use crate::finding::RuleInfo;
 
 /// Shorter values are no documents.
 const MIN_BYTES: usize = 120;
@@ -148,27 +147,32 @@ const PASSWORD_NAMES: [&[u8]; 5] = [b"passw", b"passphrase", b"pwd", b"pass", b"
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 6..=128;
 /// Longest match that comes about in such a password by chance, and least confidence of one that does not.
 const MAX_CHANCE: usize = 16;
+/// Letters of one case in a row that chance hardly ever brings.
+const WORD: usize = 5;
 const NO_CHANCE: f32 = 0.93;
 /// Most confidence of one that does.
 pub(super) const MOST_BY_CHANCE: f32 = 0.5;
 
-/// Whether a value is a password as programs make them up: without blanks, with small and capital letters, digits and signs. What stands
-/// in it stands there by chance.
+/// Whether a value is a password as programs make them up: without blanks, with small and capital letters and signs. What stands in it
+/// stands there by chance.
 pub(super) fn is_password(field: &Field<'_>, decoded: &[u8]) -> bool {
     let holds = |part: &&[u8]| field.name.windows(part.len()).any(|name| name.eq_ignore_ascii_case(part));
-    let has = |kind: fn(&u8) -> bool| decoded.iter().any(kind);
-    PASSWORD_BYTES.contains(&decoded.len())
-        && PASSWORD_NAMES.iter().any(holds)
-        && decoded.iter().all(u8::is_ascii_graphic)
-        && has(u8::is_ascii_lowercase)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_punctuation)
+    // A program's password comes with every request: there, even small letters and signs alone pass for one.
+    let of_program = field.name == basic::PASSWORD;
+    let password = if of_program { field.value } else { decoded };
+    let has = |kind: fn(&u8) -> bool| password.iter().any(kind);
+    PASSWORD_BYTES.contains(&password.len())
+        && (field.name.ends_with(b"authorization") || PASSWORD_NAMES.iter().any(holds))
+        && password.iter().all(u8::is_ascii_graphic)
+        && (of_program
+            || has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_punctuation))
 }
 
-/// Whether a match of so many bytes may have come about by chance. An expression reaches as far as its signs do.
-pub(super) fn is_by_chance(info: &RuleInfo, confidence: f32, length: usize) -> bool {
-    confidence < NO_CHANCE && (length <= MAX_CHANCE || info.id == "sql-expression")
+/// Whether these bytes may have matched by chance: there are few, and no word is among them. An expression reaches as far as its signs do.
+pub(super) fn is_by_chance(id: &str, confidence: f32, matched: &[u8]) -> bool {
+    let word = |kind: fn(&u8) -> bool| matched.windows(WORD).any(|letters| letters.iter().all(kind));
+    let short = matched.len() <= MAX_CHANCE && !word(u8::is_ascii_lowercase) && !word(u8::is_ascii_uppercase);
+    confidence < NO_CHANCE && (short || id == "sql-expression")
 }
 
 /// Least confidence of a command that counts in a title.
@@ -301,16 +305,21 @@ mod tests {
     #[test]
     fn passwords_are_made_up() {
         let password = |name: &str, value: &str| {
-            is_password(
-                &Field { place: Place::Form, name: name.as_bytes(), value: b"", offset: 0 },
-                value.as_bytes(),
-            )
+            let (name, value) = (name.as_bytes(), value.as_bytes());
+            is_password(&Field { place: Place::Form, name, value, offset: 0 }, value)
         };
         assert!(password("user.newPassword", "aQ9&w|id;x") && password("pwd", "$_G(t7'#"));
         assert!(!password("comment", "aQ9&w|id;x"));
+        assert!(
+            password("password", "aQw|id;x")
+                && password(str::from_utf8(basic::PASSWORD).unwrap(), "+q'&w|id;x")
+        );
         for value in ["'or'1'='1", "Secret1' or 1=1", "short", "abc;id", "Plain123"] {
             assert!(!password("password", value), "{value}");
         }
+        let by_chance = |matched: &[u8]| is_by_chance("shell-command", 0.8, matched);
+        assert!(by_chance(b"|id;x") && by_chance(b"&w(Sle"));
+        assert!(!by_chance(b",sleep(7)#") && !by_chance(b"|id;cat /etc/hosts"));
     }
 
     #[test]

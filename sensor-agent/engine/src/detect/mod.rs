@@ -4,6 +4,7 @@
 //! the views in which a detection shows, the surest one is reported, so that one field gives one finding a detection.
 
 mod auth;
+mod basic;
 mod binary;
 pub(crate) mod builtin;
 mod clean;
@@ -285,6 +286,9 @@ impl Detector {
             }
             let mut look = self.field(part, index, &field, findings);
             look = look.and(self.claims(part, index, &field, findings));
+            for credential in basic::credentials(&field, &mut [0; _]).into_iter().flatten() {
+                look = look.and(self.value(part, index, &credential, findings));
+            }
             for inner in within::values(&field, self.rules.named_segments()) {
                 look = look.and(self.value(part, index, &inner, findings));
             }

@@ -2,6 +2,7 @@
 //! characters than names do is a field of its own already.
 
 use crate::field::{Field, Place};
+use crate::rule::decode::is_hex_text;
 
 /// The field's name as a value to look at, if it tells anything.
 pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
@@ -9,6 +10,10 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
         field.place,
         Place::Query | Place::Form | Place::Json | Place::Cookie | Place::Multipart | Place::Xml
     );
+    let last = field.name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+    if named && is_hex_text(last) {
+        return Some(Field { place: Place::Name, name: b"", value: last, offset: field.offset });
+    }
     // Dots in the paths of JSON and XML are ours.
     let path = matches!(field.place, Place::Json | Place::Xml);
     // A name without a value may be all that there is of a body or query.
@@ -91,6 +96,7 @@ mod tests {
         };
         assert!(json("java.io.File").is_some() && json("a.__proto__").is_some());
         assert!(json("window.name").is_none(), "the dot is ours");
+        assert!(json("a.27206f7220313d312d2d").is_some_and(|field| field.value == b"27206f7220313d312d2d"));
         assert!(value("<script>.a").is_none(), "it is a field of its own");
     }
 

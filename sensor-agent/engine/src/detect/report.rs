@@ -34,15 +34,21 @@ impl Detector {
         let encoded = field.place.is_url_encoded();
         let sent = if encoded { self.views.decoded().bytes } else { field.value };
         let password = document::is_password(field, sent);
-        let most = |info: &RuleInfo, confidence: f32, length: usize| match around {
+        let most = |info: &RuleInfo, confidence: f32, matched: &[u8]| match around {
             _ if quoted => document::MOST,
-            _ if password && document::is_by_chance(info, confidence, length) => document::MOST_BY_CHANCE,
+            _ if password && document::is_by_chance(&info.id, confidence, matched) => {
+                document::MOST_BY_CHANCE
+            }
             _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
             Surroundings::Article if info.topic() != Some("xss") => document::MOST,
             Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
                 document::MOST
             }
             _ => 1.0,
+        };
+        let views = &self.views;
+        let matched = |view: usize, start: usize, end: usize| {
+            views.get(view).and_then(|view| view.bytes.get(start..end)).unwrap_or_default()
         };
         let path = part.request.path();
         let excepted = |id: &str| self.rules.exceptions().iter().any(|one| one.covers(id, path, field));
@@ -59,7 +65,7 @@ impl Detector {
             let most = if rule.counts_in_documents() {
                 1.0
             } else {
-                most(rule.info(), hit.confidence, hit.end - hit.start)
+                most(rule.info(), hit.confidence, matched(hit.view, hit.start, hit.end))
             };
             let claim = Claim {
                 info: rule.info(),
@@ -84,7 +90,7 @@ impl Detector {
             let confidence = if at_once {
                 hit.confidence
             } else {
-                hit.confidence.min(most(info, hit.confidence, hit.end - hit.start))
+                hit.confidence.min(most(info, hit.confidence, matched(hit.view, hit.start, hit.end)))
             };
             let claim = claim(info, hit.code, confidence);
             findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));

@@ -123,7 +123,11 @@ impl Scanner {
             return;
         }
         let from = if field.place == Place::Header { HEADER_FROM } else { KEEP_FROM };
-        if let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from) {
+        // The texts and attributes of a document are values of their own; across its marks, nothing is a query or a command.
+        let document = field.place == Place::Text && is_document(bytes);
+        if !document
+            && let Some(found) = self.sql.find(bytes).filter(|found| found.confidence * trust >= from)
+        {
             let confidence = found.confidence * trust;
             let (code, start, end, breaks) = (found.code, found.start, found.end, found.breaks);
             keep_hit(&mut self.hits, CodeHit { code, view: number, start, end, confidence, breaks });
@@ -137,7 +141,7 @@ impl Scanner {
         let begins =
             bytes.first().is_some_and(|byte| matches!(byte, b';' | b'|' | b'&' | b'`' | b'$' | b'('));
         let text = matches!(field.name, b"user-agent" | b"referer");
-        if field.place == Place::Path || field.place == Place::Header && !begins && !text {
+        if document || field.place == Place::Path || field.place == Place::Header && !begins && !text {
             return;
         }
         // A command alone has no product and version in front of it.
@@ -157,6 +161,13 @@ impl Scanner {
     fn keep(&mut self, code: Code, view: usize, (start, end): (usize, usize), confidence: f32) {
         keep_hit(&mut self.hits, CodeHit { code, view, start, end, confidence, breaks: false });
     }
+}
+
+/// Whether a text is markup from its beginning to its end.
+fn is_document(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let opens = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'?' | b'!' | b'_');
+    text.first() == Some(&b'<') && text.get(1).is_some_and(opens) && text.ends_with(b">")
 }
 
 /// Keeps the surest hit of each detection, of equal ones the first.

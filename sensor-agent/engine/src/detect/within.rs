@@ -4,6 +4,7 @@
 
 use crate::field::{Field, Place};
 use crate::http::fields::segments;
+use crate::rule::decode::is_hex_text;
 
 /// Most values of one field that are looked at.
 const MAX_VALUES: usize = 32;
@@ -54,14 +55,12 @@ fn query_of(url: &[u8]) -> &[u8] {
 
 /// Headers that have a form of their own, which other detections know: what stands in them may be anything.
 const FORMAL: &[&[u8]] = &[
-    b"authorization",
     b"content-disposition",
     b"content-type",
     b"cookie",
     b"if-match",
     b"if-none-match",
     b"link",
-    b"proxy-authorization",
     b"server-timing",
     b"tracestate",
 ];
@@ -103,6 +102,9 @@ fn foreign<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
     if value.len() > MAX_HEADER || name.starts_with(b"sec-") || FORMAL.contains(&name) {
         return None;
     }
+    if matches!(name, b"authorization" | b"proxy-authorization") {
+        return beside_credentials(value);
+    }
     if LISTS.contains(&name) {
         return leaves_list(name, value).then_some(value);
     }
@@ -129,6 +131,38 @@ fn leaves_list(name: &[u8], value: &[u8]) -> bool {
     value.iter().any(foreign)
         || memchr::memmem::find(value, b"..").is_some()
         || UNSPACED.contains(&name) && value.windows(2).any(apart)
+}
+
+/// What an Authorization header holds that is neither a token nor parameters behind a scheme (RFC 9110 section 11.4).
+fn beside_credentials(value: &[u8]) -> Option<&[u8]> {
+    let in_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=:|@,!".contains(&byte);
+    let (scheme, rest) = value.split_at(memchr::memchr(b' ', value).unwrap_or(value.len()));
+    let (scheme_is_word, rest) = (scheme.iter().all(in_token), rest.trim_ascii());
+    if scheme_is_word && (rest.iter().all(in_token) || is_parameters(rest)) {
+        let telling = |sign: &[u8]| memchr::memmem::find(value, sign).is_some();
+        let alone = rest.is_empty() && (value.starts_with(b"/") || telling(b"..") || telling(b"://"));
+        return alone.then_some(value);
+    }
+    // A single word behind a scheme is a secret of its own, whatever it is made of.
+    let secret = scheme_is_word && !rest.contains(&b' ');
+    Some(if secret { rest } else { value })
+}
+
+/// Whether a text is parameters, `a=b, c="d e"`, whose values hold no quotes or markup of their own.
+fn is_parameters(text: &[u8]) -> bool {
+    let in_value = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/:|@,;*!%=".contains(byte);
+    let in_quotes = |byte: &u8| in_value(byte) || b" ()?&#".contains(byte);
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).all(|piece| {
+        let Some((name, value)) = memchr::memchr(b'=', piece).and_then(|at| piece.split_at_checked(at))
+        else {
+            return false;
+        };
+        let value = value.get(1..).unwrap_or_default();
+        let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        name.iter().all(in_name)
+            && quoted.map_or(value.iter().all(in_value), |text| text.iter().all(in_quotes))
+    })
 }
 
 /// How the addresses of pages begin that a browser names in a Referer.
@@ -202,7 +236,7 @@ fn is_telling(part: &[u8]) -> bool {
     let plain = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b':' | b'@')
     };
-    !part.iter().all(plain)
+    !part.iter().all(plain) || is_hex_text(part)
 }
 
 #[cfg(test)]
@@ -228,6 +262,10 @@ mod tests {
     #[test]
     fn segments_and_parameters_that_tell() {
         assert_eq!(of(Place::Path, "", "/a/b.html/x%27y/sleep(1)"), ["x%27y", "sleep(1)"]);
+        assert_eq!(
+            of(Place::Path, "", "/0123456789abcdef0123/27206f7220313d312d2d"),
+            ["27206f7220313d312d2d"]
+        );
         assert_eq!(of(Place::Header, "referer", "https://a.example/b?c=1&d=%3Cx%3E#e"), ["%3Cx%3E#e"]);
         assert!(of(Place::Header, "link", "a?b=<").is_empty() && of(Place::Query, "q", "<").is_empty());
     }
@@ -247,6 +285,11 @@ mod tests {
             ("accept-language", "1 UNION SELECT 1", "1 UNION SELECT 1"),
             ("accept", "x' or 'a'='a", "x' or 'a'='a"),
             ("host", "a.example`id`", "a.example`id`"),
+            ("authorization", "' or 1=1--", "' or 1=1--"),
+            ("authorization", "/etc/passwd", "/etc/passwd"),
+            ("authorization", "Bearer a'b$c", "a'b$c"),
+            ("authorization", "Bearer 1 or 1=1", "Bearer 1 or 1=1"),
+            ("proxy-authorization", "Digest username=\"x' or 1=1--\"", "Digest username=\"x' or 1=1--\""),
             ("referer", "php://filter/x", "php://filter/x"),
             ("referer", "*)(uid=*", "*)(uid=*"),
             ("referer", "https://a.example/b/c order by 1-- x", "c order by 1-- x"),
@@ -268,6 +311,18 @@ mod tests {
             ("referer", "https://a.example/b/c"),
             ("referer", "android-app://com.example"),
             ("referer", "/a/b"),
+            ("authorization", "Basic dTpw"),
+            ("authorization", "Bearer a.b-c_d~e+f/g=="),
+            ("authorization", "Bearer 12|abc"),
+            ("authorization", "Digest username=\"u v\", uri=\"/a?b=c&d\", nc=00000001, qop=auth"),
+            (
+                "authorization",
+                "AWS4-HMAC-SHA256 Credential=A/20130524/us-east-1/s3/aws4_request, SignedHeaders=host;range, Signature=f0",
+            ),
+            (
+                "authorization",
+                "Signature keyId=\"https://a.example/u#main\",headers=\"(request-target) host date\",signature=\"a+/=\"",
+            ),
         ] {
             assert_eq!(of(Place::Header, name, value), [""; 0], "{name}");
         }

@@ -439,8 +439,7 @@ pub(crate) fn may_begin_base64(input: &[u8]) -> bool {
     // Only the last characters may be padding.
     let Some(bits) = bits else { return false };
     let [_, _, bytes @ ..] = bits.to_be_bytes();
-    let odd = bytes.iter().filter(|byte| !is_text(**byte)).count();
-    odd <= input.len() * 3 / 4 / TEXT_SHARE
+    odd_bytes(&bytes) <= input.len() * 3 / 4 / TEXT_SHARE
 }
 
 /// What a character of either alphabet stands for; 64: nothing.
@@ -464,7 +463,16 @@ pub(crate) fn is_hex_text(input: &[u8]) -> bool {
         && input.iter().all(u8::is_ascii_hexdigit)
         // Digits alone are a number.
         && input.iter().any(u8::is_ascii_alphabetic)
-        && input.chunks_exact(2).take(8).all(|pair| matches!(hex(pair, 2), Some(0x20..=0x7e | 9 | 10 | 13)))
+        && input.first_chunk().is_some_and(begins_as_text)
+}
+
+/// Whether the first bytes that these digits stand for are text.
+fn begins_as_text(digits: &[u8; MIN_HEX]) -> bool {
+    let mut bytes = [0; MIN_HEX / 2];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = hex(pair, 2).map_or(0, |value| value as u8);
+    }
+    odd_bytes(&bytes) == 0
 }
 
 /// Text written as hexadecimal digits.
@@ -483,21 +491,33 @@ pub(crate) fn hex_text(input: &[u8], out: &mut Vec<u8>) -> bool {
 
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
+/// Base64 as in mail, padded or not.
+pub(crate) const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);
 /// Base64 for URLs, as in tokens.
 pub(crate) const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT);
 
 /// Of so many bytes of text one may be something else.
 const TEXT_SHARE: usize = 10;
 
-/// Whether at least nine in ten bytes are printable ASCII or white space.
+/// Whether at least nine in ten bytes are printable or white space.
 fn mostly_text(bytes: &[u8]) -> bool {
-    let odd = bytes.iter().filter(|byte| !is_text(**byte)).count();
-    !bytes.is_empty() && odd * TEXT_SHARE <= bytes.len()
+    !bytes.is_empty() && odd_bytes(bytes) * TEXT_SHARE <= bytes.len()
 }
 
-fn is_text(byte: u8) -> bool {
-    byte.is_ascii_graphic() || byte.is_ascii_whitespace()
+/// Bytes that no text holds: control characters and, unless all is UTF-8 or the beginning of it, what is not ASCII.
+fn odd_bytes(bytes: &[u8]) -> usize {
+    let is_odd = |letter: &char| letter.is_control() && !letter.is_whitespace();
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
+        }
+        Err(_) => None,
+    };
+    match text {
+        Some(text) => text.chars().filter(is_odd).count(),
+        None => bytes.iter().filter(|byte| !byte.is_ascii() || is_odd(&char::from(**byte))).count(),
+    }
 }
 
 #[cfg(test)]
@@ -688,6 +708,7 @@ mod tests {
                 (b"sessionToken", None),
                 (b"abcdefghijklmnopqrstuvwxyz", None),
                 (b"not base64, but text of prose", None),
+                (b"77ycc2NyaXB077yeYWxlcnQoMSk", Some("\u{ff1c}script\u{ff1e}alert(1)".as_bytes())),
             ],
         );
     }

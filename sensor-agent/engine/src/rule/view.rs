@@ -9,7 +9,7 @@ use super::decode;
 /// Percent-encodings resolved one inside the other.
 pub const MAX_PERCENT_DEPTH: usize = 3;
 /// Most decoders in a row.
-pub const MAX_CHAIN: usize = 8;
+pub const MAX_CHAIN: usize = 10;
 
 /// Decoders in the order in which they were applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,10 +137,14 @@ impl Views {
         if plain_signs & (SLASH | BACKSLASH | SEMICOLON) != 0 {
             self.step_from(plain, Decoder::Path, normalise_path);
         }
-        if self.step_from(decoded, Decoder::Base64, decode::base64) {
-            self.step(Decoder::Percent, |input, out| decode::percent(input, false, out));
+        for (decoder, decode) in
+            [(Decoder::Base64, decode::base64 as Decode), (Decoder::Hex, decode::hex_text)]
+        {
+            if self.step_from(decoded, decoder, decode) {
+                _ = self.step(Decoder::Base64, decode::base64) || self.step(Decoder::Hex, decode::hex_text);
+                self.look_behind();
+            }
         }
-        self.step_from(decoded, Decoder::Hex, decode::hex_text);
         if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
             self.step(Decoder::SqlComments, decode::sql_comments);
         }
@@ -149,6 +153,22 @@ impl Views {
         }
         if of_decoded & BACKSLASH != 0 {
             self.step_from(decoded, Decoder::CssEscapes, decode::css);
+        }
+    }
+
+    /// What the text of the newest view is to who decodes it further.
+    fn look_behind(&mut self) {
+        let steps: [(Decoder, Decode); 7] = [
+            (Decoder::Percent, |input, out| decode::percent(input, false, out)),
+            (Decoder::Unicode, decode::unicode),
+            (Decoder::HtmlEntities, decode::html),
+            (Decoder::JsEscapes, decode::js),
+            (Decoder::SqlComments, decode::sql_comments),
+            (Decoder::Fold, decode::fold),
+            (Decoder::Percent, decode::lone_percent),
+        ];
+        for (decoder, decode) in steps {
+            self.step(decoder, decode);
         }
     }
 
@@ -344,6 +364,20 @@ mod tests {
         assert_eq!(
             views(Place::Query, br"%5c3c x%5c3e"),
             [r":%5c3c x%5c3e", r"percent:\\3c x\\3e", "percent,path:/3c x/3e", "percent,css:<x>"]
+        );
+    }
+
+    #[test]
+    fn what_stands_behind_base64_is_decoded_further() {
+        let shown = views(Place::Json, b"Jm5ic3A7JyB1bmlvbi8qKi9zZWwAZWN0IDE=");
+        assert_eq!(
+            shown[1..],
+            [
+                r"base64:&nbsp;\' union/**/sel\x00ect 1",
+                r"base64,unicode:&nbsp;\' union/**/select 1",
+                r"base64,unicode,html: \' union/**/select 1",
+                r"base64,unicode,html,sql-comments: \' unionselect 1",
+            ]
         );
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sensor_engine::policy::{Action, Mode, Policy};
 
-use crate::carrier::{CARRIERS, Carrier};
+use crate::carrier::{CARRIERS, Carrier, DISGUISES};
 use crate::common::{Wire, content};
 use crate::text::{Chance, Family, Grammar};
 
@@ -102,8 +102,9 @@ pub(crate) fn run(
     for family in &grammar.families {
         let title = format!("{} {}", family.kind, family.name);
         for number in 0..family.len() * rounds {
-            for carrier in CARRIERS.iter().filter(|carrier| wanted(family, carrier) && fits(family, carrier))
-            {
+            let disguises = if attack { DISGUISES } else { &[] };
+            let fitting = |carrier: &&Carrier| wanted(family, carrier) && fits(family, carrier);
+            for carrier in CARRIERS.iter().chain(disguises).filter(fitting) {
                 let value = grammar.value(family, number, &mut chance);
                 if value.len() < carrier.least {
                     continue;
@@ -129,6 +130,11 @@ fn fits(family: &Family, carrier: &Carrier) -> bool {
     match family.kind.as_str() {
         "access" => carrier.name == "target",
         _ if carrier.name == "target" => false,
+        // An address of a server is no name, and no credentials.
+        "redirect" | "rfi" | "ssrf" if carrier.name.contains(" name") || carrier.name.contains("user") => {
+            false
+        }
+        "redirect" | "rfi" | "ssrf" if carrier.name == "x-authorization" => false,
         // A header holds no line end.
         "crlf" => !of_headers,
         "agent" => carrier.name == "user-agent",
