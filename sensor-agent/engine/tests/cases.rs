@@ -203,11 +203,9 @@ fn can_hold(carrier: &Carrier, case: &str, text: &str) -> bool {
     // Hexadecimal digits of digits are a number.
     let number = carrier.name == "hexadecimal query" && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let address = case == "C40" && (header || carrier.name.contains(" name"));
-    text.len() >= carrier.least
-        && !address
-        && !number
-        && !token
-        && !(header && text.contains(|letter: char| letter.is_control()))
+    let controls = header && text.contains(|letter: char| letter.is_control());
+    let cannot = address || number || token || controls || text.len() < carrier.least;
+    !cannot
 }
 
 /// The same carriers around what people send.
