@@ -96,7 +96,10 @@ fn may_hold(field: &Field<'_>) -> bool {
         field.value.trim_ascii_start(),
         [b'{' | b'[' | b'<', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'+', ..] | [b'%', b'2', b'0', ..]
     );
-    let form = || memchr::memchr2(b'&', b'%', field.value).is_some();
+    let form = || {
+        memchr::memchr2_iter(b'&', b'%', field.value)
+            .any(|at| field.value[at] == b'&' || field.value[at..].starts_with(b"%26"))
+    };
     place
         && (4..=MAX_VALUE).contains(&field.value.len())
         && (named || starts || begins_base64(field.value) || form())
