@@ -96,9 +96,11 @@ fn may_hold(field: &Field<'_>) -> bool {
         field.value.trim_ascii_start(),
         [b'{' | b'[' | b'<', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'+', ..] | [b'%', b'2', b'0', ..]
     );
+    // In a header, an ampersand is one of an address.
     let form = || {
-        memchr::memchr2_iter(b'&', b'%', field.value)
-            .any(|at| field.value[at] == b'&' || field.value[at..].starts_with(b"%26"))
+        field.place != Place::Header
+            && memchr::memchr2_iter(b'&', b'%', field.value)
+                .any(|at| field.value[at] == b'&' || field.value[at..].starts_with(b"%26"))
     };
     place
         && (4..=MAX_VALUE).contains(&field.value.len())
@@ -107,7 +109,9 @@ fn may_hold(field: &Field<'_>) -> bool {
 
 /// Whether a value begins as `{"`, `[{`, `["`, `<?x` or `<!D` do in base64.
 fn begins_base64(value: &[u8]) -> bool {
-    [&b"eyJ"[..], b"W3s", b"WyJ", b"PD94", b"PCFE"].iter().any(|start| value.starts_with(start))
+    matches!(value, [b'e', b'y', b'J', ..] | [b'W', b'3', b's', ..] | [b'W', b'y', b'J', ..])
+        || value.starts_with(b"PD94")
+        || value.starts_with(b"PCFE")
 }
 
 /// What a document in base64 of either alphabet is. Tokens have dots, and are taken apart as tokens.

@@ -18,20 +18,21 @@ pub(super) const PASSWORD: &[u8] = b"authorization.password";
 /// Memory for what is decoded.
 pub(super) type Buffer = [u8; MAX_DECODED];
 
-/// User and password as values of parameters that are named after the header; none of another header or scheme.
-pub(super) fn credentials<'b>(field: &Field<'_>, buffer: &'b mut Buffer) -> Option<[Field<'b>; 2]> {
+/// The encoded credentials of a header that has such.
+pub(super) fn encoded<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
     let named =
         field.place == Place::Header && matches!(field.name, b"authorization" | b"proxy-authorization");
     let (scheme, encoded) = field.value.split_at_checked(6).filter(|_| named)?;
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return None;
-    }
-    let encoded = encoded.trim_ascii();
+    scheme.eq_ignore_ascii_case(b"basic ").then_some(encoded.trim_ascii())
+}
+
+/// User and password as values of parameters that are named after the header; none if they do not decode.
+pub(super) fn credentials<'b>(encoded: &[u8], buffer: &'b mut Buffer) -> Option<[Field<'b>; 2]> {
     let engine = if memchr::memchr2(b'-', b'_', encoded).is_some() { &URL_SAFE } else { &STANDARD };
     let length = engine.decode_slice(encoded, buffer).ok()?;
     let text = buffer.get(..length)?;
     let colon = memchr::memchr(b':', text).unwrap_or(text.len());
-    let value = |name, value| Field { place: Place::Query, name, value, offset: field.offset };
+    let value = |name, value| Field { place: Place::Query, name, value, offset: 0 };
     Some([
         value(b"authorization.user", text.get(..colon)?),
         value(PASSWORD, text.get(colon + 1..).unwrap_or_default()),
@@ -48,7 +49,7 @@ mod tests {
             let mut buffer = [0; MAX_DECODED];
             let field =
                 Field { place: Place::Header, name: name.as_bytes(), value: value.as_bytes(), offset: 0 };
-            credentials(&field, &mut buffer)
+            credentials(encoded(&field)?, &mut buffer)
                 .map(|both| both.map(|one| format!("{one}={}", one.value.escape_ascii())).join(" "))
         };
         assert_eq!(

@@ -286,8 +286,10 @@ impl Detector {
             }
             let mut look = self.field(part, index, &field, findings);
             look = look.and(self.claims(part, index, &field, findings));
-            for credential in basic::credentials(&field, &mut [0; _]).into_iter().flatten() {
-                look = look.and(self.value(part, index, &credential, findings));
+            if let Some(encoded) = basic::encoded(&field) {
+                for credential in basic::credentials(encoded, &mut [0; _]).into_iter().flatten() {
+                    look = look.and(self.value(part, index, &credential, findings));
+                }
             }
             for inner in within::values(&field, self.rules.named_segments()) {
                 look = look.and(self.value(part, index, &inner, findings));

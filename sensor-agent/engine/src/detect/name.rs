@@ -2,7 +2,7 @@
 //! characters than names do is a field of its own already.
 
 use crate::field::{Field, Place};
-use crate::rule::decode::is_hex_text;
+use crate::rule::decode::{MIN_HEX, is_hex_text};
 
 /// The field's name as a value to look at, if it tells anything.
 pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
@@ -10,9 +10,11 @@ pub(super) fn as_value<'a>(field: &Field<'a>) -> Option<Field<'a>> {
         field.place,
         Place::Query | Place::Form | Place::Json | Place::Cookie | Place::Multipart | Place::Xml
     );
-    let last = field.name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
-    if named && is_hex_text(last) {
-        return Some(Field { place: Place::Name, name: b"", value: last, offset: field.offset });
+    if named && field.name.len() >= MIN_HEX {
+        let last = field.name.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+        if is_hex_text(last) {
+            return Some(Field { place: Place::Name, name: b"", value: last, offset: field.offset });
+        }
     }
     // Dots in the paths of JSON and XML are ours.
     let path = matches!(field.place, Place::Json | Place::Xml);

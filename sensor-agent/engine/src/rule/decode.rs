@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization;
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
 pub(crate) const MIN_BASE64: usize = 12;
 /// Fewest hexadecimal digits that are tried as text: shorter ones are numbers.
-const MIN_HEX: usize = 16;
+pub(crate) const MIN_HEX: usize = 16;
 /// Most characters that are tried as base64: longer values are files, whose decoded bytes are no parameter.
 pub(crate) const MAX_BASE64: usize = 4 * 1024;
 
