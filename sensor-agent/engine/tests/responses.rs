@@ -104,6 +104,30 @@ fn a_script_that_comes_back_is_confirmed() {
     assert_eq!(confirmed(form, &back), [(0, "body.form.name".to_owned())]);
 }
 
+/// Case A8: a browser that another site's page made attack is blocked for a short time only.
+#[test]
+fn a8_who_is_led_to_attack_is_blocked_for_less() {
+    let lasts = |headers: &str| {
+        let request = SCRIPT.replace("\r\n\r\n", &format!("\r\n{headers}\r\n\r\n"));
+        let (reports, blocks) = Talk::new(CLIENT, &[]).say(0, request.as_bytes());
+        assert_eq!((reports.len(), blocks.len()), (1, 1));
+        match reports[0].verdict.action {
+            Action::Block(duration) => duration.as_secs(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for headers in [
+        "Sec-Fetch-Site: cross-site",
+        "Referer: https://evil.example/page",
+        "Sec-Fetch-Site: cross-site\r\nOrigin: https://evil.example",
+    ] {
+        assert_eq!(lasts(headers), 60, "{headers}");
+    }
+    for headers in ["Accept: */*", "Referer: https://h/", "Sec-Fetch-Site: same-origin"] {
+        assert_eq!(lasts(headers), 600, "{headers}");
+    }
+}
+
 /// Case H27.
 #[test]
 fn h27_the_reflection_belongs_to_the_right_one_of_many() {

@@ -22,7 +22,7 @@ use sensor_engine::facts::Key;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::http::listener::Scoped;
-use sensor_engine::policy::{Mode, Policy};
+use sensor_engine::policy::{IPV6_BITS, Mode, Policy};
 use sensor_engine::rule::{RuleSet, RuleTimer};
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
@@ -132,6 +132,10 @@ pub(crate) struct Response {
     pub(crate) enforce: bool,
     /// How long a block lasts.
     pub(crate) block_for: Duration,
+    /// How long one lasts at most where another site's page caused the request.
+    pub(crate) block_foreign_for: Duration,
+    /// Bits of an IPv6 address that a block covers.
+    pub(crate) block_ipv6_prefix: u8,
     /// Combined confidence from which a source is blocked.
     pub(crate) block_from: Confidence,
     /// Classes with a threshold of their own.
@@ -284,6 +288,8 @@ impl Default for Config {
             response: Response {
                 enforce: false,
                 block_for: Duration::from_secs(600),
+                block_foreign_for: Duration::from_secs(60),
+                block_ipv6_prefix: IPV6_BITS,
                 block_from: confidence(0.7),
                 block_from_class: Vec::new(),
                 report_from: confidence(0.5),
@@ -456,6 +462,8 @@ impl Config {
             block_from_class: response.block_from_class.clone(),
             block_severity: response.block_severity,
             block_for: response.block_for,
+            block_foreign_for: response.block_foreign_for,
+            block_ipv6_prefix: response.block_ipv6_prefix,
             exempt: response.exempt.clone(),
         }
     }

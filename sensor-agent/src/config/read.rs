@@ -9,6 +9,7 @@ use sensor_common::settings::tunnel;
 use sensor_engine::actor;
 use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
 use sensor_engine::http::listener::Scoped;
+use sensor_engine::policy::IPV6_BITS;
 
 use super::reader::{Document, Problem, Section};
 use super::value::{
@@ -17,6 +18,8 @@ use super::value::{
 use super::{Actors, Alerts, Api, Capture, Config, Detection, Limits, Response, Store, confidence};
 
 const MIB: u64 = 1 << 20;
+/// Fewest bits of an IPv6 address that an automatic block covers: one site has no more addresses.
+const SHORTEST_IPV6_BLOCK: u64 = 48;
 /// Longest automatic block: thirty days. An address changes hands.
 const LONGEST_BLOCK_SECS: u64 = 30 * 86_400;
 
@@ -113,6 +116,12 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
             default.block_for.as_secs(),
             integer(1, LONGEST_BLOCK_SECS),
         )),
+        block_foreign_for: Duration::from_secs(section.read(
+            "block_foreign_secs",
+            default.block_foreign_for.as_secs(),
+            integer(1, LONGEST_BLOCK_SECS),
+        )),
+        block_ipv6_prefix: section.read("block_ipv6_prefix", default.block_ipv6_prefix, ipv6_prefix),
         block_from: fraction_of(section, "block_from", default.block_from),
         block_from_class: section.read(
             "block_from_class",
@@ -128,6 +137,10 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
         max_stray_per_sec: section.read("max_stray_per_sec", default.max_stray_per_sec, rate),
         drop_impossible_flags: section.read("drop_impossible_flags", default.drop_impossible_flags, flag),
     }
+}
+
+fn ipv6_prefix(value: &super::value::Value<'_>) -> super::reader::Parsed<u8> {
+    narrow(integer(SHORTEST_IPV6_BLOCK, u64::from(IPV6_BITS))(value))
 }
 
 fn actors(section: &mut Section<'_, '_>, default: Actors) -> Actors {

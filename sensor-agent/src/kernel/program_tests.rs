@@ -134,7 +134,7 @@ fn what_an_exemption_covers_cannot_be_blocked_and_says_why() {
     lists.exempt("10.1.0.0/16".parse().unwrap(), super::lists::Origin::Operator).unwrap();
     let refused = lists.block(&packets::block("10.1.2.3/32", None)).unwrap_err().to_string();
     assert!(refused.starts_with("`10.1.2.3` is exempt by 10.1.0.0/16 (operator)"), "{refused}");
-    let automatic = lists.block_automatically("10.1.2.3".parse().unwrap(), u64::MAX, false, "x").unwrap();
+    let automatic = lists.block_automatically(packets::whom("10.1.2.3"), u64::MAX, false, "x").unwrap();
     assert_eq!(automatic, super::lists::Applied::Exempt);
     lists.block(&packets::block("10.0.0.0/8", None)).unwrap();
 }
@@ -148,9 +148,9 @@ fn automatic_blocks_never_replace_an_operators_and_are_lifted_together() {
     let _object = scratch.firewall();
     let mut lists = scratch.lists();
     lists.block(&packets::block("192.0.2.1/32", None)).unwrap();
-    let kept = lists.block_automatically("192.0.2.1".parse().unwrap(), u64::MAX, false, "x").unwrap();
-    let made = lists.block_automatically("192.0.2.2".parse().unwrap(), u64::MAX, false, "x").unwrap();
-    let over = lists.block_automatically("192.0.2.3".parse().unwrap(), 1, false, "x").unwrap();
+    let kept = lists.block_automatically(packets::whom("192.0.2.1"), u64::MAX, false, "x").unwrap();
+    let made = lists.block_automatically(packets::whom("192.0.2.2"), u64::MAX, false, "x").unwrap();
+    let over = lists.block_automatically(packets::whom("192.0.2.3"), 1, false, "x").unwrap();
     assert_eq!(
         [kept, made, over],
         [super::lists::Applied::Kept, super::lists::Applied::InForce, super::lists::Applied::Over]

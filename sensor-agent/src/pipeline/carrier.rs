@@ -80,14 +80,15 @@ impl Carrier {
 
     fn block(&mut self, block: &Block, time_ns: Option<u64>) {
         let until = block.until.as_nanos();
-        let applied = self.lists.block_automatically(block.source, until, block.shadow, &block.reason);
+        let whom = (block.source, block.target);
+        let applied = self.lists.block_automatically(whom, until, block.shadow, &block.reason);
         let enforcement = match applied {
             Ok(Applied::InForce) => Enforcement::InForce { latency_ns: self.latency(time_ns) },
             Ok(Applied::Exempt) => Enforcement::Exempt,
             Ok(Applied::Kept) => Enforcement::Kept,
             Ok(Applied::Over) => Enforcement::Over,
             Err(error) => {
-                tracing::error!(source = %block.source, "block not in force: {error:#}");
+                tracing::error!(target = %block.target, "block not in force: {error:#}");
                 Enforcement::Failed
             }
         };

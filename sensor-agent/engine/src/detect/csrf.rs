@@ -112,6 +112,12 @@ pub(crate) fn fixation(request: &Request, fields: &Fields) -> Option<Found> {
     (pairs.any(is_session) || in_body()).then_some(Found { header: "referer", confidence: 0.78 })
 }
 
+/// Whether another site's page caused a request, as far as its head tells; whoever attacks by hand can write that too.
+pub(crate) fn is_foreign(request: &Request) -> bool {
+    let host = request.header("x-forwarded-host").or_else(|| request.header("host"));
+    host.is_some_and(|host| foreign(request, host).is_some())
+}
+
 /// The header that names another site.
 fn foreign(request: &Request, host: &[u8]) -> Option<(&'static str, f32)> {
     if let Some(origin) = request.header("origin") {

@@ -9,7 +9,7 @@ mod binary;
 pub(crate) mod builtin;
 mod clean;
 mod compile;
-mod csrf;
+pub(crate) mod csrf;
 mod document;
 mod exposed;
 pub mod exposure;

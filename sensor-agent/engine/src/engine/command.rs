@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::actor::Account;
 use crate::finding::Finding;
 use crate::http::anomaly::Anomalies;
@@ -108,8 +110,10 @@ pub struct Skip {
 /// A block decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
-    /// The address to block.
+    /// Who is to be blocked.
     pub source: IpAddr,
+    /// What is to be blocked: the address, or its prefix.
+    pub target: IpNet,
     /// When the block ends, counted from the data's own time.
     pub until: Timestamp,
     /// Count matches, but drop nothing.

@@ -133,8 +133,8 @@ impl Observer {
         let (source, until) = (facts.peer.ip(), facts.time + duration);
         if self.recent.note(source, shadow, facts.time) {
             self.counters.blocks += 1;
-            let reason = format!("{} {rule}", verdict.class);
-            self.commands.push_back(Command::Block(Block { source, until, shadow, reason }));
+            let (target, reason) = (self.policy.target(source), format!("{} {rule}", verdict.class));
+            self.commands.push_back(Command::Block(Block { source, target, until, shadow, reason }));
         } else {
             self.counters.blocks_repeated += 1;
         }

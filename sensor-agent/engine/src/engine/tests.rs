@@ -179,6 +179,7 @@ fn no_policy() -> Policy {
         block_severity: Severity::Info,
         block_for: Duration::ZERO,
         exempt: Vec::new(),
+        ..Policy::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::exchange::{Exchange, OpenRequest};
 use super::sampling::Pages;
 use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
-use crate::detect::{Detector, Part, Phase};
+use crate::detect::{Detector, Part, Phase, csrf};
 use crate::facts::{Facts, Key};
 use crate::field::Fields;
 use crate::finding::Finding;
@@ -207,6 +207,9 @@ impl Worker {
         if outcome == Outcome::Response {
             verdict.action = Action::Report;
         }
+        if csrf::is_foreign(request) {
+            verdict.action = verdict.action.at_most(self.policy.block_foreign_for);
+        }
         let blocked_until = self.act(exchange, &verdict, findings, time);
         let mut reported = findings.get(new..).unwrap_or_default().to_vec();
         reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
@@ -262,8 +265,8 @@ impl Worker {
         let (source, until) = (exchange.client_address().ip(), time + duration);
         if self.recent.note(source, shadow, time) {
             self.counters.blocks += 1;
-            let reason = reason(verdict, findings);
-            self.commands.push_back(Command::Block(Block { source, until, shadow, reason }));
+            let (target, reason) = (self.policy.target(source), reason(verdict, findings));
+            self.commands.push_back(Command::Block(Block { source, target, until, shadow, reason }));
         } else {
             self.counters.blocks_repeated += 1;
         }

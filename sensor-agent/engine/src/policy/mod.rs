@@ -33,6 +33,10 @@ pub struct Policy {
     pub block_severity: Severity,
     /// How long a block lasts.
     pub block_for: Duration,
+    /// Longest block for a request that another site's page caused: a browser that was led there is no attacker's.
+    pub block_foreign_for: Duration,
+    /// Bits of an IPv6 address that a block covers; 128: the address alone.
+    pub block_ipv6_prefix: u8,
     /// Sources that are never blocked, beside loopback and unspecified addresses, which never are.
     pub exempt: Vec<IpNet>,
 }
@@ -54,6 +58,18 @@ pub enum Action {
     Report,
 }
 
+impl Action {
+    /// The same, with no block longer than this.
+    #[must_use]
+    pub fn at_most(self, longest: Duration) -> Self {
+        match self {
+            Self::Block(duration) => Self::Block(duration.min(longest)),
+            Self::Observe(duration) => Self::Observe(duration.min(longest)),
+            other => other,
+        }
+    }
+}
+
 /// What to do about the findings of one transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -68,8 +84,8 @@ pub struct Verdict {
 }
 
 impl Default for Policy {
-    /// Observe; report from 0.5, block from 0.7 and medium severity for ten minutes; nobody is exempt beside those who
-    /// always are.
+    /// Observe; report from 0.5, block from 0.7 and medium severity for ten minutes, one where another site's page caused it, single
+    /// addresses; nobody is exempt beside those who always are.
     fn default() -> Self {
         Self {
             mode: Mode::Observe,
@@ -78,6 +94,8 @@ impl Default for Policy {
             block_from_class: Vec::new(),
             block_severity: Severity::Medium,
             block_for: Duration::from_secs(600),
+            block_foreign_for: Duration::from_secs(60),
+            block_ipv6_prefix: IPV6_BITS,
             exempt: Vec::new(),
         }
     }
@@ -121,6 +139,13 @@ impl Policy {
             Class::AccessControl => "access",
             Class::InputValidation | Class::DataExposure => "generic",
         })
+    }
+
+    /// What a block of `source` covers.
+    #[must_use]
+    pub fn target(&self, source: IpAddr) -> IpNet {
+        let net = |bits| IpNet::new(source, bits).ok().filter(|_| source.is_ipv6());
+        net(self.block_ipv6_prefix).map_or(IpNet::from(source), |net| net.trunc())
     }
 
     /// Whether `source` is never blocked.
@@ -203,6 +228,9 @@ impl Policy {
     }
 }
 
+/// Bits of an IPv6 address.
+pub const IPV6_BITS: u8 = 128;
+
 /// What the confidence that a file is named weighs less than that of other kinds of attack, when the kind is told.
 const NAME_OF_FILE: f32 = 0.21;
 
@@ -279,6 +307,19 @@ mod tests {
             decoders: Vec::new(),
             evidence: String::new(),
         }
+    }
+
+    /// Case A7.
+    #[test]
+    fn a_block_covers_as_much_of_an_ipv6_address_as_is_configured() {
+        let target = |bits, source: &str| {
+            Policy { block_ipv6_prefix: bits, ..Policy::default() }
+                .target(source.parse().unwrap())
+                .to_string()
+        };
+        assert_eq!(target(64, "2001:db8:1:2:3::4"), "2001:db8:1:2::/64");
+        assert_eq!(target(128, "2001:db8::4"), "2001:db8::4/128");
+        assert_eq!(target(64, "192.0.2.4"), "192.0.2.4/32");
     }
 
     fn sure() -> Vec<Finding> {

@@ -18,22 +18,28 @@ impl Lists {
     /// Blocks `source` until the boot-clock time `until_ns`, as the sensor's own verdict.
     pub(crate) fn block_automatically(
         &mut self,
-        source: IpAddr,
+        whom: (IpAddr, IpNet),
         until_ns: u64,
         shadow: bool,
         reason: &str,
     ) -> Result<Applied> {
         let flags = AUTOMATIC | if shadow { SHADOW } else { 0 };
-        self.automatic(source, until_ns, flags, reason)
+        self.automatic(whom, until_ns, flags, reason)
     }
 
     /// Lets only those segments of `source` through that have a connection or open one, until the boot-clock time `until_ns`. Such an
     /// entry takes no other's place.
     pub(crate) fn drop_strays(&mut self, source: IpAddr, until_ns: u64, reason: &str) -> Result<Applied> {
-        self.automatic(source, until_ns, AUTOMATIC | STRAYS, reason)
+        self.automatic((source, source.into()), until_ns, AUTOMATIC | STRAYS, reason)
     }
 
-    fn automatic(&mut self, source: IpAddr, until_ns: u64, flags: u32, reason: &str) -> Result<Applied> {
+    fn automatic(
+        &mut self,
+        (source, target): (IpAddr, IpNet),
+        until_ns: u64,
+        flags: u32,
+        reason: &str,
+    ) -> Result<Applied> {
         let now = boot_nanos();
         if until_ns <= now {
             return Ok(Applied::Over);
@@ -41,7 +47,6 @@ impl Lists {
         if self.exempt.covering(source)?.is_some() {
             return Ok(Applied::Exempt);
         }
-        let target = IpNet::from(source);
         let present = self.get(target, Scope::Host)?.filter(|entry| live(entry, now));
         let outweighs =
             |entry: BlockEntry| entry.flags & AUTOMATIC == 0 || flags & STRAYS & !entry.flags != 0;

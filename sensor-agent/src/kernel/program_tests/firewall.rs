@@ -10,7 +10,7 @@ use sensor_common::drop::Abuse;
 use sensor_common::record::mapped;
 use sensor_common::{map, program};
 
-use super::packets::{Tcp, block, tagged, tcp, with_ipv4_options, with_ipv6_extensions};
+use super::packets::{Tcp, block, tagged, tcp, whom, with_ipv4_options, with_ipv6_extensions};
 use super::{Moved, Scratch, runnable, wrapped};
 use crate::kernel::lists::{Applied, Lists, NewBlock, Origin, Scope};
 use crate::kernel::samples::Samples;
@@ -161,7 +161,7 @@ fn the_panic_switch_suspends_automatic_blocks_only() {
     }
     let mut bench = Bench::new("panic");
     bench.lists.block(&block("203.0.113.7/32", None)).unwrap();
-    bench.lists.block_automatically("203.0.113.8".parse().unwrap(), u64::MAX, false, "x").unwrap();
+    bench.lists.block_automatically(whom("203.0.113.8"), u64::MAX, false, "x").unwrap();
     bench.lists.suspend_automatic(true).unwrap();
     bench.check(&from("203.0.113.7"), DROP, XdpCounter::DroppedAddress, "operator's");
     bench.check(&from("203.0.113.8"), PASS, XdpCounter::Suspended, "automatic");
@@ -349,9 +349,30 @@ fn of_a_source_only_strays_are_dropped() {
     check("nobody listens", &packet((port, 1), "FA"), DROP, XdpCounter::DroppedStray);
     check("an attempt", &packet((port.wrapping_add(1), server), "S"), PASS, XdpCounter::Connected);
     check("another protocol", &udp, PASS, XdpCounter::Connected);
-    bench.lists.block_automatically(source, until, false, "verdict").unwrap();
+    bench.lists.block_automatically((source, source.into()), until, false, "verdict").unwrap();
     bench.check(&packet((port, server), "A"), DROP, XdpCounter::DroppedAddress, "blocked");
     assert_eq!(bench.lists.drop_strays(source, until, "strays").unwrap(), Applied::Kept, "no weaker entry");
+}
+
+/// Case A7: an automatic block of an IPv6 network covers its other addresses, and not those that are exempt.
+#[test]
+fn an_automatic_block_may_cover_a_network() {
+    if !runnable() {
+        return;
+    }
+    let mut bench = Bench::new("network");
+    let whom = ("2001:db8:1:2::7".parse().unwrap(), "2001:db8:1:2::/64".parse().unwrap());
+    bench.lists.exempt("2001:db8:1:2::9/128".parse().unwrap(), Origin::Operator).unwrap();
+    assert_eq!(bench.lists.block_automatically(whom, u64::MAX, false, "x").unwrap(), Applied::InForce);
+    let packet = |source| tcp(source, "2001:db8::1", Tcp::default());
+    bench.check(&packet("2001:db8:1:2::7"), DROP, XdpCounter::DroppedPrefix, "itself");
+    bench.check(&packet("2001:db8:1:2:aaaa::8"), DROP, XdpCounter::DroppedPrefix, "its next address");
+    bench.check(&packet("2001:db8:1:2::9"), PASS, XdpCounter::Exempt, "exempt");
+    bench.check(&packet("2001:db8:1:3::7"), PASS, XdpCounter::NotListed, "a neighbour");
+    let exempt = ("2001:db8:1:2::9".parse().unwrap(), "2001:db8:1:2::/64".parse().unwrap());
+    assert_eq!(bench.lists.block_automatically(exempt, u64::MAX, false, "x").unwrap(), Applied::Exempt);
+    assert_eq!(bench.lists.lift_automatic().unwrap(), 1);
+    bench.check(&packet("2001:db8:1:2::7"), PASS, XdpCounter::NotListed, "lifted");
 }
 
 /// An entry that drops a flood passes packets as soon as an exemption covers their source, and drops again once it is gone.

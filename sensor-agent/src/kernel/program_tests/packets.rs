@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use etherparse::{PacketBuilder, TcpHeader};
+use ipnet::IpNet;
 
 use crate::kernel::lists::{NewBlock, Origin, Scope};
 
@@ -17,6 +18,12 @@ pub(super) fn block(target: &str, lasts: Option<Duration>) -> NewBlock {
         origin: Origin::Operator,
         reason: "test".into(),
     }
+}
+
+/// An address, and what a block of it alone covers.
+pub(super) fn whom(source: &str) -> (IpAddr, IpNet) {
+    let source: IpAddr = source.parse().unwrap();
+    (source, source.into())
 }
 
 /// What a TCP segment carries beside its addresses.
