@@ -119,6 +119,12 @@ fn fold_char(text: &[u8]) -> (usize, Option<[u8; 2]>) {
         // Overlong: two or three bytes for what fits into one.
         [lead @ (0xc0 | 0xc1), low @ 0x80..=0xbf, ..] => (2, ascii((lead & 1) << 6 | low & 0x3f)),
         [0xe0, mid @ (0x80 | 0x81), low @ 0x80..=0xbf, ..] => (3, ascii((mid & 1) << 6 | low & 0x3f)),
+        [0xf0, 0x80, mid @ (0x80 | 0x81), low @ 0x80..=0xbf, ..] => (4, ascii((mid & 1) << 6 | low & 0x3f)),
+        [0xf8, 0x80, 0x80, mid @ (0x80 | 0x81), low @ 0x80..=0xbf, ..] => {
+            (5, ascii((mid & 1) << 6 | low & 0x3f))
+        }
+        // The first byte of two with a whole character behind it: decoders that do not look at the second take its bits.
+        [0xc0 | 0xc1, low @ b'!'..=b'~', ..] => (2, ascii(low)),
         // U+FF01..U+FF5E, fullwidth ASCII.
         [0xef, 0xbc, low @ 0x81..=0xbf, ..] => (3, ascii(low - 0x60)),
         [0xef, 0xbd, low @ 0x80..=0x9e, ..] => (3, ascii(low - 0x20)),
@@ -566,6 +572,8 @@ mod tests {
             &[
                 (b"\xc0\xae\xc0\xae\xc0\xaf", Some(b"../")),
                 (b"\xe0\x80\xa7", Some(b"'")),
+                (b"\xc0.\xc0./\xc0\\", Some(b"../\\")),
+                (b"\xf0\x80\x80\xae\xf8\x80\x80\x80\xaf", Some(b"./")),
                 ("＜script＞".as_bytes(), Some(b"<script>")),
                 ("ʼ or sel\u{200b}ect".as_bytes(), Some(b"' or select")),
                 (b"sel\0ect", Some(b"select")),

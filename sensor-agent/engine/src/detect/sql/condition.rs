@@ -101,7 +101,11 @@ impl Shapes<'_> {
             Kind::Word | Kind::Key(_) if self.kind(at + 1) == Kind::Open => {
                 Some((Operand::Function, self.behind_brackets(self.behind_call(at + 1))))
             }
-            Kind::Word => Some((Operand::Name, self.behind_brackets(at + 1))),
+            // Words of statements that columns are named by as well.
+            Kind::Word
+            | Kind::Key(Key::User | Key::Role | Key::Database | Key::Schema | Key::View | Key::Index) => {
+                Some((Operand::Name, self.behind_brackets(at + 1)))
+            }
             _ => None,
         }
     }

@@ -108,6 +108,8 @@ mod tests {
             ("1' and ascii(substr(user(),1,1))>64--", Code::SqlBoolean, 0.8),
             ("1 && 2>1", Code::SqlBoolean, 0.8),
             ("x' or 'a' like 'a", Code::SqlBoolean, 0.8),
+            ("' or user like '%", Code::SqlBoolean, 0.8),
+            ("1' and role=role", Code::SqlBoolean, 0.8),
             ("admin'--", Code::SqlComment, 0.7),
             ("admin') #", Code::SqlComment, 0.7),
             ("'||1#", Code::SqlBoolean, 0.7),
