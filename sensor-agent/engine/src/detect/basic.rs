@@ -4,8 +4,7 @@
 use base64::Engine as _;
 
 use crate::field::{Field, Place};
-use crate::rule::decode::STANDARD;
-use crate::rule::decode::URL_SAFE;
+use crate::rule::decode::{STANDARD, URL_SAFE};
 
 /// Longest encoded credentials that are decoded.
 const MAX_ENCODED: usize = 1024;
