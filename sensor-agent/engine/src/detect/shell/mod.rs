@@ -154,7 +154,7 @@ fn is_in_span(value: &[u8], at: usize) -> bool {
     // Behind every other backtick stands text again.
     let texts = near.split(|byte| *byte == b'`').step_by(2).take(MAX_SPANS);
     let words = texts.flat_map(|text| text.split(|byte| *byte == b' ')).filter(word);
-    value.get(..first).is_some_and(|before| before.is_empty() || before.ends_with(b" "))
+    value.get(..first).is_some_and(|before| matches!(before, [] | [.., b' ' | b'[' | b'(']))
         && words.take(SPAN_WORDS).count() == SPAN_WORDS
 }
 
@@ -258,6 +258,9 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
         return Some((start, confidence));
     }
     let Name { bytes, len, end: at, hidden, globbed } = Name::at(value, start)?;
+    if is_phrase(value, start, at) {
+        return None;
+    }
     // `\w` is a letter of a pattern.
     if hidden && len < 2 {
         return None;
@@ -294,6 +297,15 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
     let word = value.get(start..at).unwrap_or_default();
     let titled = !telling && is_title(word.strip_prefix(b"\"").unwrap_or(word));
     Some((at, if listed || titled { confidence.min(IN_TEXT) } else { confidence }))
+}
+
+/// Whether the quote at `start` opens a phrase of several words, of which the first ends at `end`: no command has such a name.
+fn is_phrase(value: &[u8], start: usize, end: usize) -> bool {
+    let Some(quote) = value.get(start).filter(|byte| matches!(byte, b'"' | b'\'')) else { return false };
+    let word = value.get(start + 1..end).unwrap_or_default();
+    let behind = value.get(end..).unwrap_or_default();
+    let behind = behind.get(..MAX_WALK).unwrap_or(behind);
+    !word.contains(quote) && behind.first() == Some(&b' ') && behind.contains(quote)
 }
 
 /// Length of what may stand between a separator and a command.
@@ -540,6 +552,7 @@ mod tests {
             "the end. / the start",
             "costs $0; . ~ end",
             "x; time id est",
+            "reap or harvest; \"cut grain\"",
             "a\n+date",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
@@ -549,6 +562,8 @@ mod tests {
     #[test]
     fn code_in_a_sentence_is_shown() {
         let value = "Use `ls -la | grep foo` to list, then `rm -rf node_modules && npm install`";
+        assert!(confidence(value) <= IN_SPAN, "{}", confidence(value));
+        let value = "The [`git ref`](https://docs.example/refs) that this request is about";
         assert!(confidence(value) <= IN_SPAN, "{}", confidence(value));
     }
 

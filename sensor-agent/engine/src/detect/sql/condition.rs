@@ -218,6 +218,12 @@ impl Shapes<'_> {
             _ if self.kind(at + 1) == Kind::OpenText && self.text(at + 1).len() > LONG_TEXT => 0.5,
             _ if self.is_quoted_word(at + 1) && self.text(at) != b"=" => 0.5,
             _ if self.is_sentence(0) => 0.5,
+            // `"<p>text</p>"`
+            Operand::Name
+                if self.text(at) == b"<" && self.text(end) == b">" && self.gap(at + 1).is_empty() =>
+            {
+                0.5
+            }
             // `url("/img/bg.png")`
             Operand::Name if self.text(at) == b"/" && self.text(end) == b"/" => 0.5,
             _ => 0.75,

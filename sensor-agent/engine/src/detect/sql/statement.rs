@@ -126,7 +126,11 @@ impl Shapes<'_> {
             }
             Key::Handler => next == Kind::Word && self.text_is(at + 2, &["open"]),
             Key::Load => self.text_is(at + 1, &["data", "xml"]),
-            Key::Grant => self.is(at + 1, Key::All) || self.text_is(at + 2, &["on", "to"]),
+            Key::Grant => {
+                self.is(at + 1, Key::All)
+                    || self.text_is(at + 2, &["on", "to"])
+                        && matches!(self.kind(at + 3), Kind::Word | Kind::Key(_) | Kind::Text)
+            }
             _ => false,
         };
         fits.then_some(3)
