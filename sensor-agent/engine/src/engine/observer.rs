@@ -131,7 +131,7 @@ impl Observer {
             Action::Exempt | Action::Unverified | Action::Report | Action::Kill(_) => return None,
         };
         let (source, until) = (facts.peer.ip(), facts.time + duration);
-        if self.recent.note(source, shadow, facts.time) {
+        if self.recent.note(source, shadow, facts.time, until) {
             self.counters.blocks += 1;
             let (target, reason) = (self.policy.target(source), format!("{} {rule}", verdict.class));
             self.commands.push_back(Command::Block(Block { source, target, until, shadow, reason }));

@@ -263,7 +263,7 @@ impl Worker {
         shadow: bool,
     ) -> Timestamp {
         let (source, until) = (exchange.client_address().ip(), time + duration);
-        if self.recent.note(source, shadow, time) {
+        if self.recent.note(source, shadow, time, until) {
             self.counters.blocks += 1;
             let (target, reason) = (self.policy.target(source), reason(verdict, findings));
             self.commands.push_back(Command::Block(Block { source, target, until, shadow, reason }));

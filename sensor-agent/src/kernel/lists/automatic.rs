@@ -53,8 +53,10 @@ impl Lists {
         if present.is_some_and(outweighs) {
             return Ok(Applied::Kept);
         }
+        // A shorter block does not end a longer one.
+        let longer = present.filter(|entry| entry.flags == flags).map_or(0, |entry| entry.expires_ns);
         let entry = BlockEntry {
-            expires_ns: until_ns,
+            expires_ns: until_ns.max(longer),
             flags,
             origin: origin::VERDICT,
             reason: self.reasons.number(reason),

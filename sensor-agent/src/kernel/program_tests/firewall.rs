@@ -170,6 +170,21 @@ fn the_panic_switch_suspends_automatic_blocks_only() {
 }
 
 #[test]
+fn a_shorter_automatic_block_does_not_end_a_longer_one() {
+    if !runnable() {
+        return;
+    }
+    let mut bench = Bench::new("longer");
+    let soon = crate::kernel::clock::boot_nanos() + 200_000_000;
+    bench.lists.block_automatically(whom("203.0.113.8"), u64::MAX, false, "x").unwrap();
+    bench.lists.block_automatically(whom("203.0.113.8"), soon, false, "y").unwrap();
+    bench.lists.block_automatically(whom("203.0.113.9"), soon, false, "y").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    bench.check(&from("203.0.113.8"), DROP, XdpCounter::DroppedAddress, "the longer one");
+    bench.check(&from("203.0.113.9"), PASS, XdpCounter::Expired, "the shorter one alone");
+}
+
+#[test]
 fn ports_and_connections_are_closed_alone() {
     if !runnable() {
         return;
