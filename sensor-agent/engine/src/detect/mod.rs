@@ -286,8 +286,8 @@ impl Detector {
             }
             let mut look = self.field(part, index, &field, findings);
             look = look.and(self.claims(part, index, &field, findings));
-            if let Some(encoded) = basic::encoded(&field) {
-                for credential in basic::credentials(encoded, &mut [0; _]).into_iter().flatten() {
+            if let Some(value) = basic::header(&field) {
+                for credential in basic::credentials(value, &mut [0; _]).into_iter().flatten() {
                     look = look.and(self.value(part, index, &credential, findings));
                 }
             }

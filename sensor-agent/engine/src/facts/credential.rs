@@ -18,14 +18,31 @@ const MAX_ENCODED: usize = 1024;
 /// Bytes of what they decode to.
 const MAX_DECODED: usize = MAX_ENCODED / 4 * 3 + 3;
 
+/// Memory for what is decoded.
+pub(crate) type Buffer = [u8; MAX_DECODED];
+
 /// User and password of an Authorization header with the Basic scheme, as numbers.
 pub(super) fn basic(key: &Key, value: &[u8]) -> Option<(u64, u64)> {
-    let encoded = after_scheme(value, b"basic")?;
     let mut buffer = [0; MAX_DECODED];
-    let length = STANDARD.decode_slice(encoded, &mut buffer).ok()?;
-    let text = buffer.get(..length)?;
+    let text = basic_text(value, &mut buffer)?;
     let colon = memchr::memchr(b':', text)?;
     Some((key.number(&text[..colon]), key.number(&text[colon + 1..])))
+}
+
+/// `user:password` of such a header, of long ones the beginning. Either alphabet is read, and what is no base64 is passed over, as servers do.
+pub(crate) fn basic_text<'b>(value: &[u8], buffer: &'b mut Buffer) -> Option<&'b [u8]> {
+    let encoded = after_scheme(value, b"basic")?;
+    let digits = encoded.iter().filter_map(|&byte| match byte {
+        b'-' => Some(b'+'),
+        b'_' => Some(b'/'),
+        byte => (byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).then_some(byte),
+    });
+    let mut text = [0; MAX_ENCODED];
+    let len = text.iter_mut().zip(digits).map(|(slot, digit)| *slot = digit).count();
+    // One digit alone is no byte.
+    let len = len - usize::from(len % 4 == 1);
+    let length = STANDARD.decode_slice(text.get(..len)?, buffer.as_mut_slice()).ok()?;
+    buffer.get(..length).filter(|text| !text.is_empty())
 }
 
 /// How a token is signed.
@@ -91,6 +108,9 @@ mod tests {
         let pair = |user: &[u8], password: &[u8]| Some((key.number(user), key.number(password)));
         assert_eq!(basic(&key, b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), pair(b"Aladdin", b"open sesame"));
         assert_eq!(basic(&key, b"BASIC  dTphOmI="), pair(b"u", b"a:b"));
+        assert_eq!(basic(&key, b"Basic\tdTp*hOmJ"), pair(b"u", b"a:b"), "what is no base64 is passed over");
+        let long = format!("Basic {}", STANDARD.encode(format!("u:{}", "x".repeat(5000))));
+        assert!(basic(&key, long.as_bytes()).is_some_and(|(user, _)| user == key.number(b"u")));
         for other in [&b"Basic"[..], b"Basic %%%", b"Bearer QQ==", b"Basic QQ==", b"", &[b'A'; 9000]] {
             assert_eq!(basic(&key, other), None);
         }

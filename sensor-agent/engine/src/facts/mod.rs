@@ -4,7 +4,7 @@
 //! without secrets: user names, passwords and tokens are numbers made with a key that all engines of a process share, good for telling whether
 //! two are the same and for nothing else. Making one allocates nothing.
 
-mod credential;
+pub(crate) mod credential;
 mod name;
 mod request;
 mod response;
