@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use nix::net::if_::if_nametoindex;
@@ -103,7 +104,10 @@ fn load() -> io::Result<OwnedFd> {
 }
 
 fn by_netlink(host: &Host, interface: &str, program: &OwnedFd) -> Result<()> {
-    let path = PathBuf::from(format!("/sys/fs/bpf/sensor-foreign-{}-{interface}", std::process::id()));
+    // Tests of one process run beside one another, with interfaces of the same names.
+    static PINS: AtomicUsize = AtomicUsize::new(0);
+    let pin = PINS.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(format!("/sys/fs/bpf/sensor-foreign-{}-{pin}", std::process::id()));
     let shown = path.to_string_lossy().into_owned();
     let terminated = std::ffi::CString::new(shown.as_str())?;
     let mut attributes =
