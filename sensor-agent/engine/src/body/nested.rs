@@ -79,32 +79,47 @@ impl Kind {
 
 /// A quick look: whether a value of this place may begin a document.
 fn may_hold(field: &Field<'_>) -> bool {
-    let place = matches!(
-        field.place,
-        Place::Query
-            | Place::Form
-            | Place::Cookie
-            | Place::Json
-            | Place::Multipart
-            | Place::Header
-            | Place::Xml
-            | Place::WebSocket
-            | Place::Grpc
-    );
-    let named = field.name.len() >= 5 && field.name[field.name.len() - 5..].eq_ignore_ascii_case(b"query");
-    let starts = matches!(
-        field.value.trim_ascii_start(),
-        [b'{' | b'[' | b'<', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'+', ..] | [b'%', b'2', b'0', ..]
-    );
-    // In a header, an ampersand is one of an address.
-    let form = || {
-        field.place != Place::Header
-            && memchr::memchr2_iter(b'&', b'%', field.value)
-                .any(|at| field.value[at] == b'&' || field.value[at..].starts_with(b"%26"))
-    };
-    place
-        && (4..=MAX_VALUE).contains(&field.value.len())
-        && (named || starts || begins_base64(field.value) || form())
+    let Some(signs) = signs_of_form(field.place) else { return false };
+    (4..=MAX_VALUE).contains(&field.value.len())
+        && (may_begin(field.value) || is_named_query(field.name) || has_form(signs, field.value))
+}
+
+/// What stands between pairs in the values of a place, written as it is there: as itself, percent-encoded. `None` if values of the place
+/// are not taken apart.
+fn signs_of_form(place: Place) -> Option<(bool, bool)> {
+    match place {
+        // The pairs of the place itself end at the sign.
+        Place::Query | Place::Form => Some((false, true)),
+        Place::Cookie => Some((true, true)),
+        Place::Json | Place::Multipart | Place::Xml | Place::WebSocket | Place::Grpc => Some((true, false)),
+        // In a header, an ampersand is one of an address.
+        Place::Header => Some((false, false)),
+        _ => None,
+    }
+}
+
+fn has_form((plain, encoded): (bool, bool), value: &[u8]) -> bool {
+    plain && memchr::memchr(b'&', value).is_some()
+        || encoded && memchr::memchr_iter(b'%', value).any(|at| value[at..].starts_with(b"%26"))
+}
+
+/// Whether the first bytes are those of JSON or XML, encoded or not.
+fn may_begin(value: &[u8]) -> bool {
+    match value {
+        [b'{' | b'[' | b'<' | b'+' | b' ' | b'\t' | b'\n' | b'\x0c' | b'\r', ..] => matches!(
+            value.trim_ascii_start(),
+            [b'{' | b'[' | b'<' | b'+', ..] | [b'%', b'7' | b'5' | b'3', ..] | [b'%', b'2', b'0', ..]
+        ),
+        [b'%', b'7' | b'5' | b'3', ..] | [b'%', b'2', b'0', ..] => true,
+        [b'e' | b'W' | b'P', ..] => begins_base64(value),
+        _ => false,
+    }
+}
+
+fn is_named_query(name: &[u8]) -> bool {
+    matches!(name, [.., b'y' | b'Y'])
+        && name.len() >= 5
+        && name[name.len() - 5..].eq_ignore_ascii_case(b"query")
 }
 
 /// Whether a value begins as `{"`, `[{`, `["`, `<?x` or `<!D` do in base64.
