@@ -80,7 +80,7 @@ pub(crate) fn agent(profile: Profile) -> Result<PathBuf> {
         Profile::Debug => ("debug", 90),
         Profile::Release => {
             command.arg("--release");
-            ("release", 300)
+            ("release", 200)
         }
     };
     step::run(&format!("Compile the agent ({folder})"), usually, &mut command)?;
