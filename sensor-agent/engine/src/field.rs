@@ -202,6 +202,15 @@ impl Fields {
         true
     }
 
+    /// As [`Self::push`], with the name in lower case.
+    pub(crate) fn push_lower(&mut self, place: Place, name: &[u8], value: &[u8], offset: usize) -> bool {
+        let pushed = self.push(place, name, value, offset);
+        if let Some(entry) = self.entries.last().filter(|_| pushed) {
+            self.bytes[entry.name_start as usize..entry.value_start as usize].make_ascii_lowercase();
+        }
+        pushed
+    }
+
     /// Notes a document in a value that is not taken apart because there were too many.
     pub(crate) fn note_unopened(&mut self) {
         self.unopened += 1;
@@ -218,6 +227,11 @@ impl Fields {
         self.entries.iter().map(|entry| self.field(entry))
     }
 
+    /// The fields of a place, in that order.
+    pub(crate) fn of(&self, place: Place) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().filter(move |entry| entry.place == place).map(|entry| self.field(entry))
+    }
+
     /// The field of this number.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<Field<'_>> {
@@ -227,7 +241,7 @@ impl Fields {
     /// The first field of `place` with this name.
     #[must_use]
     pub fn get(&self, place: Place, name: &[u8]) -> Option<Field<'_>> {
-        self.iter().find(|field| field.place == place && field.name == name)
+        self.of(place).find(|field| field.name == name)
     }
 
     /// Fields there are.

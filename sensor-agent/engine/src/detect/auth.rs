@@ -225,6 +225,9 @@ pub(crate) fn in_parameter(field: &Field<'_>, value: &[u8]) -> Option<Found> {
 pub(crate) fn repeated(fields: &Fields) -> Option<(usize, f32)> {
     let single =
         |field: &Field<'_>| matches!(field.place, Place::Query | Place::Form) && is_named(field.name, SINGLE);
+    if fields.of(Place::Query).chain(fields.of(Place::Form)).nth(1).is_none() {
+        return None;
+    }
     // Fields are few hundred at most here, and names that count are fewer: a second scan for each is bounded.
     for (index, field) in fields.iter().enumerate().filter(|(_, field)| single(field)).take(MAX_IDENTITIES) {
         let twin = fields.iter().take(index).find(|twin| {

@@ -375,8 +375,11 @@ impl Detector {
         field: &Field<'_>,
         findings: &mut Vec<Finding>,
     ) -> Look {
-        let place = if field.place == Place::Header { Place::Query } else { field.place };
         let mut look = Look::Clean;
+        if !self.scanner.tokens.has_claimed() {
+            return look;
+        }
+        let place = if field.place == Place::Header { Place::Query } else { field.place };
         for claim in self.scanner.tokens.take_claimed() {
             let (name, value) = (claim.name.as_bytes(), claim.text.as_bytes());
             let claimed = Field { place, name, value, offset: 0 };

@@ -72,7 +72,11 @@ const OF_BODY: &[Oddity] = &[
 
 /// The surest oddity of each kind that this phase brought up.
 pub(super) fn find(request: &Request, phase: Phase) -> impl Iterator<Item = Oddity> + '_ {
-    let rows = if phase == Phase::Head { OF_HEAD } else { OF_BODY };
+    let rows = match phase {
+        _ if request.anomalies.is_empty() => &[],
+        Phase::Head => OF_HEAD,
+        _ => OF_BODY,
+    };
     let shown = move |row: &&Oddity| request.anomalies.contains(row.anomaly);
     rows.iter().filter(shown).copied().enumerate().filter_map(move |(number, row)| {
         // The rows of a code stand together, the surest first.

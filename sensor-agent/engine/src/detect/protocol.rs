@@ -34,13 +34,13 @@ pub(super) fn in_head<'a>(
     fields: &'a Fields,
     of_headers: Option<Violation<'a>>,
 ) -> Option<Violation<'a>> {
-    let parameters = fields.iter().filter(|field| field.place == Place::Query).count();
+    let parameters = fields.of(Place::Query).count();
     let many = (parameters > MANY_PARAMETERS).then(|| of_target(request, "too many parameters", SURE));
     let version = request.anomalies.contains(Anomaly::VersionInvalid);
     let version = version.then(|| of_target(request, "no known version of HTTP", SURE));
     let host = request.anomalies.contains(Anomaly::MissingHost) && request.version > 0;
     let host = host.then(|| of_target(request, "no Host field", SURE));
-    let name = fields.iter().find(|field| field.place == Place::Query && field.name.len() > LONG_NAME);
+    let name = fields.of(Place::Query).find(|field| field.name.len() > LONG_NAME);
     let name = name.map(|field| Violation { what: "a very long name", field, confidence: ODD });
     surest(
         of_headers.into_iter().chain(many).chain(version).chain(host).chain(name).chain(body_of_get(request)),
@@ -49,7 +49,7 @@ pub(super) fn in_head<'a>(
 
 /// The surest violation that the body shows.
 pub(super) fn in_body<'a>(request: &'a Request, fields: &'a Fields) -> Option<Violation<'a>> {
-    let of_parts = fields.iter().filter(|field| field.place == Place::Multipart).filter_map(|field| {
+    let of_parts = fields.of(Place::Multipart).filter_map(|field| {
         let (what, confidence) = part(&field)?;
         Some(Violation { what, field, confidence })
     });

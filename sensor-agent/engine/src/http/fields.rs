@@ -6,8 +6,6 @@ use super::framing::holds_line_ends;
 use super::message::{Request, Response, Span};
 use crate::field::{Fields, MAX_FIELDS, Place};
 
-/// Longest header name that is written in lower case; a longer one is kept as it is.
-const MAX_NAME: usize = 256;
 /// Most pieces of a value with NULs or line ends that are looked at apart.
 const MAX_PIECES: usize = 16;
 
@@ -44,14 +42,8 @@ pub fn push_response_head(response: &Response, fields: &mut Fields) {
     let digits = [status / 100 % 10, status / 10 % 10, status % 10].map(|digit| b'0' + digit as u8);
     fields.push(Place::ResponseStatus, b"", &digits, 0);
     for header in &response.headers {
-        let mut lower = [0; MAX_NAME];
-        let name = lower_case(header.name.of(&response.head), &mut lower);
-        fields.push(
-            Place::ResponseHeader,
-            name,
-            header.value.of(&response.head),
-            header.value.start as usize,
-        );
+        let (name, value) = (header.name.of(&response.head), header.value.of(&response.head));
+        fields.push_lower(Place::ResponseHeader, name, value, header.value.start as usize);
     }
 }
 
@@ -126,8 +118,19 @@ pub fn push_name(name: &[u8], offset: usize, fields: &mut Fields) {
 }
 
 const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'[' | b']' | b'-')
+    PLAIN[byte as usize]
 }
+
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] =
+            (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'_' | b'.' | b'[' | b']' | b'-');
+        byte += 1;
+    }
+    plain
+};
 
 fn push_pair(place: Place, pair: &[u8], offset: usize, fields: &mut Fields) {
     let equals = memchr(b'=', pair);
@@ -142,22 +145,9 @@ fn push_header(name: &[u8], value: Span, head: &[u8], in_pieces: bool, fields: &
         return push_cookies(value.of(head), value.start as usize, fields);
     }
     push_name(name, (value.start as usize).saturating_sub(name.len()), fields);
-    let mut lower = [0; MAX_NAME];
-    let name = lower_case(name, &mut lower);
-    fields.push(Place::Header, name, value.of(head), value.start as usize);
+    fields.push_lower(Place::Header, name, value.of(head), value.start as usize);
     if in_pieces {
         push_pieces(name, value.of(head), value.start as usize, fields);
-    }
-}
-
-fn lower_case<'a>(name: &'a [u8], space: &'a mut [u8; MAX_NAME]) -> &'a [u8] {
-    match space.get_mut(..name.len()) {
-        Some(lower) => {
-            lower.copy_from_slice(name);
-            lower.make_ascii_lowercase();
-            lower
-        }
-        None => name,
     }
 }
 
@@ -170,7 +160,7 @@ fn push_pieces(name: &[u8], value: &[u8], offset: usize, fields: &mut Fields) {
     for end in memchr3_iter(0, b'\r', b'\n', value).chain([value.len()]).take(MAX_PIECES) {
         let piece = &value[start..end];
         if !piece.trim_ascii().is_empty() {
-            fields.push(Place::Header, name, piece, offset + start);
+            fields.push_lower(Place::Header, name, piece, offset + start);
         }
         start = end + 1;
     }

@@ -16,6 +16,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// Bytes that the span is long.
+    const fn len(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
     /// The bytes of `head` that the span names; empty if it does not fit.
     #[must_use]
     pub fn of(self, head: &[u8]) -> &[u8] {
@@ -105,7 +110,7 @@ impl Request {
     /// Value of the first header of this name, compared without case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        first_named(&self.head, &self.headers, name.as_bytes())
     }
 
     /// Makes the value empty and keeps its memory.
@@ -126,7 +131,7 @@ impl Response {
     /// Value of the first header of this name, compared without case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        first_named(&self.head, &self.headers, name.as_bytes())
     }
 
     /// Makes the value empty and keeps its memory.
@@ -143,6 +148,14 @@ fn named<'a>(
     headers: &'a [HeaderSpan],
 ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
     headers.iter().map(|header| (header.name.of(head), header.value.of(head)))
+}
+
+/// Most names are told apart by their length: the head is not touched for them.
+fn first_named<'a>(head: &'a [u8], headers: &[HeaderSpan], name: &[u8]) -> Option<&'a [u8]> {
+    let is = |header: &&HeaderSpan| {
+        header.name.len() == name.len() && header.name.of(head).eq_ignore_ascii_case(name)
+    };
+    headers.iter().find(is).map(|header| header.value.of(head))
 }
 
 /// Behind `scheme://authority`, or at the start.

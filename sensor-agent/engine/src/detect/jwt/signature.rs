@@ -109,6 +109,11 @@ impl Tokens {
         self.fleeting
     }
 
+    /// Whether the token that was looked at last has texts among its claims that nobody has taken.
+    pub(crate) fn has_claimed(&self) -> bool {
+        !self.claimed.is_empty()
+    }
+
     /// The texts among the claims of the token that was looked at last that are no names; a second time there are none.
     pub(crate) fn take_claimed(&mut self) -> Vec<Claimed> {
         std::mem::take(&mut self.claimed)
