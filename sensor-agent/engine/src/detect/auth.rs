@@ -225,7 +225,8 @@ pub(crate) fn in_parameter(field: &Field<'_>, value: &[u8]) -> Option<Found> {
 pub(crate) fn repeated(fields: &Fields) -> Option<(usize, f32)> {
     let single =
         |field: &Field<'_>| matches!(field.place, Place::Query | Place::Form) && is_named(field.name, SINGLE);
-    if fields.of(Place::Query).chain(fields.of(Place::Form)).nth(1).is_none() {
+    let pairs = fields.of(Place::Query).chain(fields.of(Place::Form));
+    if pairs.take(2).count() < 2 {
         return None;
     }
     // Fields are few hundred at most here, and names that count are fewer: a second scan for each is bounded.
