@@ -125,6 +125,37 @@ fn an_office_behind_one_address_is_left_alone() {
     assert_eq!((town.rules(1), town.is_blocked(1)), (Vec::new(), false));
 }
 
+/// Case A6.
+#[test]
+fn an_attacker_in_an_office_loses_its_connection_first_and_a_minute_then() {
+    let Some(town) = Town::start(&Setup::default()) else { return };
+    for number in 0..10 {
+        let answers = town.talk(1, &[login(&format!("u{number}"), &format!("right{number}"))]);
+        let session = answers[0].header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        let home = format!("GET /home HTTP/1.1\r\nHost: app.example\r\nCookie: {session}\r\n\r\n");
+        assert_eq!(town.talk(1, &[home.into_bytes()])[0].status, 200);
+    }
+    let seen = || town.site.agent.metric("sensor_actors_transactions_total").is_ok_and(|seen| seen >= 20.0);
+    wait_until("the office is known", Duration::from_secs(5), seen).unwrap();
+    let attack = || town.talk(1, &[get("/?q=%3Cscript%3Ealert(1)%3C/script%3E")]);
+    attack();
+    let alert = town.site.agent.wait_for_alert(address(1, 2)).unwrap();
+    assert_eq!(
+        (&alert["sensor"]["verdict"], &alert["sensor"]["blocked_until"]),
+        (&"kill".into(), &Value::Null)
+    );
+    assert_eq!(alert["sensor"]["behind"]["sessions"], 10, "{alert}");
+    let over = || {
+        let ended = town.site.agent.metric("sensor_alerts_connections_ended_total").unwrap_or_default();
+        ended + town.site.agent.metric("sensor_alerts_connections_over_total").unwrap_or_default() > 0.0
+    };
+    wait_until("the connection is ended, or was over", Duration::from_secs(3), over).unwrap();
+    assert_eq!(town.talk(1, &[get("/")])[0].status, 200, "its colleagues are served");
+    std::thread::sleep(Duration::from_secs(3));
+    attack();
+    wait_until("the block", Duration::from_secs(3), || town.is_blocked(1)).unwrap();
+}
+
 #[test]
 fn observing_and_trusted_proxies_block_nobody() {
     let capture = "trusted_proxies = [\"10.66.1.0/24\"]".to_owned();

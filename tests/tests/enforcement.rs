@@ -104,6 +104,21 @@ fn a_block_ends_at_its_time_while_no_agent_runs() {
 }
 
 #[test]
+fn who_attacks_again_is_blocked_for_longer() {
+    let Some(site) = Site::start(2, &Setup { block_secs: 2, ..Setup::default() }) else { return };
+    let remaining = || {
+        let entry = site.agent.block_of(address(2, 2)).unwrap();
+        entry.map_or(0, |entry| entry["remaining_secs"].as_u64().unwrap())
+    };
+    get_blocked(&site);
+    assert!(remaining() <= 2);
+    wait_until("served again", Duration::from_secs(6), || site.request(2, &get("/index.html")).is_ok())
+        .unwrap();
+    get_blocked(&site);
+    assert!((8..=10).contains(&remaining()), "five times as long: {}", remaining());
+}
+
+#[test]
 fn a_graceful_stop_leaves_enforcement_in_place() {
     let Some(mut site) = Site::start(2, &Setup::default()) else { return };
     get_blocked(&site);

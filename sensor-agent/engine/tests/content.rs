@@ -8,14 +8,15 @@ use std::net::IpAddr;
 use common::{content, inspect};
 use sensor_engine::detect::Detector;
 use sensor_engine::finding::{Class, Severity};
-use sensor_engine::policy::{Action, Mode, Policy, Verdict};
+use sensor_engine::policy::{Action, Mode, Policy, Sender, Verdict};
 
 fn judge(detector: &mut Detector, raw: &str) -> (Option<Verdict>, String) {
     let findings = inspect(detector, raw.as_bytes());
     let shown =
         findings.iter().map(|f| format!("{} {} {} {:?}\n", f.rule.id, f.confidence, f.field, f.evidence));
     let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
-    (policy.judge(IpAddr::from([203, 0, 113, 9]), true, &findings), shown.collect())
+    let sender = Sender { address: IpAddr::from([203, 0, 113, 9]), verified: true, led: false };
+    (policy.judge(sender, &findings), shown.collect())
 }
 
 fn get(target: &str) -> String {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::content;
 use sensor_common::record::{EGRESS, INGRESS, RecordHeader, mapped, mark, tcp};
@@ -26,7 +27,7 @@ impl Talk {
     fn new(peer: [u8; 4], trusted: &[&str]) -> Self {
         let trusted = trusted.iter().map(|net| Scoped::parse(net, str::parse).unwrap()).collect();
         let proxies = Proxies { trusted, ..Proxies::default() };
-        let policy = Policy { mode: Mode::Enforce, ..Policy::default() };
+        let policy = Policy { mode: Mode::Enforce, block_for: TEN_MINUTES, ..Policy::default() };
         let settings = Settings { proxies, ..Settings::default() };
         Self {
             engine: Engine::new(settings, content(), Arc::new(policy)),
@@ -70,6 +71,7 @@ impl Talk {
     }
 }
 
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 const CLIENT: [u8; 4] = [203, 0, 113, 9];
 const SCRIPT: &str = "GET /?q=%3Cscript%3Ealert(1)%3C/script%3E HTTP/1.1\r\nHost: h\r\n\r\n";
 const GOOD: &str = "GET /?q=tea HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sensor_engine::actor::Account;
 use sensor_engine::engine::{Report, RequestSummary};
 use sensor_engine::finding::{Class, Finding, Severity};
-use sensor_engine::policy::{Action, Mode};
+use sensor_engine::policy::{Action, Behind, Mode};
 use serde::Serialize;
 
 use super::community;
@@ -107,6 +107,8 @@ struct Sensor<'a> {
     block: Option<Block>,
     client: Client,
     #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Others>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<&'a Process>,
     findings: Vec<FindingView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +130,13 @@ struct Block {
 struct Client {
     address: String,
     source: &'static str,
+}
+
+/// Who else is behind the client's address: an estimate.
+#[derive(Serialize)]
+struct Others {
+    sessions: u8,
+    programs: u8,
 }
 
 #[derive(Serialize)]
@@ -262,6 +271,8 @@ fn sensor<'a>(report: &'a Report, enforcement: Option<Enforcement>, frame: Frame
             address: report.identity.address.to_string(),
             source: report.identity.source.name(),
         },
+        behind: (report.behind != Behind::default())
+            .then_some(Others { sessions: report.behind.sessions, programs: report.behind.programs }),
         process: frame.process,
         findings: report.findings.iter().map(finding).collect(),
         behaviour: report.account.as_deref().map(behaviour),
@@ -408,6 +419,7 @@ pub(crate) mod tests {
             findings: vec![finding],
             blocked_until: Some(Boot::from_nanos((secs + 600) * 1_000_000_000)),
             client_bytes_missed: 0,
+            behind: Behind::default(),
             account: None,
         }
     }

@@ -159,12 +159,16 @@ fn row(event: &Value) -> Vec<String> {
         Some(count) => format!(" (and {count} like it)"),
         None => String::new(),
     };
+    let crowd = match sensor["behind"]["sessions"].as_u64() {
+        Some(sessions @ 2..) => format!(" ({sessions} sessions behind the address)"),
+        _ => String::new(),
+    };
     vec![
         text(&event["timestamp"]),
         text(&event["src_ip"]),
         text(&sensor["class"]),
         text(&sensor["severity"]),
-        text(&sensor["verdict"]),
+        text(&sensor["verdict"]) + &crowd,
         crate::printable::short(&text(&sensor["process"]["name"]), 20),
         crate::printable::short(&format!("{} {}", text(&http["http_method"]), text(&http["url"])), 60),
         text(&event["alert"]["signature"]) + &suppressed,

@@ -36,12 +36,10 @@ impl Replay {
         let policy = Arc::new(policy);
         for file in &self.files {
             let key = Key::new(rand::random());
-            let observer = config.observer(Arc::clone(&rules), Arc::clone(&policy), key.clone());
-            let settings = Settings {
-                list_transactions: self.transactions,
-                facts: observer.is_some().then_some(key),
-                ..config.engine_settings()
-            };
+            let settings = Settings { list_transactions: self.transactions, ..config.engine_settings() };
+            let standing = Arc::clone(&settings.standing);
+            let observer = config.observer(Arc::clone(&rules), Arc::clone(&policy), key.clone(), standing);
+            let settings = Settings { facts: observer.is_some().then_some(key), ..settings };
             let mut engine = Engine::new(settings, Arc::clone(&rules), Arc::clone(&policy));
             let started = Instant::now();
             // A capture has the wall clock's times.

@@ -22,7 +22,7 @@ use sensor_engine::facts::Key;
 use sensor_engine::finding::{Class, Confidence, Severity};
 use sensor_engine::http::client::{ClientHeader, Proxies};
 use sensor_engine::http::listener::Scoped;
-use sensor_engine::policy::{IPV6_BITS, Mode, Policy};
+use sensor_engine::policy::{IPV6_BITS, Mode, Policy, Standing};
 use sensor_engine::rule::{RuleSet, RuleTimer};
 
 use crate::kernel::choice::{AttributionChoice, TapChoice, XdpChoice};
@@ -130,8 +130,16 @@ const RULES_TIMED_EVERY: u32 = 64;
 pub(crate) struct Response {
     /// Whether blocks take effect.
     pub(crate) enforce: bool,
-    /// How long a block lasts.
+    /// How long a source's first block lasts.
     pub(crate) block_for: Duration,
+    /// How many times as long as the one before a further one lasts.
+    pub(crate) block_factor: u32,
+    /// How long one lasts at most that has grown.
+    pub(crate) max_block: Duration,
+    /// How long after its end a block counts as one before.
+    pub(crate) block_memory: Duration,
+    /// Sessions behind an address from which it is a crowd's.
+    pub(crate) crowd_sessions: u8,
     /// How long one lasts at most where another site's page caused the request.
     pub(crate) block_foreign_for: Duration,
     /// Bits of an IPv6 address that a block covers.
@@ -198,6 +206,8 @@ pub(crate) struct Api {
 pub(crate) struct Limits {
     /// Connections kept by one engine.
     pub(crate) max_flows: u64,
+    /// Sources whose earlier blocks, and whose company, are remembered.
+    pub(crate) max_sources: u64,
     /// Seconds without a segment after which a connection is forgotten.
     pub(crate) flow_idle_secs: u64,
     /// Bytes kept for one direction of a connection.
@@ -287,7 +297,11 @@ impl Default for Config {
             actors: Actors { enabled: true, queue: 4096, limits: actor::Settings::default() },
             response: Response {
                 enforce: false,
-                block_for: Duration::from_secs(600),
+                block_for: Duration::from_secs(60),
+                block_factor: 5,
+                max_block: Duration::from_secs(4 * 3600),
+                block_memory: Duration::from_secs(24 * 3600),
+                crowd_sessions: 8,
                 block_foreign_for: Duration::from_secs(60),
                 block_ipv6_prefix: IPV6_BITS,
                 block_from: confidence(0.7),
@@ -325,6 +339,7 @@ impl Default for Limits {
         let engine = Settings::default();
         Self {
             max_flows: engine.max_flows as u64,
+            max_sources: 65_536,
             flow_idle_secs: engine.flow_idle.as_secs(),
             max_stream_bytes: engine.max_stream_bytes as u64,
             max_stream_segments: engine.max_stream_segments as u64,
@@ -434,6 +449,7 @@ impl Config {
             model: self.detection.model,
             max_model_values: size(limits.max_model_values),
             max_inspection_work: limits.max_inspection_work,
+            standing: Arc::new(Standing::new(Key::new(rand::random()), limits.max_sources)),
             rule_timer: self
                 .detection
                 .rule_timing
@@ -446,10 +462,16 @@ impl Config {
         }
     }
 
-    /// What remembers clients, if anything does; its facts must be made with the same key.
-    pub(crate) fn observer(&self, rules: Arc<RuleSet>, policy: Arc<Policy>, key: Key) -> Option<Observer> {
+    /// What remembers clients, if anything does; its facts must be made with the same key, and its engines know the same of sources.
+    pub(crate) fn observer(
+        &self,
+        rules: Arc<RuleSet>,
+        policy: Arc<Policy>,
+        key: Key,
+        standing: Arc<Standing>,
+    ) -> Option<Observer> {
         let actors = &self.actors;
-        actors.enabled.then(|| Observer::new(actors.limits.clone(), rules, policy, key))
+        actors.enabled.then(|| Observer::new(actors.limits.clone(), rules, policy, key, standing))
     }
 
     /// When to report and when to block.
@@ -462,6 +484,10 @@ impl Config {
             block_from_class: response.block_from_class.clone(),
             block_severity: response.block_severity,
             block_for: response.block_for,
+            block_factor: response.block_factor,
+            block_longest: response.max_block,
+            block_memory: response.block_memory,
+            crowd_from: response.crowd_sessions,
             block_foreign_for: response.block_foreign_for,
             block_ipv6_prefix: response.block_ipv6_prefix,
             exempt: response.exempt.clone(),

@@ -9,7 +9,7 @@ use sensor_common::settings::tunnel;
 use sensor_engine::actor;
 use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
 use sensor_engine::http::listener::Scoped;
-use sensor_engine::policy::IPV6_BITS;
+use sensor_engine::policy::{Behind, IPV6_BITS};
 
 use super::reader::{Document, Problem, Section};
 use super::value::{
@@ -116,6 +116,22 @@ fn response(section: &mut Section<'_, '_>, default: Response) -> Response {
             default.block_for.as_secs(),
             integer(1, LONGEST_BLOCK_SECS),
         )),
+        block_factor: section.read("block_factor", default.block_factor, |value| {
+            integer(1, 100)(value).map(|factor| factor as u32)
+        }),
+        max_block: Duration::from_secs(section.read(
+            "max_block_secs",
+            default.max_block.as_secs(),
+            integer(1, LONGEST_BLOCK_SECS),
+        )),
+        block_memory: Duration::from_secs(section.read(
+            "block_memory_secs",
+            default.block_memory.as_secs(),
+            integer(0, LONGEST_BLOCK_SECS),
+        )),
+        crowd_sessions: section.read("crowd_sessions", default.crowd_sessions, |value| {
+            integer(0, Behind::MOST.into())(value).map(|sessions| sessions as u8)
+        }),
         block_foreign_for: Duration::from_secs(section.read(
             "block_foreign_secs",
             default.block_foreign_for.as_secs(),
@@ -198,6 +214,7 @@ fn limits(section: &mut Section<'_, '_>, default: &Limits) -> Limits {
             narrow(integer(1024, u64::from(sensor_common::limit::MOST_BLOCKED))(value))
         }),
         max_flows: section.read("max_flows", default.max_flows, integer(16, 16 * MIB)),
+        max_sources: section.read("max_sources", default.max_sources, integer(1024, 16 * MIB)),
         flow_idle_secs: section.read("flow_idle_secs", default.flow_idle_secs, integer(1, 86_400)),
         max_stream_bytes: section.read("max_stream_bytes", default.max_stream_bytes, integer(4096, 64 * MIB)),
         max_total_bytes: section.read(

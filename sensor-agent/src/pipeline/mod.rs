@@ -37,7 +37,7 @@ use carrier::Carrier;
 pub(crate) use carrier::WorkerStats;
 pub(crate) use latency::{BOUNDS_US, Latency};
 pub(crate) use observing::ObserverStats;
-use observing::Observing;
+use observing::{Known, Observing};
 use whole::Exchange;
 pub(crate) use whole::WholeStats;
 use worker::{Shared, Worker};
@@ -139,7 +139,8 @@ impl Pipeline {
         let (facts, observer) = match key {
             Some(key) => {
                 let (sender, receiver) = sync_channel(usize::try_from(actors.queue)?);
-                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, key, inputs)?))
+                let known = Known { key, standing: Arc::clone(&settings.standing) };
+                (Some(sender), Some(RunningObserver::start(receiver, carrier()?, known, inputs)?))
             }
             None => (None, None),
         };
@@ -217,11 +218,11 @@ impl RunningObserver {
     fn start(
         facts: Receiver<Facts>,
         carrier: Carrier,
-        key: Key,
+        known: Known,
         inputs: &Arc<ArcSwap<Inputs>>,
     ) -> Result<Self> {
         let stats = Arc::new(ArcSwap::from_pointee(ObserverStats::default()));
-        let observing = Observing::new(facts, carrier, key, Arc::clone(inputs), Arc::clone(&stats));
+        let observing = Observing::new(facts, carrier, known, Arc::clone(inputs), Arc::clone(&stats));
         let named = thread::Builder::new().name("observer".to_owned());
         let thread = named.spawn(move || observing.run()).context("cannot start the observer's thread")?;
         Ok(Self { thread, stats })

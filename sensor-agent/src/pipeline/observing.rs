@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, Cache};
 use sensor_engine::actor;
 use sensor_engine::engine::Observer;
 use sensor_engine::facts::{Facts, Key};
+use sensor_engine::policy::Standing;
 
 use super::carrier::{Carrier, WorkerStats};
 use super::{Inputs, priority};
@@ -35,12 +36,19 @@ pub(crate) struct ObserverStats {
     pub(crate) named: Vec<(&'static str, &'static str, u64)>,
 }
 
+/// What the observer shares with the engines: the key of facts, and what is known of sources.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) key: Key,
+    pub(super) standing: Arc<Standing>,
+}
+
 /// The thread's state.
 pub(super) struct Observing {
     facts: Receiver<Facts>,
     carrier: Carrier,
     observer: Observer,
-    key: Key,
+    known: Known,
     inputs: Cache<Arc<ArcSwap<Inputs>>, Arc<Inputs>>,
     in_use: Arc<Inputs>,
     published: Arc<ArcSwap<ObserverStats>>,
@@ -51,15 +59,15 @@ impl Observing {
     pub(super) fn new(
         facts: Receiver<Facts>,
         carrier: Carrier,
-        key: Key,
+        known: Known,
         inputs: Arc<ArcSwap<Inputs>>,
         published: Arc<ArcSwap<ObserverStats>>,
     ) -> Self {
         let mut inputs = Cache::new(inputs);
         let in_use = Arc::clone(inputs.load());
-        let observer = observer_of(&key, &in_use);
+        let observer = observer_of(&known, &in_use);
         let last_publish = Instant::now();
-        Self { facts, carrier, observer, key, inputs, in_use, published, last_publish }
+        Self { facts, carrier, observer, known, inputs, in_use, published, last_publish }
     }
 
     /// Runs until every engine thread has ended and all that they left is taken.
@@ -105,7 +113,7 @@ impl Observing {
         if handled.is_err() {
             self.carrier.stats.panics += 1;
             tracing::error!("the observer panicked; it begins again with an empty memory");
-            self.observer = observer_of(&self.key, &self.in_use);
+            self.observer = observer_of(&self.known, &self.in_use);
         }
     }
 
@@ -138,7 +146,8 @@ impl Observing {
 #[derive(Clone, Copy, Debug)]
 struct Ended;
 
-fn observer_of(key: &Key, inputs: &Inputs) -> Observer {
+fn observer_of(known: &Known, inputs: &Inputs) -> Observer {
     let settings = actor::Settings::clone(&inputs.actors);
-    Observer::new(settings, Arc::clone(&inputs.rules), Arc::clone(&inputs.policy), key.clone())
+    let Known { key, standing } = known.clone();
+    Observer::new(settings, Arc::clone(&inputs.rules), Arc::clone(&inputs.policy), key, standing)
 }

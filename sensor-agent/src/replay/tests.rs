@@ -255,9 +255,10 @@ fn behaviour_shows_in_a_capture() {
     let mut written = tempfile::NamedTempFile::new().unwrap();
     written.write_all(&pcap(Link::Ethernet, &packets)).unwrap();
     let (rules, policy, key) = (Arc::default(), Arc::new(Policy::default()), Key::default());
-    let observer =
-        crate::config::Config::default().observer(Arc::clone(&rules), Arc::clone(&policy), key.clone());
-    let settings = Settings { facts: Some(key), ..Settings::default() };
+    let settings = Settings { facts: Some(key.clone()), ..Settings::default() };
+    let standing = Arc::clone(&settings.standing);
+    let config = crate::config::Config::default();
+    let observer = config.observer(Arc::clone(&rules), Arc::clone(&policy), key, standing);
     let mut found = Vec::new();
     let replay = Replay::new(Engine::new(settings, rules, policy), observer, |seen| {
         let Seen::Report(delivered) = seen else { return Ok(()) };

@@ -1,6 +1,7 @@
 //! What is remembered of one client. Ordinary clients take little: what only suspects need is made when they become suspects.
 
 use super::access::{Browsing, Refusals, Walks};
+use super::behind::People;
 use super::claim::Example;
 use super::login::Logins;
 use super::table::Weigh;
@@ -21,6 +22,8 @@ pub(super) struct Actor {
     pub(super) requests: Window,
     /// Objects asked for.
     pub(super) walks: Walks,
+    /// Who is behind its address.
+    pub(super) behind: People,
     /// Whether it has got in with a login.
     entered: bool,
     suspect: Option<Box<Suspect>>,
@@ -63,7 +66,7 @@ impl Actor {
 impl Weigh for Actor {
     fn heap(&self) -> usize {
         let suspect = self.suspect.as_ref().map_or(0, |suspect| size_of::<Suspect>() + suspect.heap());
-        self.walks.heap() + suspect
+        self.walks.heap() + self.behind.heap() + suspect
     }
 }
 

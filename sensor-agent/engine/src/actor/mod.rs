@@ -6,6 +6,7 @@
 
 mod access;
 mod behaviour;
+mod behind;
 mod claim;
 mod client;
 mod counters;
@@ -30,6 +31,7 @@ use crate::detect::builtin::Code;
 use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
 use crate::http::client::ClientSource;
+use crate::policy::Behind;
 use crate::rule::{Progress, RuleSet};
 
 use access::Walks;
@@ -122,11 +124,12 @@ impl Actors {
         self.settings = settings;
     }
 
-    /// Takes a transaction and appends what it completes.
-    pub fn observe(&mut self, facts: &Facts, notices: &mut Vec<Notice>) {
+    /// Takes a transaction and appends what it completes. Returns who is behind the client's address, if that has to be told.
+    pub fn observe(&mut self, facts: &Facts, notices: &mut Vec<Notice>) -> Option<Behind> {
         self.now = self.now.max(u32::try_from(facts.time.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX));
         if facts.request.has(flag::SLOW) {
-            return self.slow(facts, notices);
+            self.slow(facts, notices);
+            return None;
         }
         self.counters.transactions += 1;
         self.counters.unanswered += u64::from(facts.response.status == 0);
@@ -140,8 +143,10 @@ impl Actors {
         self.attacks(&scene, &mut claims);
         self.tell(&scene, &claims, notices);
         self.behaviours(&scene, notices);
+        let behind = self.behind(&scene);
         self.claims = claims;
         self.enforce_memory();
+        behind
     }
 
     fn scene<'a>(&self, facts: &'a Facts, settings: &'a Settings) -> Scene<'a> {
@@ -301,6 +306,18 @@ impl Actors {
         }
     }
 
+    /// Who is behind the client's address: sessions that the server began, and programs, as far as they were served.
+    fn behind(&mut self, scene: &Scene<'_>) -> Option<Behind> {
+        let (facts, request) = (scene.facts, &scene.facts.request);
+        if !facts.is_served() || facts.found.rules[0] != 0 {
+            return None;
+        }
+        let is_issued = self.sessions.get(request.session).is_some_and(Session::is_issued);
+        let session = if is_issued { request.session } else { 0 };
+        let (now, own) = (scene.now, behind::Seen { session, program: request.agent });
+        self.clients.with(scene.client, |client| client.behind.note(own, now))
+    }
+
     /// Many kinds of attacks of one client add up, weak as each may be.
     fn attacks(&mut self, scene: &Scene<'_>, claims: &mut Vec<Claim>) {
         let (found, settings) = (scene.facts.found, scene.settings);
@@ -393,7 +410,7 @@ fn client_of(key: &Key, facts: &Facts) -> u64 {
 }
 
 /// The bytes of an address within its network of so many bits, for IPv4 and IPv6.
-fn prefix(address: IpAddr, four: u8, six: u8) -> [u8; 17] {
+pub(crate) fn prefix(address: IpAddr, four: u8, six: u8) -> [u8; 17] {
     let mut bytes = [0; 17];
     match address.to_canonical() {
         IpAddr::V4(address) => {

@@ -26,6 +26,11 @@ impl Session {
         *self = Self { issued: true, user: user(scene), at: scene.now, ..Self::default() };
     }
 
+    /// Whether the server began it, as far as that was seen.
+    pub(super) fn is_issued(&self) -> bool {
+        self.issued
+    }
+
     /// Notes that a client uses it.
     pub(super) fn used(&mut self, scene: &Scene<'_>, claims: &mut Vec<Claim>) {
         let (before, now) = (self.user, user(scene));

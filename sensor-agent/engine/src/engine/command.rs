@@ -8,7 +8,7 @@ use crate::actor::Account;
 use crate::finding::Finding;
 use crate::http::anomaly::Anomalies;
 use crate::http::client::Client;
-use crate::policy::Verdict;
+use crate::policy::{Behind, Verdict};
 use crate::time::Timestamp;
 
 /// What the shell must do.
@@ -147,6 +147,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What was decided.
     pub verdict: Verdict,
+    /// Who else is behind the client's address, and is hit by a block of it.
+    pub behind: Behind,
     /// Until when the source is blocked (or would be, when observing), if it is.
     pub blocked_until: Option<Timestamp>,
     /// Bytes of the flow's client side that were on the wire, but not captured.

@@ -154,5 +154,6 @@ counters! {
     reports: "reports given out",
     blocks: "blocks given out",
     blocks_repeated: "blocks not given out again because the same was given out just before",
+    standings_evicted: "sources whose earlier blocks were forgotten to remember those of others",
     blocks_deferred: "blocks put off until the connection is verified",
 }

@@ -10,7 +10,7 @@ use crate::actor::{self, Actors, Notice};
 use crate::detect::redact;
 use crate::facts::{Facts, Key, protocol};
 use crate::finding::printable;
-use crate::policy::{Action, Policy, Verdict};
+use crate::policy::{Action, Case, Policy, Sender, Standing, Verdict};
 use crate::rule::RuleSet;
 use crate::time::Timestamp;
 
@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 pub struct Observer {
     actors: Actors,
     policy: Arc<Policy>,
+    standing: Arc<Standing>,
     commands: VecDeque<Command>,
     notices: Vec<Notice>,
     recent: RecentBlocks,
@@ -30,15 +31,23 @@ struct Counters {
     reports: u64,
     blocks: u64,
     blocks_repeated: u64,
+    standings_evicted: u64,
 }
 
 impl Observer {
-    /// An observer that remembers nobody.
+    /// An observer that remembers nobody. `key` is that of the facts, and `standing` what the engines know of sources.
     #[must_use]
-    pub fn new(settings: actor::Settings, rules: Arc<RuleSet>, policy: Arc<Policy>, key: Key) -> Self {
+    pub fn new(
+        settings: actor::Settings,
+        rules: Arc<RuleSet>,
+        policy: Arc<Policy>,
+        key: Key,
+        standing: Arc<Standing>,
+    ) -> Self {
         Self {
             actors: Actors::new(settings, rules, key),
             policy,
+            standing,
             commands: VecDeque::new(),
             notices: Vec::new(),
             recent: RecentBlocks::default(),
@@ -49,7 +58,10 @@ impl Observer {
     /// Takes the facts of a transaction.
     pub fn observe(&mut self, facts: &Facts) {
         let mut notices = std::mem::take(&mut self.notices);
-        self.actors.observe(facts, &mut notices);
+        let behind = self.actors.observe(facts, &mut notices);
+        if let Some(behind) = behind.filter(|_| !facts.proxied) {
+            self.standing.note_behind(facts.client.address, facts.time, behind);
+        }
         for notice in notices.drain(..) {
             self.decide(notice, facts);
         }
@@ -79,7 +91,7 @@ impl Observer {
     /// What was counted so far: name, help, value. What ends in `_now` goes down again.
     #[must_use]
     pub fn stats(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let Counters { reports, blocks, blocks_repeated } = self.counters;
+        let Counters { reports, blocks, blocks_repeated, standings_evicted } = self.counters;
         let mut stats = self.actors.stats();
         stats.extend([
             ("reports", "reports given out", reports),
@@ -89,6 +101,11 @@ impl Observer {
                 "blocks not given out again because the same was given out just before",
                 blocks_repeated,
             ),
+            (
+                "standings_evicted",
+                "sources whose earlier blocks were forgotten to remember those of others",
+                standings_evicted,
+            ),
         ]);
         stats
     }
@@ -97,12 +114,16 @@ impl Observer {
     fn decide(&mut self, notice: Notice, facts: &Facts) {
         let Notice { finding, account } = notice;
         let findings = vec![finding];
-        let Some(mut verdict) = self.policy.judge(facts.client.address, facts.verified, &findings) else {
-            return;
-        };
+        let sender = Sender { address: facts.client.address, verified: facts.verified, led: false };
+        let Some(mut verdict) = self.policy.judge(sender, &findings) else { return };
         if facts.proxied && verdict.action != Action::Report {
             verdict.action = Action::Exempt;
         }
+        // The requests are over, so that there is no connection to end.
+        let case = Case { verdict: &verdict, findings: &findings, sender, now: facts.time, connected: false };
+        let (action, offence) = self.policy.escalate(case, &self.standing);
+        self.counters.standings_evicted += u64::from(offence.evicted);
+        verdict.action = action;
         let rule = findings.first().map(|finding| finding.rule.id.as_str()).unwrap_or_default();
         let blocked_until = self.act(&verdict, rule, facts);
         self.counters.reports += 1;
@@ -118,6 +139,7 @@ impl Observer {
             request: summary(facts),
             findings,
             verdict,
+            behind: self.standing.behind(facts.client.address, facts.time),
             blocked_until,
             client_bytes_missed: 0,
             account: Some(Box::new(account)),
@@ -168,7 +190,8 @@ mod tests {
     fn brute_force(mode: Mode, change: fn(&mut Facts)) -> Vec<Command> {
         let policy =
             Arc::new(Policy { mode, exempt: vec!["192.0.2.0/24".parse().unwrap()], ..Policy::default() });
-        let mut observer = Observer::new(actor::Settings::default(), Arc::default(), policy, Key::default());
+        let (settings, standing) = (actor::Settings::default(), Arc::default());
+        let mut observer = Observer::new(settings, Arc::default(), policy, Key::default(), standing);
         for number in 1..=12 {
             let peer = format!("{SOURCE}:40000").parse().unwrap();
             let mut facts = Facts {

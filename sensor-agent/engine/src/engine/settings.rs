@@ -1,11 +1,13 @@
 //! Limits of an engine. Each has a counter that says how often it was reached.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::body::coding;
 use crate::capture::fragments;
 use crate::facts::Key;
 use crate::http::client::Proxies;
+use crate::policy::Standing;
 use crate::rule::RuleTimer;
 
 /// Limits and switches of an engine.
@@ -86,6 +88,8 @@ pub struct Settings {
     /// The key of the facts that are given out for each transaction ([`Engine::next_facts`](super::Engine::next_facts)); `None` gives none
     /// out.
     pub facts: Option<Key>,
+    /// What is known of sources. Engines whose sources are the same share one.
+    pub standing: Arc<Standing>,
     /// Messages are read, and nothing is looked for in them: it shows what reading alone costs.
     pub reads_only: bool,
     /// A clock for the figures of rules, if their times are wanted.
@@ -127,6 +131,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             list_transactions: false,
             facts: None,
+            standing: Arc::default(),
             reads_only: false,
             rule_timer: None,
         }

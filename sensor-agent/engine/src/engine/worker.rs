@@ -18,7 +18,7 @@ use crate::finding::Finding;
 use crate::flow::Side;
 use crate::http::client::{Client, Proxies};
 use crate::http::message::Request;
-use crate::policy::{Action, Policy, Verdict};
+use crate::policy::{Action, Case, Policy, Sender, Standing, Verdict};
 use crate::rule::{RuleSet, Views};
 use crate::served::Served;
 use crate::time::Timestamp;
@@ -74,6 +74,8 @@ pub(super) struct Worker {
     /// Who serves where, as far as the shell has said.
     pub(super) served: Arc<Served>,
     recent: RecentBlocks,
+    /// What is known of sources; all engines share it.
+    standing: Arc<Standing>,
     pub(super) now: Timestamp,
     /// From the time of records to the wall clock, in seconds, where that is known.
     pub(super) wall_offset: Option<i64>,
@@ -103,6 +105,7 @@ impl Worker {
             reads_only: settings.reads_only,
             served: Arc::default(),
             recent: RecentBlocks::default(),
+            standing: Arc::clone(&settings.standing),
             now: Timestamp::default(),
             wall_offset: None,
             #[cfg(test)]
@@ -167,8 +170,8 @@ impl Worker {
 
     /// Behind a trusted proxy the connection's address is everybody's, so that it is never blocked; the client's own would block
     /// nothing, because no packet carries it.
-    fn judge(&self, exchange: &Exchange, client: Client, findings: &[Finding]) -> Option<Verdict> {
-        let verdict = self.policy.judge(client.address, exchange.is_verified(), findings);
+    fn judge(&self, exchange: &Exchange, sender: Sender, findings: &[Finding]) -> Option<Verdict> {
+        let verdict = self.policy.judge(sender, findings);
         #[cfg(test)]
         let verdict = self.seam.action(exchange.is_verified(), findings).or(verdict);
         let mut verdict = verdict?;
@@ -176,6 +179,20 @@ impl Worker {
             verdict.action = Action::Exempt;
         }
         Some(verdict)
+    }
+
+    /// The verdict in the light of what is known of the source.
+    fn escalate(
+        &mut self,
+        verdict: Verdict,
+        findings: &[Finding],
+        sender: Sender,
+        now: Timestamp,
+    ) -> Verdict {
+        let case = Case { verdict: &verdict, findings, sender, now, connected: true };
+        let (action, offence) = self.policy.escalate(case, &self.standing);
+        self.counters.standings_evicted += u64::from(offence.evicted);
+        Verdict { action, ..verdict }
     }
 
     /// Carries the verdict on `findings` out. Those from `new` on are reported.
@@ -203,13 +220,13 @@ impl Worker {
     ) {
         let Subject { request, number, outcome } = subject;
         let identity = self.identity(exchange, request);
-        let Some(mut verdict) = self.judge(exchange, identity, findings) else { return };
+        let (verified, led) = (exchange.is_verified(), csrf::is_foreign(request));
+        let sender = Sender { address: identity.address, verified, led };
+        let Some(mut verdict) = self.judge(exchange, sender, findings) else { return };
         if outcome == Outcome::Response {
             verdict.action = Action::Report;
         }
-        if csrf::is_foreign(request) {
-            verdict.action = verdict.action.at_most(self.policy.block_foreign_for);
-        }
+        let verdict = self.escalate(verdict, findings, sender, time);
         let blocked_until = self.act(exchange, &verdict, findings, time);
         let mut reported = findings.get(new..).unwrap_or_default().to_vec();
         reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
@@ -227,6 +244,7 @@ impl Worker {
             request: RequestSummary::of(request),
             findings: reported,
             verdict,
+            behind: self.standing.behind(identity.address, time),
             blocked_until,
             client_bytes_missed: exchange.missed(client),
             account: None,
@@ -276,7 +294,10 @@ impl Worker {
     /// Blocks the source of a connection that has become verified, if findings wait for that.
     pub(super) fn verify(&mut self, exchange: &mut Exchange, time: Timestamp) {
         let Some(findings) = exchange.take_deferred() else { return };
-        if let Some(verdict) = self.judge(exchange, Client::peer(exchange.client_address().ip()), &findings) {
+        let sender =
+            Sender { address: exchange.client_address().ip(), verified: exchange.is_verified(), led: false };
+        if let Some(verdict) = self.judge(exchange, sender, &findings) {
+            let verdict = self.escalate(verdict, &findings, sender, time);
             self.act(exchange, &verdict, &findings, time);
         }
     }

@@ -1,5 +1,8 @@
 //! Findings → [`Verdict`]: what to report and what to block, and for how long. Exemptions come first.
 
+mod escalation;
+mod standing;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use ipnet::IpNet;
 
 use crate::detect::is_of_model;
 use crate::finding::{Class, Confidence, Finding, Response, Severity};
+
+pub(crate) use escalation::Case;
+pub use standing::{Behind, Offence, Standing};
 
 /// Whether automatic blocks take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +37,16 @@ pub struct Policy {
     pub block_from_class: Vec<(Class, Confidence)>,
     /// Findings less severe than this never block.
     pub block_severity: Severity,
-    /// How long a block lasts.
+    /// How long a source's first block lasts.
     pub block_for: Duration,
+    /// How many times as long as the one before lasts the block of a source that attacks again when it may; 1: as long.
+    pub block_factor: u32,
+    /// How long a block lasts at most that has grown.
+    pub block_longest: Duration,
+    /// How long after its end a block counts as one before.
+    pub block_memory: Duration,
+    /// Sessions of others behind an address from which an attack ends its connection first, and blocks do not grow; 0: never.
+    pub crowd_from: u8,
     /// Longest block for a request that another site's page caused: a browser that was led there is no attacker's.
     pub block_foreign_for: Duration,
     /// Bits of an IPv6 address that a block covers; 128: the address alone.
@@ -58,16 +72,15 @@ pub enum Action {
     Report,
 }
 
-impl Action {
-    /// The same, with no block longer than this.
-    #[must_use]
-    pub fn at_most(self, longest: Duration) -> Self {
-        match self {
-            Self::Block(duration) => Self::Block(duration.min(longest)),
-            Self::Observe(duration) => Self::Observe(duration.min(longest)),
-            other => other,
-        }
-    }
+/// Who sent what is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its address.
+    pub address: IpAddr,
+    /// It completed a handshake, so that the address is its own.
+    pub verified: bool,
+    /// It says that another site's page caused the request. Whoever attacks by hand can write that too.
+    pub led: bool,
 }
 
 /// What to do about the findings of one transaction.
@@ -84,8 +97,8 @@ pub struct Verdict {
 }
 
 impl Default for Policy {
-    /// Observe; report from 0.5, block from 0.7 and medium severity for ten minutes, one where another site's page caused it, single
-    /// addresses; nobody is exempt beside those who always are.
+    /// Observe; report from 0.5, block from 0.7 and medium severity for a minute, then five times as long each time up to four hours, and
+    /// for a minute where another site's page caused it; single addresses; nobody is exempt beside those who always are.
     fn default() -> Self {
         Self {
             mode: Mode::Observe,
@@ -93,7 +106,11 @@ impl Default for Policy {
             block_from: Confidence::new(0.7).unwrap_or(Confidence::ZERO),
             block_from_class: Vec::new(),
             block_severity: Severity::Medium,
-            block_for: Duration::from_secs(600),
+            block_for: Duration::from_secs(60),
+            block_factor: 5,
+            block_longest: Duration::from_secs(4 * 3600),
+            block_memory: Duration::from_secs(24 * 3600),
+            crowd_from: 8,
             block_foreign_for: Duration::from_secs(60),
             block_ipv6_prefix: IPV6_BITS,
             exempt: Vec::new(),
@@ -102,11 +119,11 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The verdict on `source` for these findings; `None` if there is nothing to report. `verified` says that the source
-    /// completed a handshake.
+    /// The verdict on a sender for these findings; `None` if there is nothing to report.
     #[must_use]
-    pub fn judge(&self, source: IpAddr, verified: bool, findings: &[Finding]) -> Option<Verdict> {
+    pub fn judge(&self, sender: Sender, findings: &[Finding]) -> Option<Verdict> {
         let weigh = |&class: &Class| self.weigh(class, findings, |_| true);
+        let weigh = |class: &Class| weigh(class).map(|weight| doubted(weight, sender, findings));
         let (class, severity, confidence) = Class::ALL.iter().filter_map(weigh).reduce(surer)?;
         if confidence < self.report_from {
             return None;
@@ -115,7 +132,7 @@ impl Policy {
             class,
             severity,
             confidence,
-            action: self.act(source, verified, (class, severity, confidence), findings),
+            action: self.act(sender, (class, severity, confidence), findings),
         })
     }
 
@@ -195,16 +212,19 @@ impl Policy {
         own.map_or(self.block_from, |(_, confidence)| *confidence)
     }
 
-    fn act(&self, source: IpAddr, verified: bool, weight: Weight, findings: &[Finding]) -> Action {
+    fn act(&self, sender: Sender, weight: Weight, findings: &[Finding]) -> Action {
         if !self.blocks(weight) {
             return Action::Report;
         }
         let suffice = |counts: fn(&Finding) -> bool| {
-            self.weigh(weight.0, findings, counts).is_some_and(|weight| self.blocks(weight))
+            let weight = self.weigh(weight.0, findings, counts);
+            weight.is_some_and(|weight| self.blocks(doubted(weight, sender, findings)))
         };
         let enforced = suffice(may_block);
-        let duration = self.duration(weight.0, findings);
-        match (self.is_exempt(source), verified, self.mode) {
+        let duration = own_duration(weight.0, findings).unwrap_or(self.block_for);
+        let led = is_led(sender, weight.0, findings);
+        let duration = if led { duration.min(self.block_foreign_for) } else { duration };
+        match (self.is_exempt(sender.address), sender.verified, self.mode) {
             (true, ..) => Action::Exempt,
             (_, false, _) => Action::Unverified,
             _ if !enforced && suffice(may_act) => Action::Kill(self.mode),
@@ -216,17 +236,35 @@ impl Policy {
     fn blocks(&self, (class, severity, confidence): Weight) -> bool {
         confidence >= self.threshold(class) && severity <= self.block_severity
     }
+}
 
-    /// How long a block for this class lasts: what the surest finding's rule says, or else the policy.
-    fn duration(&self, class: Class, findings: &[Finding]) -> Duration {
-        let of_class = findings.iter().filter(|finding| finding.class == class);
-        let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
-        match surest.and_then(|finding| finding.rule.response) {
-            Some(Response::BlockFor(duration)) => duration,
-            Some(Response::Observe | Response::Kill) | None => self.block_for,
-        }
+/// How long a block for this class lasts if the surest finding's rule says so itself.
+fn own_duration(class: Class, findings: &[Finding]) -> Option<Duration> {
+    let of_class = findings.iter().filter(|finding| finding.class == class);
+    let surest = of_class.reduce(|a, b| if b.confidence > a.confidence { b } else { a });
+    match surest?.rule.response? {
+        Response::BlockFor(duration) => Some(duration),
+        Response::Observe | Response::Kill => None,
     }
 }
+
+/// Whether all that was found of a class stands where another site's page can put it: in the target or in a form. A page cannot write
+/// headers and cookies of others.
+fn is_led(sender: Sender, class: Class, findings: &[Finding]) -> bool {
+    let payload = matches!(class, Class::SqlInjection | Class::InputValidation);
+    let own = |finding: &Finding| ["header.", "cookie."].iter().any(|place| finding.field.starts_with(place));
+    sender.led && payload && !findings.iter().any(|finding| finding.class == class && own(finding))
+}
+
+/// The weight of what a browser may have been led to send: a little less, so that what barely suffices does not.
+fn doubted(weight: Weight, sender: Sender, findings: &[Finding]) -> Weight {
+    let (class, severity, confidence) = weight;
+    let less = if is_led(sender, class, findings) { LED } else { 1.0 };
+    (class, severity, Confidence::new(confidence.get() * less).unwrap_or(confidence))
+}
+
+/// What a confidence is multiplied with where a browser may have been led: an attacker who pretends that gains no more than this.
+const LED: f32 = 0.95;
 
 /// Bits of an IPv6 address.
 pub const IPV6_BITS: u8 = 128;
@@ -326,16 +364,20 @@ mod tests {
         vec![finding("a", Class::SqlInjection, Severity::High, 0.9, "query.a")]
     }
 
+    fn sender(address: &str, verified: bool) -> Sender {
+        Sender { address: address.parse().unwrap(), verified, led: false }
+    }
+
     fn enforcing() -> Policy {
         Policy { mode: Mode::Enforce, ..Policy::default() }
     }
 
     fn judge(findings: &[Finding]) -> Option<Verdict> {
-        enforcing().judge("203.0.113.9".parse().unwrap(), true, findings)
+        enforcing().judge(sender("203.0.113.9", true), findings)
     }
 
     fn action(policy: &Policy, source: &str, verified: bool) -> Action {
-        policy.judge(source.parse().unwrap(), verified, &sure()).unwrap().action
+        policy.judge(sender(source, verified), &sure()).unwrap().action
     }
 
     #[test]
@@ -369,7 +411,7 @@ mod tests {
         let of = |severity, confidence| judge(&[finding("a", Class::Jwt, severity, confidence, "x")]);
         assert_eq!(of(Severity::Critical, 0.49), None);
         assert_eq!(of(Severity::Critical, 0.5).unwrap().action, Action::Report);
-        assert_eq!(of(Severity::Medium, 0.7).unwrap().action, Action::Block(Duration::from_secs(600)));
+        assert_eq!(of(Severity::Medium, 0.7).unwrap().action, Action::Block(Duration::from_secs(60)));
         assert_eq!(of(Severity::Low, 0.99).unwrap().action, Action::Report);
         assert_eq!(judge(&[]), None);
     }
@@ -382,21 +424,40 @@ mod tests {
             Finding { rule: Arc::new(rule), ..one }
         };
         let action = |findings: &[Finding]| judge(findings).unwrap().action;
-        let policy = Duration::from_secs(600);
+        let policy = Duration::from_secs(60);
         let observed = with(Response::Observe, 0.9);
         assert_eq!(action(std::slice::from_ref(&observed)), Action::Observe(policy));
         let other = finding("b", Class::Jwt, Severity::High, 0.8, "y");
         assert_eq!(action(&[observed, other]), Action::Block(policy));
-        let minute = Duration::from_secs(60);
-        assert_eq!(action(&[with(Response::BlockFor(minute), 0.9)]), Action::Block(minute));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(action(&[with(Response::BlockFor(hour), 0.9)]), Action::Block(hour));
         let killing = with(Response::Kill, 0.9);
         assert_eq!(action(std::slice::from_ref(&killing)), Action::Kill(Mode::Enforce));
         let other = |confidence| finding("b", Class::Jwt, Severity::High, confidence, "y");
         assert_eq!(action(&[killing.clone(), other(0.6)]), Action::Kill(Mode::Enforce));
         assert_eq!(action(&[killing.clone(), other(0.8)]), Action::Block(policy));
         assert_eq!(action(&[with(Response::Kill, 0.6)]), Action::Report);
-        let observing = Policy::default().judge("203.0.113.9".parse().unwrap(), true, &[killing]);
+        let observing = Policy::default().judge(sender("203.0.113.9", true), &[killing]);
         assert_eq!(observing.unwrap().action, Action::Kill(Mode::Observe));
+    }
+
+    /// Case A8: a little less sure, and for a minute at most; not where a page cannot have written it.
+    #[test]
+    fn who_may_have_been_led_is_judged_with_a_doubt() {
+        let policy = Policy { block_for: Duration::from_secs(600), ..enforcing() };
+        let judged = |class, confidence, field: &str| {
+            let led = Sender { led: true, ..sender("203.0.113.9", true) };
+            let verdict =
+                policy.judge(led, &[finding("a", class, Severity::High, confidence, field)]).unwrap();
+            ((verdict.confidence.get() * 1000.0).round(), verdict.action)
+        };
+        let blocked = |secs| Action::Block(Duration::from_secs(secs));
+        let payload = Class::InputValidation;
+        assert_eq!(judged(payload, 0.9, "query.q"), (855.0, blocked(60)));
+        assert_eq!(judged(payload, 0.72, "query.q"), (684.0, Action::Report));
+        assert_eq!(judged(payload, 0.72, "header.user-agent"), (720.0, blocked(600)));
+        assert_eq!(judged(Class::Csrf, 0.72, "header.origin"), (720.0, blocked(600)));
+        assert_eq!(judged(payload, 0.8, "body.form.a"), (760.0, blocked(60)));
     }
 
     #[test]
@@ -417,7 +478,7 @@ mod tests {
             Policy { block_from_class: vec![(Class::Jwt, Confidence::new(0.95).unwrap())], ..enforcing() };
         let action = |class| {
             let findings = [finding("a", class, Severity::High, 0.9, "x")];
-            strict.judge("203.0.113.9".parse().unwrap(), true, &findings).unwrap().action
+            strict.judge(sender("203.0.113.9", true), &findings).unwrap().action
         };
         assert_eq!(action(Class::Jwt), Action::Report);
         assert!(matches!(action(Class::SqlInjection), Action::Block(_)));
@@ -461,16 +522,13 @@ mod tests {
             assert_eq!(action(&policy, source, true), Action::Exempt, "{source}");
             assert_eq!(action(&policy, source, false), Action::Exempt, "{source}");
         }
-        assert_eq!(action(&policy, "198.51.101.7", true), Action::Block(Duration::from_secs(600)));
+        assert_eq!(action(&policy, "198.51.101.7", true), Action::Block(Duration::from_secs(60)));
     }
 
     #[test]
     fn unverified_sources_and_observation() {
         assert_eq!(action(&enforcing(), "203.0.113.9", false), Action::Unverified);
         assert_eq!(action(&Policy::default(), "203.0.113.9", false), Action::Unverified);
-        assert_eq!(
-            action(&Policy::default(), "203.0.113.9", true),
-            Action::Observe(Duration::from_secs(600))
-        );
+        assert_eq!(action(&Policy::default(), "203.0.113.9", true), Action::Observe(Duration::from_secs(60)));
     }
 }

@@ -77,6 +77,12 @@ function showBlocked(list) {
   ])));
 }
 
+function verdict({ verdict, suppressed, behind }) {
+  const more = suppressed ? `, ${suppressed} more` : "";
+  const crowd = behind?.sessions > 1 ? ` (${behind.sessions} sessions behind the address)` : "";
+  return verdict + more + crowd;
+}
+
 function showAlert(alert) {
   const { sensor, http } = alert;
   const best = sensor.findings[0] ?? {};
@@ -85,7 +91,7 @@ function showAlert(alert) {
     { text: alert.src_ip, look: "wire" },
     { text: sensor.class, look: sensor.severity },
     { text: sensor.confidence.toFixed(2) },
-    { text: sensor.suppressed ? `${sensor.verdict}, ${sensor.suppressed} more` : sensor.verdict },
+    { text: verdict(sensor) },
     { text: sensor.process?.unit ?? sensor.process?.name, look: "wire" },
     { text: `${http.http_method ?? ""} ${http.hostname ?? ""}${http.url ?? ""}`, look: "wire" },
     { text: `${best.title ?? ""} in ${best.field ?? ""}: ${best.evidence ?? ""}`, look: "wire" },
