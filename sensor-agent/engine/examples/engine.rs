@@ -59,6 +59,10 @@ fn main() {
         let search = || Settings { response_exposure: true, ..Settings::default() };
         throughput("mixed traffic, all rules, responses searched", MIXED, &content, &search);
     }
+    if !all && wanted("mixed") {
+        let settings = || Settings { response_exposure: false, ..Settings::default() };
+        throughput("mixed traffic, all rules", MIXED, &common::content(), &settings);
+    }
     if wanted("throughput") || wanted("facts") {
         let (content, facts) = (common::content(), || Settings {
             facts: Some(Key::default()),

@@ -81,7 +81,7 @@ impl Standing {
         let memory = u32::try_from(memory.as_secs()).unwrap_or(u32::MAX);
         let known = self.offences.get(number).filter(|note| at.saturating_sub(note.at) <= memory);
         let earlier = match known {
-            Some(note) if at <= note.at => return Offence { earlier: note.value, evicted: false },
+            Some(note) if at < note.at => return Offence { earlier: note.value, evicted: false },
             Some(note) => note.value.saturating_add(1).min(MOST_VALUE),
             None => 0,
         };
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn an_attack_after_a_block_is_the_next_step_and_one_during_it_is_none() {
         let standing = Standing::default();
-        let steps = [0, 1, 60, 61, 181, 182, 363].map(|secs| offend(&standing, "203.0.113.9", secs));
+        let steps = [0, 1, 59, 60, 179, 180, 360].map(|secs| offend(&standing, "203.0.113.9", secs));
         assert_eq!(steps, [0, 0, 0, 1, 1, 2, 3]);
         assert_eq!(offend(&standing, "203.0.113.8", 363), 0, "another source");
-        assert_eq!(offend(&standing, "203.0.113.9", 363 + 240 + 601), 0, "forgotten");
+        assert_eq!(offend(&standing, "203.0.113.9", 360 + 240 + 601), 0, "forgotten");
     }
 
     #[test]
