@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sensor_engine::actor::Account;
+use sensor_engine::actor::{Account, Behind};
 use sensor_engine::engine::{Report, RequestSummary};
 use sensor_engine::finding::{Class, Finding, Severity};
-use sensor_engine::policy::{Action, Behind, Mode};
+use sensor_engine::policy::{Action, Mode};
 use serde::Serialize;
 
 use super::community;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use sensor_common::settings::tunnel;
-use sensor_engine::actor;
+use sensor_engine::actor::{self, Behind};
 use sensor_engine::finding::{Class, Confidence, Severity, UnknownName};
 use sensor_engine::http::listener::Scoped;
-use sensor_engine::policy::{Behind, IPV6_BITS};
+use sensor_engine::policy::IPV6_BITS;
 
 use super::reader::{Document, Problem, Section};
 use super::value::{

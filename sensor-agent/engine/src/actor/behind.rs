@@ -2,7 +2,31 @@
 //! a few bytes; only where there are more are they told apart.
 
 use crate::facts::window::{Sightings, fold};
-use crate::policy::Behind;
+
+/// Other people behind an address, as far as their requests were served lately. An estimate: programs can lie about themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// Sessions that the server began.
+    pub sessions: u8,
+    /// Programs, by what they call themselves.
+    pub programs: u8,
+}
+
+impl Behind {
+    /// Most that is counted of each.
+    pub const MOST: u8 = 63;
+
+    /// Both numbers as one of twelve bits.
+    pub(crate) fn pack(self) -> u16 {
+        u16::from(self.sessions.min(Self::MOST)) << 6 | u16::from(self.programs.min(Self::MOST))
+    }
+
+    /// What was packed.
+    pub(crate) fn unpack(value: u16) -> Self {
+        let six = |value: u16| (value & 0x3f) as u8;
+        Self { sessions: six(value >> 6), programs: six(value) }
+    }
+}
 
 /// For how long one counts that is not seen again, in seconds.
 const SEEN_FOR: u32 = 3600;

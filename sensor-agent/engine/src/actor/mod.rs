@@ -31,10 +31,10 @@ use crate::detect::builtin::Code;
 use crate::facts::{Facts, Key, Login, flag};
 use crate::field::{Field, Place};
 use crate::http::client::ClientSource;
-use crate::policy::Behind;
 use crate::rule::{Progress, RuleSet};
 
 use access::Walks;
+pub use behind::Behind;
 pub use claim::{Account, Notice};
 use claim::{Claim, Infos, graded};
 use client::{Actor, Suspect};

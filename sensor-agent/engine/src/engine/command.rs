@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::actor::Account;
+use crate::actor::{Account, Behind};
 use crate::finding::Finding;
 use crate::http::anomaly::Anomalies;
 use crate::http::client::Client;
-use crate::policy::{Behind, Verdict};
+use crate::policy::Verdict;
 use crate::time::Timestamp;
 
 /// What the shell must do.

@@ -181,18 +181,18 @@ impl Worker {
         Some(verdict)
     }
 
-    /// The verdict in the light of what is known of the source.
+    /// What to do in the light of what is known of the source.
     fn escalate(
         &mut self,
-        verdict: Verdict,
+        verdict: &Verdict,
         findings: &[Finding],
         sender: Sender,
         now: Timestamp,
-    ) -> Verdict {
-        let case = Case { verdict: &verdict, findings, sender, now, connected: true };
+    ) -> Action {
+        let case = Case { verdict, findings, sender, now, connected: true };
         let (action, offence) = self.policy.escalate(case, &self.standing);
         self.counters.standings_evicted += u64::from(offence.evicted);
-        Verdict { action, ..verdict }
+        action
     }
 
     /// Carries the verdict on `findings` out. Those from `new` on are reported.
@@ -226,7 +226,7 @@ impl Worker {
         if outcome == Outcome::Response {
             verdict.action = Action::Report;
         }
-        let verdict = self.escalate(verdict, findings, sender, time);
+        verdict.action = self.escalate(&verdict, findings, sender, time);
         let blocked_until = self.act(exchange, &verdict, findings, time);
         let mut reported = findings.get(new..).unwrap_or_default().to_vec();
         reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
@@ -296,8 +296,8 @@ impl Worker {
         let Some(findings) = exchange.take_deferred() else { return };
         let sender =
             Sender { address: exchange.client_address().ip(), verified: exchange.is_verified(), led: false };
-        if let Some(verdict) = self.judge(exchange, sender, &findings) {
-            let verdict = self.escalate(verdict, &findings, sender, time);
+        if let Some(mut verdict) = self.judge(exchange, sender, &findings) {
+            verdict.action = self.escalate(&verdict, &findings, sender, time);
             self.act(exchange, &verdict, &findings, time);
         }
     }

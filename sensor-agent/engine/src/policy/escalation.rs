@@ -65,8 +65,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::actor::Behind;
     use crate::finding::{Class, Confidence, Response, RuleInfo, Severity};
-    use crate::policy::Behind;
 
     const SOURCE: &str = "203.0.113.9";
 

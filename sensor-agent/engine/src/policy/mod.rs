@@ -12,7 +12,7 @@ use crate::detect::is_of_model;
 use crate::finding::{Class, Confidence, Finding, Response, Severity};
 
 pub(crate) use escalation::Case;
-pub use standing::{Behind, Offence, Standing};
+pub use standing::{Offence, Standing};
 
 /// Whether automatic blocks take effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

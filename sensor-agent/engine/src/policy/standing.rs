@@ -7,32 +7,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::actor::prefix;
+use crate::actor::{Behind, prefix};
 use crate::facts::Key;
 use crate::time::Timestamp;
-
-/// Other people behind an address, as far as their requests were served lately. An estimate: programs can lie about themselves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Behind {
-    /// Sessions that the server began.
-    pub sessions: u8,
-    /// Programs, by what they call themselves.
-    pub programs: u8,
-}
-
-impl Behind {
-    /// Most that is counted of each.
-    pub const MOST: u8 = 63;
-
-    fn pack(self) -> u16 {
-        u16::from(self.sessions.min(Self::MOST)) << 6 | u16::from(self.programs.min(Self::MOST))
-    }
-
-    fn unpack(value: u16) -> Self {
-        let six = |value: u16| (value & 0x3f) as u8;
-        Self { sessions: six(value >> 6), programs: six(value) }
-    }
-}
 
 /// For how long it is believed that others are behind an address.
 const CROWDED_FOR: u32 = 3600;
