@@ -25,18 +25,21 @@ pub(crate) struct Case<'a> {
 
 impl Policy {
     /// What to do in the light of what is known of the source. What a rule says of its own, and what a browser may have been led to, is as
-    /// it was.
+    /// it was; and where all others are enforced, rules that are only watched make nobody's next block longer.
     pub(crate) fn escalate(&self, case: Case<'_>, standing: &Standing) -> (Action, Offence) {
         let Case { verdict, findings, sender, now, connected } = case;
-        let blocks = matches!(verdict.action, Action::Block(_) | Action::Observe(_));
+        let blocks = match verdict.action {
+            Action::Block(_) => true,
+            Action::Observe(_) => self.mode == Mode::Observe,
+            _ => false,
+        };
         let fixed =
             own_duration(verdict.class, findings).is_some() || is_led(sender, verdict.class, findings);
         if !blocks || fixed {
             return (verdict.action, Offence::default());
         }
         let crowded = self.is_crowded(sender.address, now, standing);
-        let may_end = verdict.action != Action::Observe(self.block_for) || self.mode == Mode::Observe;
-        let ends = |earlier| crowded && connected && may_end && earlier == 0;
+        let ends = |earlier| crowded && connected && earlier == 0;
         let offence = standing.offend(sender.address, now, self.block_memory, |earlier| {
             if ends(earlier) { ENDED_FOR } else { self.lasts(earlier, crowded) }
         });
@@ -143,7 +146,11 @@ mod tests {
         assert_eq!(actions(&enforcing(), 7, None, &[0]), [block(60)], "a few are no crowd");
         assert_eq!(actions(&Policy { crowd_from: 0, ..enforcing() }, 63, None, &[0]), [block(60)]);
         assert_eq!(actions(&Policy::default(), 8, None, &[0]), [Action::Kill(Mode::Observe)]);
-        let observing_rule = actions(&enforcing(), 8, Some(Response::Observe), &[0]);
-        assert_eq!(observing_rule, [Action::Observe(Duration::from_secs(60))]);
+    }
+
+    #[test]
+    fn a_rule_that_is_only_watched_makes_no_block_longer() {
+        let watched = actions(&enforcing(), 8, Some(Response::Observe), &[0, 100, 1_000]);
+        assert_eq!(watched, [Action::Observe(Duration::from_secs(60)); 3]);
     }
 }
