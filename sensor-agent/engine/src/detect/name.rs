@@ -63,12 +63,14 @@ fn is_package(path: &[u8]) -> bool {
 fn is_telling(name: &[u8]) -> bool {
     let path =
         |three: &[u8]| matches!(three, [a, b'.', b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic());
-    let serialised =
-        [&b"rO0ABQ"[..], b"rO0ABX", b"KztAAU", b"Cs7QAF"].iter().any(|start| name.starts_with(start));
-    if serialised {
+    if let [b'r', b'O', b'0', b'A', b'B', b'Q' | b'X', ..]
+    | [b'K', b'z', b't', b'A', b'A', b'U', ..]
+    | [b'C', b's', b'7', b'Q', b'A', b'F', ..] = name
+    {
         return true;
     }
-    if memchr::memchr3(b'_', b'[', b'.', name).is_none() {
+    // Names are short, so that a plain walk is faster than a search.
+    if !name.iter().fold(false, |found, byte| found | matches!(byte, b'_' | b'[' | b'.')) {
         return false;
     }
     let in_name =

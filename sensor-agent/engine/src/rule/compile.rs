@@ -170,6 +170,11 @@ impl<'a> Compiler<'a> {
             rule: number,
             placed: reach.is_some(),
         }));
+        let of_method = {
+            let conditions = also.iter().chain(&any).map(|condition| &condition.fields);
+            let mut asked = conditions.chain([&draft.fields]).flatten();
+            when.is_none() && asked.all(|field| field.is_method())
+        };
         let (rule, at, examples) = (self.rules.len(), draft.at, draft.examples);
         self.examples.push(RuleExamples { source, rule, at, asks, examples });
         self.rules.push(Rule {
@@ -188,6 +193,7 @@ impl<'a> Compiler<'a> {
             length: draft.length,
             reach,
             documents: draft.documents,
+            of_method,
         });
     }
 

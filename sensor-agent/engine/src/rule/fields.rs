@@ -175,6 +175,11 @@ impl FieldPattern {
         self.places.contains(&place)
     }
 
+    /// Whether the set is the method.
+    pub(super) fn is_method(&self) -> bool {
+        self.places == [Place::Method]
+    }
+
     /// Whether the set is the method or fields of one name: few bytes a request, so that a rule without a literal
     /// may run on them.
     pub(crate) fn is_single(&self) -> bool {

@@ -255,7 +255,7 @@ impl Matcher {
         if let Some(figures) = self.figures.get_mut(number) {
             figures.errors += errors;
         }
-        self.undecided |= !holds;
+        self.undecided |= !holds && !rule.of_method;
         holds
     }
 }
@@ -386,7 +386,7 @@ const PLAIN: [u8; 256] = {
             b'0'..=b'9' => DIGIT,
             b'_' | b'-' => MARK,
             b'.' => DOT,
-            _ => 0,
+            _ => OTHER,
         };
         byte += 1;
     }
@@ -394,23 +394,37 @@ const PLAIN: [u8; 256] = {
 };
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
-const MARK: u8 = 3;
-const DOT: u8 = 4;
+const MARK: u8 = 4;
+const DOT: u8 = 8;
+const OTHER: u8 = 16;
 
 /// Whether the value is of the kind that needs no look: a word, a number, an identifier.
 fn is_plain(field: &Field<'_>) -> bool {
     if field.place == Place::Name {
         return false;
     }
-    let (mut last, mut kinds) = (0, [0, 0]);
-    for &byte in field.value {
-        let kind = PLAIN[usize::from(byte)];
-        // `..`, `--` and `__` tell; a dot between letters makes a host, a class, a file: something to look at.
-        let pair = kind >= MARK && byte == last;
-        if kind == 0 || pair || kind == LETTER && kinds == [LETTER, DOT] {
+    let mut seen = 0;
+    for part in field.value.chunks(AT_ONCE) {
+        seen = part.iter().fold(seen, |seen, &byte| seen | PLAIN[usize::from(byte)]);
+        if seen & OTHER != 0 {
             return false;
         }
-        (last, kinds) = (byte, [kinds[1], kind]);
     }
-    field.value.len() < decode::MIN_BASE64 || !may_be_base64(field.value) && !decode::is_hex_text(field.value)
+    if seen & (MARK | DOT) != 0 && is_marked(field.value) {
+        return false;
+    }
+    // Digits alone are a number, whatever else they could stand for.
+    field.value.len() < decode::MIN_BASE64
+        || seen & LETTER == 0
+        || !may_be_base64(field.value) && !decode::is_hex_text(field.value)
 }
+
+/// Whether `..`, `--` or `__` tell, or a dot between letters, which makes a host, a class, a file: something to look at.
+fn is_marked(value: &[u8]) -> bool {
+    let is = |byte: &u8, kind: u8| PLAIN[usize::from(*byte)] & kind != 0;
+    value.array_windows().any(|[a, b]| a == b && is(a, MARK | DOT))
+        || value.array_windows().any(|[a, dot, b]| is(dot, DOT) && is(a, LETTER) && is(b, LETTER))
+}
+
+/// Bytes of a value that are looked up before it is asked whether one of them ends the search.
+const AT_ONCE: usize = 32;

@@ -121,6 +121,8 @@ pub struct Rule {
     /// Most bytes of a match, if each contains a literal and is not long.
     reach: Option<usize>,
     documents: bool,
+    /// Whether it asks about the method and nothing else: of the same method it says the same in every request.
+    of_method: bool,
 }
 
 /// A further condition on the request.
