@@ -228,6 +228,30 @@ fn a_value_in_which_nothing_was_found_is_known_the_next_time() {
     assert!(inspect(&mut detector, raw).is_empty() && detector.stats().known_fields > 0);
 }
 
+/// What a rule says of a method is the same in every request, unless it asks about something else too.
+#[test]
+fn a_method_is_decided_once_where_only_the_method_decides() {
+    let rule = |also: &str| {
+        format!(
+            "[[rule]]\nid = 'method'\ntitle = 't'\nclass = 'INPUT_VALIDATION'\nseverity = 'high'\nconfidence = 0.9\n\
+             fields = ['method']\nshort_field = true\npattern = '^[A-Z]+$'\nalso = [{{ {also}, not = true }}]\n\
+             [rule.examples]\nmatch = ['method=FOO']\nno_match = ['method=1']\n"
+        )
+    };
+    let looks = |also: &str| {
+        let set = RuleSet::compile(&[RuleSource { name: "t", text: &rule(also) }]).unwrap();
+        let mut detector = Detector::new(Arc::new(set));
+        let mut look = |method: &str| {
+            let found =
+                inspect(&mut detector, format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).len();
+            (found, detector.stats().matching.candidates)
+        };
+        ["GET", "GET", "FOO", "GET"].map(&mut look)
+    };
+    assert_eq!(looks("fields = ['method'], pattern = '^GET$'"), [(0, 1), (0, 1), (1, 2), (0, 2)]);
+    assert_eq!(looks("fields = ['header.host'], pattern = '^h$'"), [(0, 1), (0, 2), (0, 3), (0, 4)]);
+}
+
 #[test]
 fn framing_on_which_servers_differ_is_a_finding() {
     let mut wire = Wire::new(content(), Arc::new(Policy { mode: Mode::Enforce, ..Policy::default() }));
