@@ -39,7 +39,7 @@ pub(super) struct Connection {
     pub(super) memory: u32,
     /// It is over, and kept a little so that late segments are not taken for a new one.
     pub(super) closed: bool,
-    halves: [Option<Half>; 2],
+    halves: [Option<Box<Half>>; 2],
     exchange: Exchange,
 }
 
@@ -79,7 +79,7 @@ impl Connection {
             self.exchange.client = opener;
         }
         let is_reset = segment.flags & tcp::RST != 0;
-        let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_ref());
+        let [sender, receiver] = [from, from.other()].map(|side| self.halves[side.index()].as_deref());
         let ignored = if is_reset { None } else { acceptance::ignored(segment, sender, receiver) };
         match ignored {
             Some(reason) => reason.count(&mut shared.worker.counters),
@@ -90,7 +90,7 @@ impl Connection {
         }
         let half = self.halves[from.index()].get_or_insert_with(|| {
             let initial = segment.initial_sequence;
-            Half::new(initial, segment.sequence, &shared.settings)
+            Box::new(Half::new(initial, segment.sequence, &shared.settings))
         });
         if is_reset {
             return reset(half, segment, shared);
@@ -112,14 +112,14 @@ impl Connection {
         half.take(piece, &mut tools(exchange, shared, from, segment.time));
         pace::note(half, exchange, from, segment.time, (&shared.settings, &mut shared.worker));
         shared.worker.verify(exchange, segment.time);
-        let ended = |half: &Option<Half>| half.as_ref().is_some_and(|half| half.stream.is_ended());
+        let ended = |half: &Option<Box<Half>>| half.as_ref().is_some_and(|half| half.stream.is_ended());
         if self.halves.iter().all(ended) { Progress::Closed } else { Progress::Open }
     }
 
     /// Takes data that came before the stream's beginning as other segments tell it.
     pub(super) fn take_early(&mut self, from: Side, segment: &Segment<'_>, shared: &mut Shared) {
         self.halves[from.index()].get_or_insert_with(|| {
-            Half::with_early_data(segment.initial_sequence, segment.sequence, &shared.settings)
+            Box::new(Half::with_early_data(segment.initial_sequence, segment.sequence, &shared.settings))
         });
         self.take(from, segment, shared);
     }
