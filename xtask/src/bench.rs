@@ -62,7 +62,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     }
     packages::ensure(&test::PROGRAMS, 20)?;
     packages::ensure(&CLIENTS, 10)?;
-    let binary = build::all(Profile::Release)?;
+    let runs_the_agent = matches!(options.what, What::BlockLatency(_) | What::Tap(_));
+    let binary = build::all(if runs_the_agent { Profile::Profiled } else { Profile::Release })?;
     test::mount_bpffs()?;
     machine();
     match &options.what {

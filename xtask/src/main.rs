@@ -10,6 +10,7 @@ mod fuzz;
 mod interrupt;
 mod packages;
 mod paths;
+mod profiled;
 mod run;
 mod step;
 mod test;

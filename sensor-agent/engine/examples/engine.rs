@@ -33,6 +33,8 @@ mod processor;
 mod rules;
 #[path = "engine/traffic.rs"]
 mod traffic;
+#[path = "engine/training.rs"]
+mod training;
 
 use std::sync::Arc;
 
@@ -58,6 +60,9 @@ fn main() {
         throughput("mixed traffic, all rules", MIXED, &content, &plain);
         let search = || Settings { response_exposure: true, ..Settings::default() };
         throughput("mixed traffic, all rules, responses searched", MIXED, &content, &search);
+    }
+    if !all && wanted("training") {
+        training::run();
     }
     if !all && wanted("mixed") {
         let settings = || Settings { response_exposure: false, ..Settings::default() };

@@ -47,7 +47,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if files.is_empty() {
         bail!("`{}` holds no `*.jsonl` or `*.jsonl.gz` files", options.corpus.display());
     }
-    let agent = build::agent(Profile::Release)?;
+    let timed = options.beside.is_some();
+    let agent = build::agent(if timed { Profile::Profiled } else { Profile::Release })?;
     if let Some(peer) = options.beside {
         return beside::run(peer, &agent, &files, options.rules.as_deref(), options.secs);
     }

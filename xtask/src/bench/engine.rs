@@ -3,24 +3,21 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::paths;
+use crate::{paths, profiled};
 
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// A part: `throughput`, `exposure`, `rules`, `model`, `bodies`, `facts`, `actors`, `complexity`, `inputs` or `flows`
+    /// A part: `throughput`, `mixed`, `exposure`, `rules`, `model`, `bodies`, `facts`, `actors`, `complexity`, `inputs` or `flows`
     #[arg(default_value = "all")]
     part: String,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(["run", "--release", "--locked", "--package", "sensor-engine", "--example", "engine", "--"])
-        .arg(&options.part)
-        .current_dir(paths::root());
-    if !cargo.status()?.success() {
+    let engine = profiled::engine()?;
+    let status = Command::new(engine).arg(&options.part).current_dir(paths::root()).status();
+    if !status.context("cannot start the engine's measurements")?.success() {
         bail!("the engine is not what it should be, or does not run");
     }
     Ok(())

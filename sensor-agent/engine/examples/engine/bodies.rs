@@ -76,6 +76,13 @@ pub(crate) fn report(rules: &Arc<RuleSet>) {
     }
 }
 
+/// One body of each kind.
+pub(crate) fn each(rules: &Arc<RuleSet>) {
+    for kind in KINDS {
+        run(kind, 0, rules);
+    }
+}
+
 fn run(kind: &Kind, seed: usize, rules: &Arc<RuleSet>) -> Duration {
     let settings = Settings { max_body_bytes: 16 << 20, ..Settings::default() };
     let mut engine = traffic::engine(rules, settings);

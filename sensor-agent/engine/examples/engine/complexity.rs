@@ -64,6 +64,16 @@ pub(crate) fn report(rules: &Arc<RuleSet>) {
     }
 }
 
+/// Each of them once, at its size.
+pub(crate) fn each(rules: &Arc<RuleSet>) {
+    for Generator { size, make, .. } in &GENERATORS {
+        run(&make(*size), rules);
+    }
+    for (_, size, run) in PACKETS {
+        run(size);
+    }
+}
+
 /// Prints one row; the result is its ratio.
 fn row(name: &str, size: usize, (once, twice): (Duration, Duration)) -> f64 {
     let ratio = twice.as_secs_f64() / once.as_secs_f64();

@@ -13,6 +13,9 @@ const MOST_TIME: Duration = Duration::from_secs(1);
 /// Most memory that an input makes the engine hold, in MiB.
 const MOST_MIB: f64 = 64.0;
 
+/// Where the tree keeps what the targets start from.
+const CORPUS: &str = "fuzz/corpus";
+
 /// The worst of a target.
 #[derive(Default)]
 struct Worst {
@@ -24,10 +27,9 @@ struct Worst {
 /// Tells them, and ends the program if one is beyond the limits.
 pub(crate) fn report() {
     println!("\ninputs of fuzzing: at most {MOST_TIME:?} and {MOST_MIB} MiB");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut beyond = Vec::new();
     for (name, body) in TARGETS {
-        let folders = [root.join("fuzz/corpus").join(name), root.join("target/fuzz-corpus").join(name)];
+        let folders = [root().join(CORPUS).join(name), root().join("target/fuzz-corpus").join(name)];
         let mut worst = Worst::default();
         for input in folders.iter().flat_map(|folder| inputs(folder)) {
             run(*body, &input, &mut worst);
@@ -45,6 +47,21 @@ pub(crate) fn report() {
         eprintln!("beyond the limits: {}", beyond.join(", "));
         std::process::exit(1);
     }
+}
+
+/// What the targets start from, read so many times.
+pub(crate) fn each(times: usize) {
+    for (name, body) in TARGETS {
+        let files = inputs(&root().join(CORPUS).join(name));
+        for text in files.iter().filter_map(|file| std::fs::read(file).ok()) {
+            (0..times).for_each(|_| body(&text));
+        }
+    }
+}
+
+/// The workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn inputs(folder: &Path) -> Vec<PathBuf> {

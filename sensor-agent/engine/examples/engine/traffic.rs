@@ -20,10 +20,10 @@ const SEGMENT: usize = 16 * 1024;
 
 /// A request, its answer, and how many in a hundred are like it.
 pub(crate) struct Exchange {
-    share: u32,
-    request: &'static str,
-    answer_head: &'static str,
-    answer_bytes: usize,
+    pub(crate) share: u32,
+    pub(crate) request: &'static str,
+    pub(crate) answer_head: &'static str,
+    pub(crate) answer_bytes: usize,
 }
 
 const BROWSER: &str = "Host: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
@@ -31,9 +31,9 @@ const BROWSER: &str = "Host: shop.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux
     Accept-Encoding: gzip, deflate, br, zstd\r\nReferer: https://shop.example/list?page=2\r\nConnection: keep-alive\r\n\
     Cookie: session=8f14e45fceea167a5a36dedd4bea2543; theme=dark; consent=all\r\n";
 
-const JSON_ANSWER: &str =
+pub(crate) const JSON_ANSWER: &str =
     "HTTP/1.1 200 OK\r\nServer: app\r\nContent-Type: application/json\r\nContent-Length: ";
-const HTML_ANSWER: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-cache\r\nContent-Length: ";
+pub(crate) const HTML_ANSWER: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html; charset=utf-8\r\nCache-Control: no-cache\r\nContent-Length: ";
 
 /// Short requests with short answers.
 pub(crate) const SMALL: &[Exchange] = &[Exchange {

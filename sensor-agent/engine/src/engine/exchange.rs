@@ -98,8 +98,15 @@ struct Rare {
     missed: [u64; 2],
     /// The sender that a PROXY protocol header names.
     proxied: Option<IpAddr>,
-    /// Findings that would block the source if it were verified.
-    deferred: Vec<Finding>,
+    deferred: Deferred,
+}
+
+/// Findings that would block the source if it were verified.
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    pub(super) findings: Vec<Finding>,
+    /// The request said that another site's page caused it.
+    pub(super) led: bool,
 }
 
 impl Exchange {
@@ -149,7 +156,7 @@ impl Exchange {
         let rare = self
             .rare
             .as_ref()
-            .map_or(0, |rare| size_of::<Rare>() + rare.deferred.capacity() * size_of::<Finding>());
+            .map_or(0, |rare| size_of::<Rare>() + rare.deferred.findings.capacity() * size_of::<Finding>());
         open + asking + upgraded + awaited + answer + rare
     }
 
@@ -174,19 +181,19 @@ impl Exchange {
     }
 
     /// Keeps findings that would block the source if it were verified, unless some are kept; whether they were.
-    pub(super) fn defer(&mut self, findings: &[Finding]) -> bool {
+    pub(super) fn defer(&mut self, findings: &[Finding], led: bool) -> bool {
         let deferred = &mut self.rare.get_or_insert_default().deferred;
-        let is_first = deferred.is_empty();
+        let is_first = deferred.findings.is_empty();
         if is_first {
-            deferred.extend_from_slice(findings);
+            *deferred = Deferred { findings: findings.to_vec(), led };
         }
         is_first
     }
 
     /// Takes the findings that wait, if the source is verified by now.
-    pub(super) fn take_deferred(&mut self) -> Option<Vec<Finding>> {
+    pub(super) fn take_deferred(&mut self) -> Option<Deferred> {
         let is_verified = self.is_verified();
-        let rare = self.rare.as_mut().filter(|rare| is_verified && !rare.deferred.is_empty())?;
+        let rare = self.rare.as_mut().filter(|rare| is_verified && !rare.deferred.findings.is_empty())?;
         Some(std::mem::take(&mut rare.deferred))
     }
 

@@ -763,6 +763,34 @@ fn detectors_and_policy_work_on_what_is_read() {
     );
 }
 
+/// Case A8: the doubt about a browser that may have been led is there still when its source is verified.
+#[test]
+fn what_waits_for_verification_is_doubted_as_it_was() {
+    let blocked_for = |header: &str| {
+        let policy = Policy {
+            mode: crate::policy::Mode::Enforce,
+            block_for: Duration::from_secs(600),
+            block_foreign_for: Duration::from_secs(60),
+            ..Policy::default()
+        };
+        let mut script = Dialog { marks: mark::INITIAL_SEQUENCE, ..Dialog::default() }.script();
+        script.engine.replace_policy(Arc::new(policy));
+        script.engine.shared.worker.seam.action = None;
+        script.step(&format!(
+            r">> GET /?id=1'+UNION+SELECT+password+FROM+users--+ HTTP/1.1\r\nHost: h\r\n{header}\r\n"
+        ));
+        script.step(r"<< HTTP/1.1 200 OK\r\n\r\n");
+        let commands = std::iter::from_fn(|| script.engine.next_command());
+        let blocks = commands.filter_map(|command| match command {
+            Command::Block(block) => Some(block.until.as_nanos() / 1_000_000_000 - 100),
+            _ => None,
+        });
+        blocks.collect::<Vec<_>>()
+    };
+    assert_eq!(blocked_for(""), [600]);
+    assert_eq!(blocked_for(r"Sec-Fetch-Site: cross-site\r\n"), [60]);
+}
+
 fn any_record() -> impl Strategy<Value = Vec<u8>> {
     let words = proptest::sample::select(vec![
         &b"GET /?q=EVIL HTTP/1.1\r\nHost: h\r\n\r\n"[..],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answers::{Answer, Wanted};
 use super::blocks::RecentBlocks;
 use super::counters::Counters;
-use super::exchange::{Exchange, OpenRequest};
+use super::exchange::{Deferred, Exchange, OpenRequest};
 use super::sampling::Pages;
 use super::{Block, Command, Outcome, Report, RequestSummary, Settings};
 use crate::body::coding::Decoder;
@@ -227,7 +227,7 @@ impl Worker {
             verdict.action = Action::Report;
         }
         verdict.action = self.escalate(&verdict, findings, sender, time);
-        let blocked_until = self.act(exchange, &verdict, findings, time);
+        let blocked_until = self.act(exchange, &verdict, findings, sender, time);
         let mut reported = findings.get(new..).unwrap_or_default().to_vec();
         reported.sort_by(|a, b| b.confidence.get().total_cmp(&a.confidence.get()));
         let client = exchange.client.unwrap_or(Side::Low);
@@ -257,6 +257,7 @@ impl Worker {
         exchange: &mut Exchange,
         verdict: &Verdict,
         findings: &[Finding],
+        sender: Sender,
         time: Timestamp,
     ) -> Option<Timestamp> {
         match verdict.action {
@@ -264,7 +265,7 @@ impl Worker {
             Action::Observe(duration) => Some(self.block(exchange, verdict, findings, time, duration, true)),
             Action::Unverified => {
                 let kept = findings.get(..MAX_DEFERRED).unwrap_or(findings);
-                self.counters.blocks_deferred += u64::from(exchange.defer(kept));
+                self.counters.blocks_deferred += u64::from(exchange.defer(kept, sender.led));
                 None
             }
             Action::Exempt | Action::Report | Action::Kill(_) => None,
@@ -293,12 +294,12 @@ impl Worker {
 
     /// Blocks the source of a connection that has become verified, if findings wait for that.
     pub(super) fn verify(&mut self, exchange: &mut Exchange, time: Timestamp) {
-        let Some(findings) = exchange.take_deferred() else { return };
+        let Some(Deferred { findings, led }) = exchange.take_deferred() else { return };
         let sender =
-            Sender { address: exchange.client_address().ip(), verified: exchange.is_verified(), led: false };
+            Sender { address: exchange.client_address().ip(), verified: exchange.is_verified(), led };
         if let Some(mut verdict) = self.judge(exchange, sender, &findings) {
             verdict.action = self.escalate(&verdict, &findings, sender, time);
-            self.act(exchange, &verdict, &findings, time);
+            self.act(exchange, &verdict, &findings, sender, time);
         }
     }
 
