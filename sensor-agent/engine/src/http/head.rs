@@ -34,8 +34,15 @@ pub fn parse_request(head: &[u8], request: &mut Request) {
                 request.headers.iter().any(|header| header.value.of(&request.head).iter().any(controls));
             request.anomalies.insert_if(holds, Anomaly::HeaderControlByte);
         }
-        // The strict parser takes neither NUL nor CR without LF, so that every line ends as it should.
-        Some(length) if length == head.len() && count(b'\n', head) == count(b'\r', head) => return,
+        // The strict parser takes neither NUL nor CR without LF, and no empty lines but in front: with as many CR as lines, each line
+        // ends as it should.
+        Some(length)
+            if length == head.len()
+                && !matches!(head.first(), Some(b'\r' | b'\n'))
+                && count(b'\r', head) == request.headers.len() + 2 =>
+        {
+            return;
+        }
         Some(_) => {}
     }
     note_line_ends(&request.head, &mut request.anomalies);
@@ -256,6 +263,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nX:  b \r\n\r\n", "GET|/|1|Host=a,X=b|"),
             ("GET / HTTP/1.0\r\n\r\n", "GET|/|0||"),
             ("GET / HTTP/1.1\nHost: a\n\n", "GET|/|1|Host=a|bare-lf"),
+            ("GET / HTTP/1.1\r\nHost: a\nB: c\r\n\r\n", "GET|/|1|Host=a,B=c|bare-lf"),
+            ("\r\nGET / HTTP/1.1\nHost: a\r\n\r\n", "GET|/|1|Host=a|bare-lf"),
             ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "GET|/a b|1|Host=a|target-invalid"),
             ("GET  / HTTP/1.1\r\n\r\n", "GET|/|1||request-line-invalid"),
             ("GET /\u{e4} HTTP/1.1\r\n\r\n", r"GET|/\xc3\xa4|1||target-invalid"),
@@ -317,6 +326,22 @@ mod tests {
             let end = head.rfind('b').unwrap() + 1;
             assert!((0..end).all(|from| find_end(head.as_bytes(), from) == Some(head.len())), "{head:?}");
             assert!((0..head.len()).all(|cut| find_end(&head.as_bytes()[..cut], 0).is_none()));
+        }
+    }
+
+    proptest::proptest! {
+        /// The shorter way to see that all line ends are as they should be sees what looking at each of them sees.
+        #[test]
+        fn line_ends_are_noted_whichever_parser_reads(
+            lines in proptest::collection::vec(("(GET / HTTP/1.1|A: b|B:c |)", "(\r\n|\n|\r|\0)"), 0..6),
+        ) {
+            let head: String = lines.iter().flat_map(|(text, end)| [&**text, &**end]).collect();
+            let (mut request, mut expected) = (Request::default(), Anomalies::NONE);
+            parse_request(head.as_bytes(), &mut request);
+            note_line_ends(head.as_bytes(), &mut expected);
+            for kind in [Anomaly::BareLf, Anomaly::BareCr, Anomaly::NulByte] {
+                proptest::prop_assert_eq!(request.anomalies.contains(kind), expected.contains(kind), "{:?}", &head);
+            }
         }
     }
 }

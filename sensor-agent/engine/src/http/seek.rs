@@ -35,9 +35,13 @@ impl Reader {
             if data.len() < lines {
                 self.noted.insert(Anomaly::EmptyLineBefore);
             }
-            let end = simple_request_end(data).or_else(|| head::find_end(data, 0));
-            let Some(end) = end else { return self.keep(data, scratch, sink) };
-            if !starts_message(data) {
+            let Some(line_end) = memchr(b'\n', data) else { return self.keep(data, scratch, sink) };
+            let line = &data[..line_end];
+            let simple = is_simple_request(line).then_some(line_end + 1);
+            let Some(end) = simple.or_else(|| head::find_end(data, line_end)) else {
+                return self.keep(data, scratch, sink);
+            };
+            if start::lenient(line) == Start::Neither {
                 return self.refuse(data, sink);
             }
             if end <= self.max_head as usize {
@@ -73,7 +77,8 @@ impl Reader {
             return &data[taken..];
         }
         let line_is_new = self.line_seen && !line_seen;
-        let simple = if line_is_new { simple_request_end(&self.buffer) } else { None };
+        let line_end = if line_is_new { memchr(b'\n', &self.buffer) } else { None };
+        let simple = line_end.filter(|&at| is_simple_request(&self.buffer[..at])).map(|at| at + 1);
         if let Some(end) = simple.or(end) {
             let buffer = std::mem::take(&mut self.buffer);
             self.head(&buffer[..end], Anomalies::NONE, scratch, sink);
@@ -196,11 +201,9 @@ fn starts_message(bytes: &[u8]) -> bool {
     start::lenient(&bytes[..end]) != Start::Neither
 }
 
-/// Where a request without a version ends: with its line, as servers that still take HTTP/0.9 answer at once.
-fn simple_request_end(data: &[u8]) -> Option<usize> {
-    let end = memchr(b'\n', data)?;
-    let line = &data[..end];
-    (!start::has_version(line) && start::lenient(line) == Start::Request).then_some(end + 1)
+/// Whether the line is a request without a version, which ends with it, as servers that still take HTTP/0.9 answer at once.
+fn is_simple_request(line: &[u8]) -> bool {
+    !start::has_version(line) && start::lenient(line) == Start::Request
 }
 
 /// Length of the PROXY protocol header (version 1 or 2) that `data` begins with. Senders write it at once, so that it is not
@@ -212,7 +215,7 @@ fn proxy_header(data: &[u8]) -> Option<usize> {
         let &[high, low] = data.get(14..16)? else { return None };
         return Some(16 + usize::from(u16::from_be_bytes([high, low])));
     }
-    let end = memchr(b'\n', data).filter(|&end| data.starts_with(b"PROXY ") && end < MAX_VERSION_1)?;
+    let end = data.starts_with(b"PROXY ").then(|| memchr(b'\n', data))?.filter(|&end| end < MAX_VERSION_1)?;
     (start::lenient(&data[..end]) == Start::Neither).then_some(end + 1)
 }
 

@@ -1,7 +1,7 @@
 //! Where messages start. At a place where a message must start, much is taken for one, as servers do; anywhere else (in
 //! the middle of a stream, behind a gap) only what can hardly be anything else.
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memrchr_iter};
 
 /// What a first line begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +93,12 @@ fn starts_with_http(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
 }
 
-/// Whether a version stands anywhere in the bytes, in any case of letters.
+/// Whether a version stands anywhere in the bytes, in any case of letters. It mostly stands at their end.
 #[must_use]
 pub fn has_version(rest: &[u8]) -> bool {
     let is_version =
         |at: usize| rest.get(at.saturating_sub(4)..at).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP"));
-    memchr_iter(b'/', rest).any(is_version)
+    memrchr_iter(b'/', rest).any(is_version)
 }
 
 #[cfg(test)]
