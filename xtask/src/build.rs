@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Build the agent without optimisation: faster to build, slower to run.
     #[arg(long)]
     debug: bool,
-    /// Compile by a profile of the engine at work: some six minutes more, and an engine that is a fifth faster or more.
+    /// Compile by a profile of the engine at work: some five minutes more, and an engine that is a fifth faster or more.
     #[arg(long, conflicts_with = "debug")]
     profiled: bool,
 }

@@ -16,6 +16,9 @@ const COMPILED: usize = 20;
 /// Times that each input of a fuzz target is read.
 const READ: usize = 100;
 
+/// Bodies of each kind that is slow.
+const SLOW: usize = 10;
+
 macro_rules! from_browser {
     ($first:literal, $more:literal) => {
         concat!(
@@ -154,7 +157,7 @@ pub(crate) fn run() {
 }
 
 fn hostile(rules: &Arc<RuleSet>) {
-    bodies::each(rules);
+    bodies::each(SLOW, rules);
     complexity::each(rules);
     inputs::each(READ);
 }
