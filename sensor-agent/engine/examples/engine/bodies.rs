@@ -1,10 +1,11 @@
 //! Bytes of request bodies that one core inspects in a second: prose, an image, and what was thought up to take long. Every body
-//! is another one, so that nothing is known from before.
+//! is another one, on a connection of its own, so that nothing is known from before; the engine has seen a few of the kind, because
+//! what it allocates and builds for the first of them is not what a second of work costs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sensor_engine::engine::Settings;
+use sensor_engine::engine::{Engine, Settings};
 use sensor_engine::rule::RuleSet;
 
 use crate::processor;
@@ -12,6 +13,8 @@ use crate::traffic::{self, Ends};
 
 /// Bodies of a measurement, of which the median counts.
 const BODIES: usize = 15;
+/// Bodies that come before them.
+const WARM: usize = 3;
 /// Bytes of a body.
 const BYTES: usize = 256 * 1024;
 
@@ -64,7 +67,9 @@ pub(crate) fn report(rules: &Arc<RuleSet>) {
     println!("\nrequest bodies of {} KB, all rules", BYTES / 1024);
     let mut worst = f64::MAX;
     for kind in KINDS {
-        let mut times: Vec<Duration> = (0..BODIES).map(|seed| run(kind, seed, rules)).collect();
+        let mut engine = engine(rules);
+        let mut times: Vec<Duration> = (0..WARM + BODIES).map(|seed| run(kind, seed, &mut engine)).collect();
+        let times = &mut times[WARM..];
         times.sort_unstable();
         let rate = BYTES as f64 / times[BODIES / 2].as_secs_f64() / 1e6;
         worst = worst.min(rate);
@@ -78,16 +83,20 @@ pub(crate) fn report(rules: &Arc<RuleSet>) {
 
 /// So many bodies of each kind, none of which is measured.
 pub(crate) fn each(times: usize, rules: &Arc<RuleSet>) {
+    const MEASURED: usize = WARM + BODIES;
     for kind in KINDS {
-        for seed in BODIES..BODIES + times {
-            run(kind, seed, rules);
+        let mut engine = engine(rules);
+        for seed in MEASURED..MEASURED + times {
+            run(kind, seed, &mut engine);
         }
     }
 }
 
-fn run(kind: &Kind, seed: usize, rules: &Arc<RuleSet>) -> Duration {
-    let settings = Settings { max_body_bytes: 16 << 20, ..Settings::default() };
-    let mut engine = traffic::engine(rules, settings);
+fn engine(rules: &Arc<RuleSet>) -> Engine {
+    traffic::engine(rules, Settings { max_body_bytes: 16 << 20, ..Settings::default() })
+}
+
+fn run(kind: &Kind, seed: usize, engine: &mut Engine) -> Duration {
     let body = (kind.make)(seed);
     let head = format!(
         "{}Content-Type: {}\r\nContent-Length: {}\r\n\r\n",
@@ -95,13 +104,14 @@ fn run(kind: &Kind, seed: usize, rules: &Arc<RuleSet>) -> Duration {
         kind.content_type,
         body.len()
     );
-    let (mut ends, mut record, mut spent) = (Ends::new(1), Vec::new(), Duration::ZERO);
+    let (mut ends, mut record, mut spent) = (Ends::new(seed as u32), Vec::new(), Duration::ZERO);
     for part in [head.as_bytes(), &body].concat().chunks(16 * 1024) {
         ends.record(0, part, 1_000_000, &mut record);
         let started = processor::time();
         engine.handle_record(&record);
         spent += processor::time() - started;
         while engine.next_command().is_some() {}
+        while engine.next_facts().is_some() {}
     }
     spent
 }

@@ -193,7 +193,7 @@ impl Scanner<'_> {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let plain = memchr::memchr2(quote, b'\\', rest).unwrap_or(rest.len());
             self.string.extend_from_slice(&rest[..plain]);
-            self.odd |= rest[..plain].iter().any(|&byte| byte < b' ');
+            self.odd = rest[..plain].iter().fold(self.odd, |odd, &byte| odd | (byte < b' '));
             self.at += plain + 1;
             match rest.get(plain) {
                 Some(&byte) if byte == quote => return Ok(()),

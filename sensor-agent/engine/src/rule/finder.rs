@@ -1,7 +1,10 @@
-//! Finding the rules whose literals stand in a text, in one pass. Four bytes at a time are looked up in a filter of one bit each, which
-//! the processor's first cache holds, and no look depends on the one before, as the steps of an automaton do; only where the filter says
-//! maybe are literals compared. Of each literal the filter knows the four bytes (of short ones the two) that are rarest in what people
-//! write, so that text hardly ever makes it say maybe.
+//! Finding the rules whose literals stand in a text, in one pass. Four bytes at a time are looked up in a filter, which the processor's
+//! first cache holds, and no look depends on the one before, as the steps of an automaton do; only where the filter says maybe are literals
+//! compared. Of each literal the filter knows the four bytes (of short ones the two) that are rarest in what people write, so that text
+//! hardly ever makes it say maybe.
+//!
+//! The filter is one of masks rather than of single bits, because picking a bit takes a processor longer than an AND: a hash of the four
+//! bytes says which first bytes they may have, and the first of two bytes says which groups of pairs they may be of, as the second does.
 
 use std::ops::Range;
 
@@ -9,14 +12,16 @@ use super::view;
 
 /// Shortest literal that is looked for by four of its bytes.
 const WIDE: usize = 4;
-/// Bits of the filter for four bytes, as a power of two: 16 KiB.
-const WIDE_BITS: u32 = 17;
+/// Bytes of the filter for four bytes, as a power of two: 16 KiB.
+const WIDE_BITS: u32 = 14;
+/// Groups of first bytes that it tells apart: the lower bits of a mask.
+const CLASSES: u32 = 8;
+/// Groups of pairs, by their first byte: the upper bits of a mask.
+const GROUPS: u32 = u32::BITS - CLASSES;
 /// Bytes that are looked up before any match is compared.
 const BLOCK: usize = 32;
-/// Words of it.
-const WIDE_WORDS: usize = 1 << (WIDE_BITS - 6);
-/// Words of the filter for two bytes, a bit for each pair.
-const PAIR_WORDS: usize = 1 << (16 - 6);
+/// Bytes that are looked up side by side.
+const RUN: usize = 8;
 /// Lists of literals, as a power of two; a few thousand literals have hardly two in a list.
 const LIST_BITS: u32 = 12;
 /// Folds letters to lower case. Other bytes fall together too, for which the comparison is there.
@@ -42,8 +47,10 @@ pub(super) struct Literal {
 /// Literals of rules, searched without case.
 #[derive(Debug)]
 pub(super) struct Finder {
-    wide: Box<[u64; WIDE_WORDS]>,
-    pairs: Box<[u64; PAIR_WORDS]>,
+    /// By the hash of four bytes, the groups of which their first byte can be.
+    wide: Box<[u8; 1 << WIDE_BITS]>,
+    /// By a byte.
+    masks: Box<[Masks; 256]>,
     /// Where each list begins in `entries`, and at last where they end.
     lists: Vec<u32>,
     entries: Vec<Entry>,
@@ -55,6 +62,15 @@ pub(super) struct Finder {
     of_marks: [Vec<u32>; 32],
     /// All literals, one behind the other.
     texts: Vec<u8>,
+}
+
+/// What the filter knows of a byte.
+#[derive(Clone, Copy, Debug, Default)]
+struct Masks {
+    /// As the first: its group among the first of four bytes, and the groups of pairs that begin with it.
+    first: u32,
+    /// As the second: the groups of pairs that it ends.
+    second: u32,
 }
 
 /// A literal in a list.
@@ -163,8 +179,8 @@ impl Finder {
     /// Finds these literals.
     pub(super) fn new(literals: &[Literal]) -> Self {
         let mut finder = Self {
-            wide: Box::new([0; WIDE_WORDS]),
-            pairs: Box::new([0; PAIR_WORDS]),
+            wide: Box::new([0; 1 << WIDE_BITS]),
+            masks: Box::new([Masks::default(); 256]),
             lists: Vec::new(),
             entries: Vec::new(),
             singles: vec![Vec::new(); 256],
@@ -191,13 +207,9 @@ impl Finder {
         let mut at = 0;
         // Whether there is a match is gathered for a block before any is looked at: that is nothing to guess wrong about.
         while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<{ BLOCK + WIDE - 1 }>) {
-            // The bit of the first window ends as the lowest.
-            let mut hits = 0_u32;
-            for window in block.windows(WIDE) {
-                let folded = folded(window);
-                let hit = u32::from(self.may_be_wide(folded)) | u32::from(self.may_be_pair(folded));
-                hits = hits >> 1 | hit << (BLOCK - 1);
-            }
+            let runs =
+                (0..BLOCK).step_by(RUN).filter_map(|from| Some((from, block.get(from..)?.first_chunk()?)));
+            let mut hits = runs.fold(0, |hits, (from, run)| hits | self.hits(run) << from);
             while hits != 0 {
                 self.look(text, at + hits.trailing_zeros() as usize, seen);
                 hits &= hits - 1;
@@ -205,8 +217,7 @@ impl Finder {
             at += BLOCK;
         }
         for (number, window) in text.get(at..).unwrap_or_default().windows(WIDE).enumerate() {
-            let folded = folded(window);
-            if self.may_be_wide(folded) | self.may_be_pair(folded) {
+            if self.may_be(folded(window)) != 0 {
                 self.look(text, at + number, seen);
             }
         }
@@ -215,25 +226,31 @@ impl Finder {
         }
     }
 
-    fn may_be_wide(&self, folded: u32) -> bool {
-        let hash = folded.wrapping_mul(SPREAD);
-        let word = self.wide[(hash >> (32 - WIDE_BITS + 6)) as usize];
-        word >> ((hash >> (32 - WIDE_BITS)) & 63) & 1 != 0
+    /// Whether a literal may be found at each of the bytes, the first in the lowest bit.
+    fn hits(&self, run: &[u8; RUN + WIDE - 1]) -> u32 {
+        let mut hits = 0;
+        for (at, window) in run.array_windows().enumerate() {
+            let may = self.may_be(u32::from_le_bytes(*window) | FOLD);
+            hits |= u32::from(may != 0) << at;
+        }
+        hits
     }
 
-    fn may_be_pair(&self, folded: u32) -> bool {
-        let pair = folded & 0xffff;
-        self.pairs[(pair >> 6) as usize] >> (pair & 63) & 1 != 0
+    /// What the folded bytes may be the key of: the lower [`CLASSES`] bits are about four of them, the others about two.
+    fn may_be(&self, folded: u32) -> u32 {
+        let [first, second, ..] = folded.to_le_bytes().map(usize::from);
+        (u32::from(self.wide[wide_index(folded)]) | self.masks[second].second) & self.masks[first].first
     }
 
     /// Compares what may stand around `at`.
     fn look(&self, text: &[u8], at: usize, seen: &mut Seen) {
         let rest = text.get(at..).unwrap_or_default();
         let folded = folded(rest);
-        if self.may_be_wide(folded) {
+        let may = self.may_be(folded);
+        if may & ((1 << CLASSES) - 1) != 0 {
             self.compare(text, at, folded, seen);
         }
-        if self.may_be_pair(folded) {
+        if may >> CLASSES != 0 {
             let single =
                 rest.first().and_then(|byte| self.singles.get(usize::from(byte.to_ascii_lowercase())));
             single.into_iter().flatten().for_each(|rule| seen.add(*rule));
@@ -275,9 +292,6 @@ impl Finder {
                 return;
             }
             self.singles[usize::from(byte)].push(rule);
-            for next in 0..=255 {
-                self.mark_pair(u32::from_le_bytes([byte, next, 0, 0]) | FOLD);
-            }
             return;
         }
         // Of a very long literal only the beginning is compared: the pattern says the rest.
@@ -285,14 +299,7 @@ impl Finder {
         let width = if literal.len() >= WIDE { WIDE } else { 2 };
         let before = rarest(literal, width);
         let folded = folded(literal.get(before..).unwrap_or_default());
-        let key = if width == WIDE {
-            let hash = folded.wrapping_mul(SPREAD);
-            self.wide[(hash >> (32 - WIDE_BITS + 6)) as usize] |= 1 << ((hash >> (32 - WIDE_BITS)) & 63);
-            folded
-        } else {
-            self.mark_pair(folded);
-            pair_key(folded)
-        };
+        let key = if width == WIDE { folded } else { pair_key(folded) };
         let text = self.texts.len() as u32;
         self.texts.extend_from_slice(literal);
         self.entries.push(Entry {
@@ -305,18 +312,53 @@ impl Finder {
         });
     }
 
-    fn mark_pair(&mut self, folded: u32) {
-        let pair = folded & 0xffff;
-        self.pairs[(pair >> 6) as usize] |= 1 << (pair & 63);
-    }
-
-    /// Sorts the entries into their lists.
+    /// Sorts the entries into their lists, and makes the filter of them.
     fn arrange(&mut self) {
         self.entries.sort_by_key(|entry| list_of(entry.key));
         let ends =
             (0..=1 << LIST_BITS).map(|list| self.entries.partition_point(|entry| list_of(entry.key) < list));
         self.lists = ends.map(|end| end as u32).collect();
+        for (byte, masks) in self.masks.iter_mut().enumerate() {
+            masks.first = class(byte as u8);
+        }
+        let (pairs, wide): (Vec<u32>, _) =
+            self.entries.iter().map(|entry| entry.key).partition(|&key| is_pair(key));
+        for key in wide {
+            self.wide[wide_index(key)] |= class(key as u8) as u8;
+        }
+        self.group(&pairs);
     }
+
+    /// The most common first bytes get a group of pairs of their own, so that only what is rare is told less exactly.
+    fn group(&mut self, pairs: &[u32]) {
+        let singles = (0..=u8::MAX).filter(|byte| !self.singles[usize::from(*byte)].is_empty());
+        let singles: Vec<u8> = singles.map(|byte| byte | FOLD as u8).collect();
+        let mut firsts: Vec<u8> =
+            pairs.iter().map(|&pair| pair as u8).chain(singles.iter().copied()).collect();
+        firsts.sort_unstable_by_key(|&byte| (u32::MAX - commonness(byte), byte));
+        firsts.dedup();
+        for (number, &first) in firsts.iter().enumerate() {
+            let group = 1 << (CLASSES + (number as u32).min(GROUPS - 1));
+            let seconds = pairs.iter().filter(|&&pair| pair as u8 == first).map(|pair| (pair >> 8) as u8);
+            let seconds: Vec<u8> =
+                if singles.contains(&first) { (0..=u8::MAX).collect() } else { seconds.collect() };
+            for (byte, masks) in (0..=u8::MAX).zip(self.masks.iter_mut()) {
+                let folded = byte | FOLD as u8;
+                masks.first |= if folded == first { group } else { 0 };
+                masks.second |= if seconds.contains(&folded) { group } else { 0 };
+            }
+        }
+    }
+}
+
+/// The group of a byte among the first of four.
+const fn class(byte: u8) -> u32 {
+    1 << ((byte | FOLD as u8) % CLASSES as u8)
+}
+
+/// Where the filter has what it knows of four folded bytes.
+const fn wide_index(folded: u32) -> usize {
+    (folded.wrapping_mul(SPREAD) >> (32 - WIDE_BITS)) as usize
 }
 
 /// The first four bytes in lower case; zeros stand for what is not there.
@@ -332,9 +374,14 @@ fn pair_key(folded: u32) -> u32 {
     folded & 0xffff | 0xffff_0000
 }
 
+/// Whether a key is of two bytes.
+const fn is_pair(key: u32) -> bool {
+    key >> 16 == 0xffff
+}
+
 fn list_of(key: u32) -> usize {
     // Other bits of the product than those of the filter.
-    (key.wrapping_mul(SPREAD) >> (32 - WIDE_BITS - LIST_BITS + 4)) as usize & ((1 << LIST_BITS) - 1)
+    (key.wrapping_mul(SPREAD) >> (32 - WIDE_BITS - LIST_BITS)) as usize & ((1 << LIST_BITS) - 1)
 }
 
 /// Where the `width` bytes of `literal` begin that are rarest in text and in what browsers send.

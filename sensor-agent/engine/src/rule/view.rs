@@ -145,7 +145,7 @@ impl Views {
                 self.look_behind();
             }
         }
-        if self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
+        if of_decoded & PERCENT != 0 && self.step_from(decoded, Decoder::Percent, decode::lone_percent) {
             self.step(Decoder::SqlComments, decode::sql_comments);
         }
         if plus && of_decoded & PLUS != 0 && self.step_from(decoded, Decoder::Percent, decode::pluses) {

@@ -10,13 +10,19 @@ pub(super) const LOOK_AHEAD: usize = 48;
 /// The strongest shape in `tokens`.
 pub(super) fn find(value: &[u8], tokens: &[Token], context: Context) -> Option<Found> {
     let mut shapes = Shapes { value, tokens, context, broken: Broken::No };
+    let (all, of_call, of_logic) = (all_shapes(), shapes_of_call(), shapes_of_logic());
     let mut best: Option<Found> = None;
     for at in 0..tokens.len() {
         shapes.broken = shapes.advance(at);
-        if at > 1 && shapes.begins_nothing(at) {
-            continue;
-        }
-        for shape in all_shapes() {
+        let begun: &[Form<'_>] = match shapes.begun(at) {
+            Begun::Nothing => continue,
+            Begun::Procedure => &[Shapes::procedure],
+            Begun::Statement => &[Shapes::stacked],
+            Begun::Call => &of_call,
+            Begun::Logic => &of_logic,
+            Begun::Any => &all,
+        };
+        for shape in begun {
             let Some((code, len, confidence)) = shape(&shapes, at) else { continue };
             if best.is_none_or(|best| confidence > best.confidence) {
                 best = Some(Found {
@@ -48,8 +54,36 @@ pub(super) enum Broken {
 /// A shape that was found: what it is, its length in tokens, confidence.
 pub(super) type Shape = Option<(Code, usize, f32)>;
 
+/// Looks for a shape that begins at a token.
+type Form<'v> = fn(&Shapes<'v>, usize) -> Shape;
+
+/// What can begin at a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    Nothing,
+    /// The name of a procedure.
+    Procedure,
+    /// What is called, or a table.
+    Call,
+    /// What AND and OR join.
+    Logic,
+    /// A statement behind a semicolon.
+    Statement,
+    Any,
+}
+
+/// Those that can begin at a name.
+fn shapes_of_call<'v>() -> [Form<'v>; 4] {
+    [Shapes::time_delay, Shapes::procedure, Shapes::subquery, Shapes::function]
+}
+
+/// Those that can begin at AND or OR.
+fn shapes_of_logic<'v>() -> [Form<'v>; 3] {
+    [Shapes::condition, Shapes::truth, Shapes::comment_gap]
+}
+
 /// All shapes.
-fn all_shapes<'v>() -> [fn(&Shapes<'v>, usize) -> Shape; 18] {
+fn all_shapes<'v>() -> [Form<'v>; 18] {
     [
         Shapes::union_select,
         Shapes::stacked,
@@ -92,8 +126,11 @@ impl Shapes<'_> {
         self.kind(at) == Kind::Key(key)
     }
 
-    /// Whether no shape begins at a token behind the first two: most tokens of prose.
-    fn begins_nothing(&self, at: usize) -> bool {
+    /// What can begin at a token; behind the first two most tokens of prose begin nothing.
+    fn begun(&self, at: usize) -> Begun {
+        if at < 2 {
+            return Begun::Any;
+        }
         match self.kind(at) {
             Kind::Other
             | Kind::Comma
@@ -101,18 +138,25 @@ impl Shapes<'_> {
             | Kind::Open
             | Kind::Constant
             | Kind::Compare
-            | Kind::Arithmetic => true,
-            Kind::Text | Kind::OpenText | Kind::Not => true,
-            Kind::Number => at > 3,
-            Kind::Word => {
-                let called = self.kind(at + 1) == Kind::Open;
-                let named =
-                    matches!(self.before(at), Kind::Key(Key::From | Key::Select) | Kind::Comma | Kind::Open);
-                let procedure =
-                    matches!(self.text(at).first(), Some(b'x' | b'X' | b'm' | b'M' | b's' | b'S'));
-                !called && !named && !procedure
-            }
-            _ => false,
+            | Kind::Arithmetic => Begun::Nothing,
+            Kind::Text | Kind::OpenText | Kind::Not => Begun::Nothing,
+            Kind::Number if at > 3 => Begun::Nothing,
+            Kind::Word => self.begun_by_name(at),
+            Kind::Logic => Begun::Logic,
+            Kind::Semicolon => Begun::Statement,
+            _ => Begun::Any,
+        }
+    }
+
+    fn begun_by_name(&self, at: usize) -> Begun {
+        let called = self.kind(at + 1) == Kind::Open;
+        if called || matches!(self.before(at), Kind::Key(Key::From | Key::Select) | Kind::Comma | Kind::Open)
+        {
+            return Begun::Call;
+        }
+        match self.text(at).first() {
+            Some(b'x' | b'X' | b'm' | b'M' | b's' | b'S') => Begun::Procedure,
+            _ => Begun::Nothing,
         }
     }
 

@@ -136,12 +136,26 @@ fn keyword(rest: &[u8], len: usize) -> Option<Kind> {
     if len > MAX_KEYWORD {
         return None;
     }
-    let mut wide = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
-    wide.make_ascii_lowercase();
-    let packed = u128::from_le_bytes(wide) & ((1 << (8 * len)) - 1);
+    let wide: [u8; 16] = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
+    // Only letters become letters by this.
+    let packed = (u128::from_le_bytes(wide) | LOWER) & MASKS.get(len)?;
     let slot = SLOTS.get(slot(packed))?;
     slot.iter().find(|(word, _)| *word == packed).map(|(_, kind)| *kind)
 }
+
+/// Folds letters to lower case.
+const LOWER: u128 = u128::from_le_bytes([0x20; 16]);
+
+/// The bytes of a word, by its length.
+static MASKS: [u128; MAX_KEYWORD + 1] = {
+    let mut masks = [0; MAX_KEYWORD + 1];
+    let mut len = 1;
+    while len <= MAX_KEYWORD {
+        masks[len] = masks[len - 1] << 8 | 0xff;
+        len += 1;
+    }
+    masks
+};
 
 /// The end of a value, which is shorter than the number it is made into.
 fn padded(rest: &[u8]) -> [u8; 16] {
