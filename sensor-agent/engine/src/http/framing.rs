@@ -207,7 +207,9 @@ pub(super) enum NearName {
 
 /// The framing header that a name reads as once everything but letters is left out.
 pub(super) fn near_name(name: &[u8]) -> Option<NearName> {
-    if !(13..=24).contains(&name.len()) {
+    let begins =
+        name.first().is_some_and(|first| !first.is_ascii_alphabetic() || matches!(first | 0x20, b'c' | b't'));
+    if !begins || !(13..=24).contains(&name.len()) {
         return None;
     }
     let letters = || name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
@@ -263,14 +265,12 @@ fn check_spaces(request: &Request, anomalies: &mut Anomalies) {
 
 /// Only `100-continue` is defined (RFC 9110 section 10.1.1).
 fn check_expect(request: &Request, anomalies: &mut Anomalies) {
-    let mut expects = request.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"expect"));
-    let odd = expects.any(|(_, value)| !value.eq_ignore_ascii_case(b"100-continue"));
+    let odd = request.all_named(b"expect").any(|value| !value.eq_ignore_ascii_case(b"100-continue"));
     anomalies.insert_if(odd, Anomaly::ExpectInvalid);
 }
 
 fn check_host(request: &Request, anomalies: &mut Anomalies) {
-    let mut hosts =
-        request.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| value);
+    let mut hosts = request.all_named(b"host");
     let Some(host) = hosts.next() else {
         let complete = find_end(&request.head, request.head.len().saturating_sub(4)).is_some();
         anomalies.insert_if(request.version == 1 && complete, Anomaly::MissingHost);

@@ -113,6 +113,11 @@ impl Request {
         first_named(&self.head, &self.headers, name.as_bytes())
     }
 
+    /// Values of the headers of this name, compared without case.
+    pub(super) fn all_named(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        all_named(&self.head, &self.headers, name)
+    }
+
     /// Makes the value empty and keeps its memory.
     pub fn clear(&mut self) {
         self.head.clear();
@@ -150,12 +155,16 @@ fn named<'a>(
     headers.iter().map(|header| (header.name.of(head), header.value.of(head)))
 }
 
-/// Most names are told apart by their length: the head is not touched for them.
 fn first_named<'a>(head: &'a [u8], headers: &[HeaderSpan], name: &[u8]) -> Option<&'a [u8]> {
+    all_named(head, headers, name).next()
+}
+
+/// Most names are told apart by their length: the head is not touched for them.
+fn all_named<'a>(head: &'a [u8], headers: &[HeaderSpan], name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
     let is = |header: &&HeaderSpan| {
         header.name.len() == name.len() && header.name.of(head).eq_ignore_ascii_case(name)
     };
-    headers.iter().find(is).map(|header| header.value.of(head))
+    headers.iter().filter(is).map(|header| header.value.of(head))
 }
 
 /// Behind `scheme://authority`, or at the start.

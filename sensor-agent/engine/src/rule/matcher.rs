@@ -263,10 +263,10 @@ impl Matcher {
 impl RuleSet {
     /// Whether a value is so plain that no rule can match in it.
     pub(crate) fn needs_no_look(&self, field: &Field<'_>) -> bool {
-        is_plain(field)
+        self.short_places & super::fields::bit(field.place) == 0
+            && is_plain(field)
             && !self.named.has(field)
             && !self.words.has(field.value)
-            && self.short_places & super::fields::bit(field.place) == 0
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {
