@@ -67,6 +67,24 @@ fn findings_are_bounded_and_counted() {
 }
 
 #[test]
+fn the_surest_finding_is_kept_however_many_weak_ones_pad_it() {
+    let surest = |padding: usize| {
+        let weak: Vec<String> = (0..padding).map(|n| format!("a{n}=admin%27--")).collect();
+        let query =
+            format!("{}&b=1%27+UNION+SELECT+password+FROM+users--&{}", weak.join("&"), weak.join("&"));
+        let (request, fields) = parse(format!("GET /?{query} HTTP/1.1\r\n\r\n").as_bytes());
+        let mut detector = Detector::new(Arc::new(RuleSet::default()));
+        let mut findings = Vec::new();
+        detector.inspect(Part { phase: Phase::Head, request: &request, fields: &fields }, &mut findings);
+        let surest = findings.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
+        (surest.map(|finding| finding.rule.id.clone()), findings.len())
+    };
+    let alone = surest(1);
+    assert_eq!(alone.0.as_deref(), Some("sql-union-select"));
+    assert_eq!(surest(2 * MAX_FINDINGS), (alone.0, MAX_FINDINGS));
+}
+
+#[test]
 fn work_on_a_part_is_bounded_counted_and_told() {
     let attack = "1'or'1'='1";
     let query: Vec<String> = (0..200).map(|n| format!("a{n}={attack}{}", "<x(".repeat(200))).collect();

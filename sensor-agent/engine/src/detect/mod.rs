@@ -46,7 +46,8 @@ use opinion::Opinion;
 use scan::Scanner;
 pub use stats::DetectStats;
 
-/// Most findings of one part; further ones are counted by [`DetectStats::findings_dropped`].
+/// Most findings of one part; of more the surest are kept, so that no padding hides one, and the others are counted by
+/// [`DetectStats::findings_dropped`].
 pub const MAX_FINDINGS: usize = 64;
 
 /// Which part of a request has arrived.
@@ -96,6 +97,8 @@ pub struct Detector {
     delay: Duration,
     /// Work that is spent on a part.
     max_work: u64,
+    /// Findings that were there before the part in hand.
+    earlier: usize,
     stats: DetectStats,
 }
 
@@ -151,6 +154,7 @@ impl Detector {
             process: None,
             delay: Duration::ZERO,
             max_work: u64::MAX,
+            earlier: 0,
             stats: DetectStats::default(),
         }
     }
@@ -259,7 +263,7 @@ impl Detector {
 
     /// Appends the findings of one part of a request.
     pub fn inspect(&mut self, part: Part<'_>, findings: &mut Vec<Finding>) {
-        let first = findings.len();
+        self.earlier = findings.len();
         let mut violation = None;
         self.opinion.begin();
         let begun = self.work();
@@ -308,10 +312,10 @@ impl Detector {
             if self.exposures {
                 self.exposed(part, findings);
             }
-            return self.limit(first, findings);
+            return self.limit(findings);
         }
         self.whole(part, violation, findings);
-        self.limit(first, findings);
+        self.limit(findings);
     }
 
     /// Work done so far.
@@ -336,12 +340,11 @@ impl Detector {
         (wants(Place::ResponseStatus) || wants(Place::ResponseHeader), wants(Place::ResponseBody))
     }
 
-    /// Keeps at most [`MAX_FINDINGS`] of those from `first` on.
-    fn limit(&mut self, first: usize, findings: &mut Vec<Finding>) {
-        let kept = first + MAX_FINDINGS;
-        if findings.len() > kept {
-            self.stats.findings_dropped += (findings.len() - kept) as u64;
-            findings.truncate(kept);
+    /// Keeps at most [`MAX_FINDINGS`] of the part in hand.
+    fn limit(&mut self, findings: &mut Vec<Finding>) {
+        while let Some(at) = report::weakest(findings, self.earlier, MAX_FINDINGS + 1) {
+            findings.remove(at);
+            self.stats.findings_dropped += 1;
         }
     }
 

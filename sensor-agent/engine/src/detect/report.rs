@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::builtin::Code;
 use super::document::{self, Surroundings};
 use super::opinion::{self, Beside};
-use super::{Detector, MAX_FIELD_NAME, Part, redact};
+use super::{Detector, MAX_FIELD_NAME, MAX_FINDINGS, Part, redact};
 use crate::field::{Field, Place};
 use crate::finding::{Class, Confidence, Finding, RuleInfo, Severity};
 use crate::rule::{Chain, Views};
@@ -26,6 +26,7 @@ impl Detector {
     /// Turns the hits in a field into findings.
     pub(super) fn report(&mut self, part: Part<'_>, field: &Field<'_>, findings: &mut Vec<Finding>) {
         let first = findings.len();
+        let (earlier, dropped) = (self.earlier, &mut self.stats.findings_dropped);
         // What stands in a piece of a document is found in the whole too, and must not count twice.
         let piece = document::is_part_of_document(field, part.fields);
         let quoted = document::is_document(field, self.views.decoded().bytes);
@@ -73,7 +74,9 @@ impl Detector {
                 severity: rule.severity(),
                 confidence: hit.confidence.min(most),
             };
-            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+            if has_room(&claim, earlier, findings, dropped) {
+                findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+            }
         }
         for hit in self.scanner.hits().iter().filter(|_| !piece) {
             let Some(info) = self.infos.get(hit.code).filter(|info| !excepted(&info.id)) else {
@@ -93,7 +96,9 @@ impl Detector {
                 hit.confidence.min(most(info, hit.confidence, matched(hit.view, hit.start, hit.end)))
             };
             let claim = claim(info, hit.code, confidence);
-            findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+            if has_room(&claim, earlier, findings, dropped) {
+                findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
+            }
         }
         if !field.place.is_response() {
             let in_text = quoted || password || around != Surroundings::None;
@@ -147,6 +152,9 @@ impl Detector {
             return false;
         }
         let claim = Claim { info, class, severity: beside.severity(), confidence: answer.confidence };
+        if !has_room(&claim, self.earlier, findings, &mut self.stats.findings_dropped) {
+            return true;
+        }
         let length = self.views.get(answer.view).map_or(0, |view| view.bytes.len());
         let mut found = finding(&claim, field, &self.views, answer.view, 0..length);
         found.evidence = self.opinion.explain(answer, field, &self.views);
@@ -160,6 +168,26 @@ pub(super) fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<
     // A sign that is weak is no severe finding, whatever it would mean if it were true.
     let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
     Claim { info, class: code.class(), severity, confidence }
+}
+
+/// Whether there is room for a finding that claims so much: of as many as are kept, a weaker one makes it. One is counted as dropped if
+/// there was none.
+fn has_room(claim: &Claim<'_>, earlier: usize, findings: &mut Vec<Finding>, dropped: &mut u64) -> bool {
+    let Some(at) = weakest(findings, earlier, MAX_FINDINGS) else { return true };
+    *dropped += 1;
+    let weaker = findings.get(at).is_some_and(|weakest| weakest.confidence.get() < claim.confidence);
+    if weaker {
+        findings.remove(at);
+    }
+    weaker
+}
+
+/// The last of the least sure findings from `from` on, if there are so many or more.
+pub(super) fn weakest(findings: &[Finding], from: usize, count: usize) -> Option<usize> {
+    let of_part = findings.get(from..).filter(|of_part| of_part.len() >= count)?;
+    let numbered = of_part.iter().enumerate().rev();
+    let weakest = numbered.min_by(|(_, a), (_, b)| a.confidence.get().total_cmp(&b.confidence.get()))?;
+    Some(from + weakest.0)
 }
 
 pub(super) fn finding(
