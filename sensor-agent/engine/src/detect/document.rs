@@ -258,18 +258,21 @@ pub(super) fn is_document(field: &Field<'_>, decoded: &[u8]) -> bool {
     if field.place.is_body() && decoded.len() >= MIN_PROSE && is_page(decoded) {
         return true;
     }
-    let lines = decoded.iter().filter(|byte| **byte == b'\n').count();
-    let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && lines >= MANY_LINES;
+    let is_in_lines = || memchr::memchr_iter(b'\n', decoded).count() >= MANY_LINES;
+    let file = field.place == Place::Text && decoded.len() >= MIN_ARTICLE && is_in_lines();
     let short = decoded.len() < MIN_BYTES && !file;
     if short || !(field.place.is_body() || matches!(field.place, Place::Query | Place::Segment)) {
         return false;
     }
     let sample = decoded.get(..SAMPLE).unwrap_or(decoded);
     let count = |wanted: fn(&u8) -> bool| sample.iter().filter(|byte| wanted(byte)).count();
+    let share = |part: usize| part * 100 / sample.len().max(1);
+    let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
+    if share(letters) < FEWEST_LETTERS {
+        return false;
+    }
     let blanks = count(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'+'));
     let lines = count(|byte| *byte == b'\n');
-    let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
-    let share = |part: usize| part * 100 / sample.len().max(1);
     let wordy = share(letters) >= MIN_LETTERS && share(blanks) >= MIN_BLANKS;
     // Text in lines has words; where line ends and comments stand for blanks, it has few blanks besides.
     let spaced = count(|byte| matches!(byte, b' ' | b'\t')) * 2 >= lines;

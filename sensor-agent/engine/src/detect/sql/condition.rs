@@ -251,11 +251,11 @@ impl Shapes<'_> {
             return None;
         }
         let text = self.text(at);
-        let tail = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        let tail = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).take(MAX_TAIL + 1).count();
         let clean = if text.starts_with(b"#") {
             text.trim_ascii_end().len() == 1
         } else {
-            tail <= 12 && !is_password(text)
+            tail <= MAX_TAIL && !is_password(text)
         };
         let bare = (1..at).all(|before| matches!(self.kind(before), Kind::Close | Kind::Semicolon));
         let confidence = match (self.broken, clean, bare) {
@@ -355,6 +355,9 @@ impl Shapes<'_> {
         at == 3 && number(0) && self.kind(1) == Kind::Arithmetic && number(2) && self.text(at).len() <= 4
     }
 }
+
+/// Letters and digits behind two dashes up to which they only cut off a query.
+const MAX_TAIL: usize = 12;
 
 /// An open string longer than this is text, not an operand.
 const LONG_TEXT: usize = 12;

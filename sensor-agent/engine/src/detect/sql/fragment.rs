@@ -143,22 +143,21 @@ impl Shapes<'_> {
     /// `'16/17`, `";`, `' = #`: quotes and operators around no words.
     fn quote_probe(&self) -> Shape {
         let value = self.value.trim_ascii();
-        let count = |wanted: fn(&u8) -> bool| value.iter().filter(|byte| wanted(byte)).count();
         if matches!(value, b"\"'" | b"'\"" | b"'`" | b"`'") {
             return found(Code::SqlExpression, 1, LIKELY);
         }
+        let starts = value.first().is_some_and(|byte| matches!(byte, b'\'' | b'"' | b'`'));
+        if !starts || !(2..=MAX_PROBE).contains(&value.len()) {
+            return None;
+        }
+        let count = |wanted: fn(&u8) -> bool| value.iter().filter(|byte| wanted(byte)).count();
         let quotes = count(|byte| matches!(byte, b'\'' | b'"' | b'`'));
         let letters = count(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
         let marks = count(|byte| {
             matches!(byte, b'=' | b'<' | b'>' | b'*' | b'^' | b';' | b'#' | b'|' | b'&' | b'!' | b'%' | b'+')
         });
-        let starts = value.first().is_some_and(|byte| matches!(byte, b'\'' | b'"' | b'`'));
         let divides = value.contains(&b'/') && value.iter().any(u8::is_ascii_digit);
-        let probes = quotes % 2 == 1
-            && (marks > 0 || divides)
-            && letters == 0
-            && starts
-            && (2..=MAX_PROBE).contains(&value.len());
+        let probes = quotes % 2 == 1 && (marks > 0 || divides) && letters == 0;
         probes.then(|| found(Code::SqlExpression, 1, LIKELY)).flatten()
     }
 
