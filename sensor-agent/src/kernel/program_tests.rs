@@ -10,6 +10,7 @@ mod gauges;
 mod model;
 mod owner;
 mod packets;
+mod peer;
 mod speed;
 mod tap;
 mod tap_flows;

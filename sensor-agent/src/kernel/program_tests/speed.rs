@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sensor_common::bench::{SourceSet, source_v4, source_v6};
 
 use super::packets::{Tcp, block, tcp};
+use super::peer::{LISTED, Peer};
 use super::{Hash, Scratch, map_of, runnable};
 use crate::kernel::lists::{Lists, NewBlock, Origin, Scope};
 use crate::kernel::resize;
@@ -39,6 +40,7 @@ fn speed() {
     println!(
         "nanoseconds a packet over an empty program (mean of the middle half of {ROUNDS} rounds of {REPEAT} packets)"
     );
+    beside(&object);
     let only = std::env::var("SENSOR_BENCH_LIST").ok().and_then(|list| list.parse::<u64>().ok());
     for (addresses, prefixes) in LISTS.into_iter().filter(|list| only.is_none_or(|only| only == list.0)) {
         let scratch = Scratch::new("speed");
@@ -54,6 +56,32 @@ fn speed() {
             changes(&mut lists);
         }
     }
+}
+
+/// What Debian's xdp-filter takes for a packet from one source: the others cannot be asked of it, since no program makes sources for it.
+fn beside(object: &[u8]) {
+    let Some(peer) = Peer::start() else { return println!("xdp-filter is not installed, or runs already") };
+    let scratch = Scratch::new("speed");
+    let mut object = load(object, &scratch, 1024);
+    let empty: &mut Xdp = object.program_mut(PROGRAMS[0]).unwrap().try_into().unwrap();
+    empty.load().unwrap();
+    let [missed, hit] = [UNLISTED, 0].map(|index| {
+        let from = Ipv4Addr::from(source_v4(index)).to_string();
+        let packet = tcp(&from, "192.0.2.2", Tcp { payload: b"GET / HTTP/1.1\r\n\r\n", ..Tcp::default() });
+        let mut taken = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (times, program) in taken.iter_mut().zip([&*empty, &peer.program]) {
+                times.push(time(program, &packet));
+            }
+        }
+        let [empty, filter] = taken.map(middle);
+        (empty, filter - empty)
+    });
+    println!("the empty program takes {:.1}", missed.0);
+    println!(
+        "xdp-filter with {LISTED} addresses, one source: not listed {:.1}, blocked {:.1}",
+        missed.1, hit.1
+    );
 }
 
 fn load(object: &[u8], scratch: &Scratch, room: u32) -> Ebpf {
@@ -177,12 +205,17 @@ fn over_empty(object: &mut Ebpf, set: &SourceSet, from: &str, to: &str) -> [f64;
     for _ in 0..ROUNDS {
         for (times, name) in taken.iter_mut().zip(PROGRAMS) {
             let xdp: &Xdp = object.program(name).unwrap().try_into().unwrap();
-            let options = TestRunOptions { data_in: Some(&packet), repeat: REPEAT, ..Default::default() };
-            times.push(xdp.test_run(options).unwrap().duration.as_nanos() as f64);
+            times.push(time(xdp, &packet));
         }
     }
     let [empty, sources, hash, firewall] = taken.map(middle);
     [sources - empty, hash - empty, firewall - empty]
+}
+
+/// Nanoseconds that the program takes for the packet.
+fn time(program: &Xdp, packet: &[u8]) -> f64 {
+    let options = TestRunOptions { data_in: Some(packet), repeat: REPEAT, ..Default::default() };
+    program.test_run(options).unwrap().duration.as_nanos() as f64
 }
 
 /// Mean of the middle half.
