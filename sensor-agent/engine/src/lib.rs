@@ -4,6 +4,7 @@
 //! Modules stand in the order of the data, and each imports only those above it.
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod time;
 
 pub mod capture;

@@ -1,6 +1,7 @@
 //! A tolerant scanner of JSON (RFC 8259). It keeps duplicate keys, gives out every value as soon as it is read, and does not
 //! recurse; what follows an error was not read, and the caller inspects the whole as text.
 
+use crate::bytes::has_controls;
 use crate::field::{Fields, Place, Spare};
 use crate::http::anomaly::{Anomalies, Anomaly};
 use crate::http::fields::{is_nearly_full, push_name};
@@ -193,7 +194,7 @@ impl Scanner<'_> {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let plain = memchr::memchr2(quote, b'\\', rest).unwrap_or(rest.len());
             self.string.extend_from_slice(&rest[..plain]);
-            self.odd = rest[..plain].iter().fold(self.odd, |odd, &byte| odd | (byte < b' '));
+            self.odd |= has_controls(&rest[..plain]);
             self.at += plain + 1;
             match rest.get(plain) {
                 Some(&byte) if byte == quote => return Ok(()),

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::bytes::has_controls;
+
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
 pub(crate) const MIN_BASE64: usize = 12;
 /// Fewest hexadecimal digits that are tried as text: shorter ones are numbers.
@@ -352,11 +354,6 @@ pub(crate) fn sql_comments(input: &[u8], out: &mut Vec<u8>) -> bool {
     }
     out.extend_from_slice(rest);
     changed
-}
-
-/// Whether there is a byte below a space; told by runs, as a processor's vectors do at once.
-fn has_controls(input: &[u8]) -> bool {
-    input.chunks(64).any(|run| run.iter().fold(false, |found, &byte| found | (byte < b' ')))
 }
 
 /// White space and control characters folded to single spaces, letters to lower case.
