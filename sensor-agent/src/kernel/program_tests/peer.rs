@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use aya::maps::{Map, MapData, PerCpuHashMap, PerCpuValues};
-use aya::programs::{Xdp, XdpAttachType, loaded_programs};
+use aya::programs::{Xdp, loaded_programs};
 use aya::util::nr_cpus;
+use aya_obj::programs::XdpAttachType;
 use sensor_common::bench::source_v4;
 
 /// The program that `xdp-filter load --features ipv4 --policy allow` loads.
