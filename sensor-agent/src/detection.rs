@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rust_embed::RustEmbed;
 use sensor_engine::detect::Detector;
-use sensor_engine::rule::{Exception, RuleError, RuleSet, RuleSource};
+use sensor_engine::rule::{RuleError, RuleSet, RuleSource};
 
 use crate::config::{Detection, OWN_RULES, SHIPPED_RULES, read_bounded};
 use crate::token_keys::Keys;
@@ -96,10 +96,7 @@ pub(crate) fn load(dirs: &[PathBuf]) -> Result<Loaded, Refused> {
         return Err(Refused(mistakes));
     }
     let (rules, mut doubts) = compile(&sources).map_err(Refused)?;
-    let idle = |exception: &Exception| {
-        format!("an exception names no rule and no coded detection, it has no effect: {}", exception.reason())
-    };
-    doubts.extend(Detector::idle_exceptions(&rules).map(idle));
+    doubts.extend(Detector::idle_exceptions(&rules).map(|exception| exception.idle().to_string()));
     Ok(Loaded { rules, files: sources.len(), notes, doubts })
 }
 

@@ -189,8 +189,10 @@ fn segments_of_the_path_are_fields() {
 fn exceptions_without_effect_are_named() {
     let text = "[[exception]]\nrule = 'sql-bolean'\npath = '/'\nreason = 'x'\n[[exception]]\nrule = 'xss-*'\npath = '/'\nreason = 'y'";
     let set = RuleSet::compile(&[RuleSource { name: "site.toml", text }]).unwrap();
-    let idle: Vec<_> = Detector::idle_exceptions(&set).map(|exception| exception.reason()).collect();
-    assert_eq!(idle, ["x"]);
+    let idle: Vec<_> =
+        Detector::idle_exceptions(&set).map(|exception| exception.idle().to_string()).collect();
+    let expected = "site.toml:2:8: an exception names `sql-bolean`, which is no rule and no coded detection: it has no effect";
+    assert_eq!(idle, [expected]);
 }
 
 #[test]

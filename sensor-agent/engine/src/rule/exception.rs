@@ -2,6 +2,7 @@
 
 use crate::field::Field;
 
+use super::error::RuleError;
 use super::fields::{FieldPattern, NamePattern};
 
 /// Findings that are left out.
@@ -11,6 +12,7 @@ pub struct Exception {
     pub(super) path: Option<NamePattern>,
     pub(super) field: Option<FieldPattern>,
     pub(super) reason: String,
+    pub(super) idle: RuleError,
 }
 
 impl Exception {
@@ -26,6 +28,12 @@ impl Exception {
     #[must_use]
     pub fn names(&self, rule: &str) -> bool {
         self.rule.matches(rule.as_bytes())
+    }
+
+    /// Where it stands, and that it has no effect: what is to be said of an exception that is about no rule.
+    #[must_use]
+    pub fn idle(&self) -> &RuleError {
+        &self.idle
     }
 
     /// Why the findings are harmless, as the file says.
@@ -53,6 +61,7 @@ mod tests {
             path: path.and_then(NamePattern::parse),
             field: field.and_then(FieldPattern::parse),
             reason: String::new(),
+            idle: RuleError::at("", "", 0, None, String::new()),
         };
         let field = Field { place: Place::Query, name: got.2, value: b"", offset: 0 };
         exception.covers(got.0, got.1.as_bytes(), &field)

@@ -2,6 +2,7 @@
 
 use toml::de::DeTable;
 
+use crate::rule::error::RuleError;
 use crate::rule::exception::Exception;
 use crate::rule::fields::NamePattern;
 use crate::rule::keys::{EXCEPTION_KEYS, names};
@@ -26,14 +27,16 @@ impl Reader<'_> {
             );
             return None;
         }
+        let (at, named) = (rule.at, rule.text.clone());
         let Some(rule) = NamePattern::parse(&rule.text) else {
-            self.error(
-                rule.at,
-                "`rule` is empty, expected a rule's id, or a beginning of ids and `*`".into(),
-            );
+            self.error(at, "`rule` is empty, expected a rule's id, or a beginning of ids and `*`".into());
             return None;
         };
-        Some(Exception { rule, path, field, reason: reason.text })
+        let idle = format!(
+            "an exception names `{named}`, which is no rule and no coded detection: it has no effect"
+        );
+        let idle = RuleError::at(self.source.name, self.source.text, at, None, idle);
+        Some(Exception { rule, path, field, reason: reason.text, idle })
     }
 
     fn optional_pattern(&mut self, table: &DeTable<'_>, key: &str) -> Option<NamePattern> {
