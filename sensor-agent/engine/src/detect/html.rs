@@ -85,6 +85,21 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("button", 0.2, &["formaction"]),
 ];
 
+/// The letters that they begin with, as [`letter`] gives them.
+const FIRST_LETTERS: u32 = {
+    let (mut letters, mut at) = (0, 0);
+    while at < ELEMENTS.len() {
+        letters |= letter(ELEMENTS[at].0.as_bytes()[0]);
+        at += 1;
+    }
+    letters
+};
+
+/// A bit for each letter, whatever its case; none for other bytes.
+const fn letter(byte: u8) -> u32 {
+    if byte.is_ascii_alphabetic() { 1 << (byte & 31) } else { 0 }
+}
+
 /// Confidence of an element with a telling attribute.
 const TELLING: f32 = 0.8;
 
@@ -95,10 +110,11 @@ fn element(value: &[u8], at: usize) -> Option<Found> {
     let closing = rest.iter().take(lead).any(|&byte| byte == b'/');
     let name = rest.get(lead..)?;
     // A namespace in front of the name: `<x:script`.
-    let skip = name.iter().take(16).position(|&byte| byte == b':').map_or(0, |colon| colon + 1);
-    let (len, plain, telling, skipped) = [0, skip].into_iter().find_map(|skip| {
+    let skip = name.iter().take(16).position(|&byte| byte == b':').map(|colon| colon + 1);
+    let (len, plain, telling, skipped) = [Some(0), skip].into_iter().flatten().find_map(|skip| {
         let name = name.get(skip..)?;
-        let &(word, plain, telling) = ELEMENTS.iter().find(|(word, ..)| starts_with(name, word))?;
+        let may = FIRST_LETTERS & letter(*name.first()?) != 0;
+        let &(word, plain, telling) = ELEMENTS.iter().find(|(word, ..)| may && starts_with(name, word))?;
         let ends = name
             .get(word.len())
             .is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-' && *byte != b'_');

@@ -13,7 +13,8 @@ use crate::http::fields::{MAX_SEGMENTS, segments};
 
 use super::behaviour::{self, Behaviour, Step};
 use super::error::{RuleError, suggestion};
-use super::finder::{Finder, Literal};
+use super::finder::Literal;
+use super::finders::Finders;
 use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, BehaviourDraft, Draft, DraftCondition, DraftOperator, Identity, StepDraft, Text};
@@ -227,7 +228,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn finish(self) -> (RuleSet, Vec<RuleExamples<'a>>) {
-        let finder = Finder::new(&self.literals);
+        let finders = Finders::new(&self.literals, &self.rules);
         let mut named = Named::default();
         let of_rule = |number: usize| {
             let literals = self.literals.iter();
@@ -260,7 +261,7 @@ impl<'a> Compiler<'a> {
             named,
             words: self.words,
             rules: self.rules,
-            finder: Some(finder).filter(|_| !self.literals.is_empty()),
+            finders,
             behaviours: self.behaviours,
             coded_rules: self.coded_rules,
             exceptions: self.exceptions,

@@ -30,7 +30,7 @@ const FOLD: u32 = 0x2020_2020;
 const SPREAD: u32 = 0x9e37_79b1;
 
 /// Values of fewer bytes are searched whole by every rule of which a literal stands there.
-const LONG: usize = 2048;
+pub(super) const LONG: usize = 2048;
 /// Places of literals of one rule that are kept in one scan; a rule with more of them searches the whole value.
 const MAX_PLACES: u8 = 64;
 
@@ -177,7 +177,7 @@ impl Seen {
 
 impl Finder {
     /// Finds these literals.
-    pub(super) fn new(literals: &[Literal]) -> Self {
+    pub(super) fn new(literals: &[&Literal]) -> Self {
         let mut finder = Self {
             wide: Box::new([0; 1 << WIDE_BITS]),
             masks: Box::new([Masks::default(); 256]),
@@ -411,7 +411,8 @@ mod tests {
     fn find(literals: &[&[u8]], text: &[u8]) -> Vec<u32> {
         let literal =
             |(text, rule): (&&[u8], u32)| Literal { text: text.to_vec(), rule, placed: text.len() > 1 };
-        let finder = Finder::new(&literals.iter().zip(0..).map(literal).collect::<Vec<_>>());
+        let literals: Vec<Literal> = literals.iter().zip(0..).map(literal).collect();
+        let finder = Finder::new(&literals.iter().collect::<Vec<_>>());
         let mut seen = Seen::new(literals.len());
         let marks = |text: &[u8]| text.iter().fold(0, |marks, byte| marks | view::mark(*byte));
         for text in [&b"what was before is forgotten: <script>"[..], text] {

@@ -196,7 +196,7 @@ impl Matcher {
         let of_place = set.short_rules.iter().filter(|rule| rule.places & place != 0).map(|short| short.rule);
         let may = |rule: &u32| set.looks_at(*rule, field) && (short || set.is_cheap(*rule));
         self.candidates.extend(of_place.filter(may));
-        let Some(finder) = &set.finder else { return };
+        let Some(finder) = set.finders.of(field) else { return };
         self.stats.scanned_bytes += bytes.len() as u64;
         finder.find(bytes, view.marks(), &mut self.seen);
         let found = self.seen.rules().iter().copied();

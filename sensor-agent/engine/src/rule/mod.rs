@@ -19,6 +19,7 @@ mod exception;
 mod fields;
 mod figures;
 mod finder;
+mod finders;
 mod keys;
 mod literal;
 mod matcher;
@@ -51,7 +52,7 @@ pub use error::RuleError;
 pub use exception::Exception;
 pub use fields::FieldPattern;
 pub use figures::{RuleFigures, RuleTimer};
-use finder::Finder;
+use finders::Finders;
 pub use keys::{
     BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS, STEP_KEYS,
 };
@@ -66,8 +67,8 @@ pub use when::{MAX_WHEN_BYTES, MAX_WHEN_DEPTH, MAX_WHEN_HEADERS, MAX_WHEN_MARKS,
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
-    /// Finds the literals; `None` if there are none.
-    finder: Option<Finder>,
+    /// Finds the literals.
+    finders: Finders,
     /// Rules without literals, bound to short fields or to what costs next to nothing.
     short_rules: Vec<Short>,
     /// A bit for each place whose plain values such rules look at, whatever the field's name.

@@ -4,7 +4,7 @@
 
 mod words;
 
-use words::{COMMON, FAMILIES, TELLING, WORDS, WRAPPERS};
+use words::{COMMON, FAMILIES, MIN_OF_FAMILY, TELLING, WORDS, WRAPPERS};
 
 /// A command found in a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -258,11 +258,8 @@ fn command(value: &[u8], at: usize, sure: bool) -> Option<(usize, f32)> {
         return Some((start, confidence));
     }
     let Name { bytes, len, end: at, hidden, globbed } = Name::at(value, start)?;
-    if is_phrase(value, start, at) {
-        return None;
-    }
     // `\w` is a letter of a pattern.
-    if hidden && len < 2 {
+    if len == 0 || hidden && len < 2 || is_phrase(value, start, at) {
         return None;
     }
     let name = bytes.get(..len)?;
@@ -381,10 +378,15 @@ fn is_telling(name: &[u8]) -> bool {
     let version = name.iter().rev().take_while(digits).count();
     let bare = name.get(..name.len() - version).unwrap_or_default();
     let versioned = version > 0 && bare.len() > 2 && (TELLING.has(bare) || bare == b"python");
-    let family = FAMILIES.iter().any(|start| {
+    TELLING.has(name) || versioned || is_of_family(name)
+}
+
+/// Whether a name goes on behind the beginning that a family of commands shares.
+fn is_of_family(name: &[u8]) -> bool {
+    let goes_on = |start: &&str| {
         name.strip_prefix(start.as_bytes()).is_some_and(|rest| rest.len() > 2 && rest.is_ascii())
-    });
-    TELLING.has(name) || versioned || family
+    };
+    name.len() >= MIN_OF_FAMILY && FAMILIES.iter().any(goes_on)
 }
 
 /// Commands that tell who and where one is: without an argument they are what is tried first.
@@ -417,7 +419,8 @@ fn unnamed(rest: &[u8]) -> Option<f32> {
         return Some(0.85);
     }
     let shells = [&b"$0"[..], b"$SHELL", b"${SHELL}", b"$BASH", b"${BASH}"];
-    let behind = shells.iter().find_map(|shell| rest.strip_prefix(*shell));
+    let variable = rest.first() == Some(&b'$');
+    let behind = shells.iter().filter(|_| variable).find_map(|shell| rest.strip_prefix(*shell));
     if behind.is_some_and(|behind| matches!(behind, [b'<', b'<' | b'(', ..] | [b' ', b'-', ..])) {
         return Some(0.85);
     }

@@ -445,6 +445,9 @@ pub(super) const FAMILIES: &[&str] = &[
     "systemd-", "kube",
 ];
 
+/// Shortest name of a command of a family.
+pub(super) const MIN_OF_FAMILY: usize = 6;
+
 /// Commands that run the command behind them.
 pub(super) static WRAPPERS: Names = Names::new(&[
     "builtin", "command", "doas", "env", "eval", "exec", "ionice", "ltrace", "nice", "nohup", "setsid",
