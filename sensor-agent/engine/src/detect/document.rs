@@ -214,12 +214,12 @@ fn has_sentence(text: &[u8]) -> bool {
     for word in text.split(|byte| *byte == b' ' || *byte == b'\n') {
         let core = word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word);
         let is_word = !core.is_empty() && core.iter().all(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
-        let shared = SHARED_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core));
-        run = match (is_word, shared) {
-            (true, false) => run + 1,
-            (true, true) => run,
-            (false, _) => 0,
-        };
+        let shared = || SHARED_WORDS.iter().any(|known| known.eq_ignore_ascii_case(core));
+        if !is_word {
+            run = 0;
+        } else if !shared() {
+            run += 1;
+        }
         if run >= SENTENCE {
             return true;
         }

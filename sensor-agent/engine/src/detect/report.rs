@@ -1,5 +1,6 @@
 //! Hits into findings: which of them an exception covers, what the text around them takes from them, what the model adds.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,24 +30,9 @@ impl Detector {
         let (earlier, dropped) = (self.earlier, &mut self.stats.findings_dropped);
         // What stands in a piece of a document is found in the whole too, and must not count twice.
         let piece = document::is_part_of_document(field, part.fields);
-        let quoted = document::is_document(field, self.views.decoded().bytes);
-        let around = document::surroundings(field, self.views.decoded().bytes);
-        let titled = document::is_title(field, self.views.decoded().bytes);
-        let encoded = field.place.is_url_encoded();
-        let sent = if encoded { self.views.decoded().bytes } else { field.value };
-        let password = document::is_password(field, sent);
-        let most = |info: &RuleInfo, confidence: f32, matched: &[u8]| match around {
-            _ if quoted => document::MOST,
-            _ if password && document::is_by_chance(&info.id, confidence, matched) => {
-                document::MOST_BY_CHANCE
-            }
-            _ if titled && document::is_named_only(info.topic(), confidence) => document::MOST,
-            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
-            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
-                document::MOST
-            }
-            _ => 1.0,
-        };
+        let decoded = self.views.decoded().bytes;
+        let text = LazyCell::new(|| Text::of(field, decoded));
+        let most = |info: &RuleInfo, confidence: f32, matched: &[u8]| text.most(info, confidence, matched);
         let views = &self.views;
         let matched = |view: usize, start: usize, end: usize| {
             views.get(view).and_then(|view| view.bytes.get(start..end)).unwrap_or_default()
@@ -61,6 +47,9 @@ impl Detector {
                 continue;
             }
             if piece && !rule.counts_in_documents() {
+                continue;
+            }
+            if !may_have_room(hit.confidence, earlier, findings, dropped) {
                 continue;
             }
             let most = if rule.counts_in_documents() {
@@ -83,13 +72,16 @@ impl Detector {
                 self.stats.findings_excepted += 1;
                 continue;
             };
+            if !may_have_room(hit.confidence, earlier, findings, dropped) {
+                continue;
+            }
             // What breaks out of its place in a query does so at once; a document has a beginning of its own.
             // Nor does anybody search for a text that begins with markup which runs something.
             let opens = field.place == Place::Query && info.topic() == Some("xss");
             let at_once = hit.start < document::BEGINNING
                 && hit.confidence >= document::SURE
                 && (hit.breaks || opens)
-                && !password;
+                && !text.password;
             let confidence = if at_once {
                 hit.confidence
             } else {
@@ -100,26 +92,11 @@ impl Detector {
                 findings.push(finding(&claim, field, &self.views, hit.view, hit.start..hit.end));
             }
         }
-        if !field.place.is_response() {
-            let in_text = quoted || password || around != Surroundings::None;
-            self.second_opinion(part, field, (first, in_text), findings);
+        let unsure = unsure(findings.get(first..).unwrap_or_default());
+        if let Some(class) = unsure.filter(|_| !field.place.is_response()) {
+            let beside = if text.explains() { Beside::FindingInText } else { Beside::Finding };
+            self.model_finding(part, field, (class, beside), findings);
         }
-    }
-
-    /// What the model says of a value in which the findings from `first` on are not sure.
-    fn second_opinion(
-        &mut self,
-        part: Part<'_>,
-        field: &Field<'_>,
-        (first, in_text): (usize, bool),
-        findings: &mut Vec<Finding>,
-    ) {
-        let found = findings.get(first..).unwrap_or_default();
-        let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()));
-        let Some(surest) = surest.filter(|finding| finding.confidence.get() < opinion::SURE) else { return };
-        let beside = if in_text { Beside::FindingInText } else { Beside::Finding };
-        let class = surest.class;
-        self.model_finding(part, field, (class, beside), findings);
     }
 
     /// What the model says of a short value in which nothing was found.
@@ -168,6 +145,65 @@ pub(super) fn claim(info: &Arc<RuleInfo>, code: Code, confidence: f32) -> Claim<
     // A sign that is weak is no severe finding, whatever it would mean if it were true.
     let severity = if confidence < WEAK { code.severity().max(Severity::Low) } else { code.severity() };
     Claim { info, class: code.class(), severity, confidence }
+}
+
+/// The class of the surest of a value's findings, if even that is not sure: then the model is asked.
+fn unsure(found: &[Finding]) -> Option<Class> {
+    let surest = found.iter().max_by(|a, b| a.confidence.get().total_cmp(&b.confidence.get()))?;
+    (surest.confidence.get() < opinion::SURE).then_some(surest.class)
+}
+
+/// What a value as a whole is, which may explain what was found in it.
+struct Text {
+    /// Whether it is a document, which quotes.
+    quoted: bool,
+    around: Surroundings,
+    /// Whether it is a title, which names.
+    titled: bool,
+    /// Whether it is a password, in which anything stands by chance.
+    password: bool,
+}
+
+impl Text {
+    /// What `field` is, whose text behind the encoding of the wire is `decoded`.
+    fn of(field: &Field<'_>, decoded: &[u8]) -> Self {
+        let sent = if field.place.is_url_encoded() { decoded } else { field.value };
+        Self {
+            quoted: document::is_document(field, decoded),
+            around: document::surroundings(field, decoded),
+            titled: document::is_title(field, decoded),
+            password: document::is_password(field, sent),
+        }
+    }
+
+    /// The most confidence that it leaves to a match.
+    fn most(&self, info: &RuleInfo, confidence: f32, matched: &[u8]) -> f32 {
+        match self.around {
+            _ if self.quoted => document::MOST,
+            _ if self.password && document::is_by_chance(&info.id, confidence, matched) => {
+                document::MOST_BY_CHANCE
+            }
+            _ if self.titled && document::is_named_only(info.topic(), confidence) => document::MOST,
+            Surroundings::Article if info.topic() != Some("xss") => document::MOST,
+            Surroundings::Sentence if confidence < document::SURE && info.topic() != Some("xss") => {
+                document::MOST
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// Whether it may explain what was found.
+    fn explains(&self) -> bool {
+        self.quoted || self.password || self.around != Surroundings::None
+    }
+}
+
+/// Whether there is room for a finding that claims at most so much; it is counted as dropped if there is none.
+fn may_have_room(most: f32, earlier: usize, findings: &[Finding], dropped: &mut u64) -> bool {
+    let full = weakest(findings, earlier, MAX_FINDINGS).and_then(|at| findings.get(at));
+    let room = full.is_none_or(|weakest| weakest.confidence.get() < most);
+    *dropped += u64::from(!room);
+    room
 }
 
 /// Whether there is room for a finding that claims so much: of as many as are kept, a weaker one makes it. One is counted as dropped if

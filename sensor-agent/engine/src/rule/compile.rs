@@ -15,6 +15,7 @@ use super::behaviour::{self, Behaviour, Step};
 use super::error::{RuleError, suggestion};
 use super::finder::Literal;
 use super::finders::Finders;
+use super::marks::Needs;
 use super::named::{Named, Words};
 use super::operator::Operator;
 use super::source::{self, BehaviourDraft, Draft, DraftCondition, DraftOperator, Identity, StepDraft, Text};
@@ -154,7 +155,9 @@ impl<'a> Compiler<'a> {
         };
         let (also, any) = (conditions(draft.also), conditions(draft.any));
         let when = draft.when.as_ref().and_then(|when| compile_when(when, &self.env, &mut report));
-        let (Some(Built { operator, reach, .. }), Some(literals)) = (operator, literals) else { return };
+        let (Some(Built { operator, reach, needs, .. }), Some(literals)) = (operator, literals) else {
+            return;
+        };
         let number = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
         match operator {
             Operator::Coded { .. } => self.coded_rules.push(number),
@@ -193,6 +196,7 @@ impl<'a> Compiler<'a> {
             when,
             length: draft.length,
             reach,
+            needs,
             documents: draft.documents,
             of_method,
         });
@@ -318,6 +322,8 @@ struct Built {
     required: Option<Vec<Vec<u8>>>,
     /// Most bytes of a match, if they are known and few.
     reach: Option<usize>,
+    /// Marks that every match has.
+    needs: Needs,
 }
 
 fn compile_operator(
@@ -327,7 +333,7 @@ fn compile_operator(
     coded: &CodedDetectors,
     report: &mut Report<'_, '_>,
 ) -> Option<Built> {
-    let plain = |operator| Some(Built { operator, required: None, reach: None });
+    let plain = |operator| Some(Built { operator, required: None, reach: None, needs: Needs::default() });
     match draft {
         DraftOperator::Pattern(pattern) => {
             let (regex, hir) = compile_pattern(pattern, case_sensitive, report)?;
@@ -340,7 +346,7 @@ fn compile_operator(
             }
             let reach = literal::reach(&hir).filter(|_| !case_sensitive);
             let required = literal::required(&hir);
-            Some(Built { operator: Operator::Pattern(regex), required, reach })
+            Some(Built { operator: Operator::Pattern(regex), required, reach, needs: Needs::of(&hir) })
         }
         DraftOperator::Phrases(phrases) => compile_phrases(phrases, case_sensitive, report),
         DraftOperator::Number(range, _) => plain(Operator::Number(range.clone())),
@@ -387,7 +393,12 @@ fn compile_phrases(phrases: &[Text], case_sensitive: bool, report: &mut Report<'
             let mut required: Vec<Vec<u8>> = texts.iter().map(|text| text.to_ascii_lowercase()).collect();
             required.sort();
             required.dedup();
-            Some(Built { operator: Operator::Phrases(automaton), required: Some(required), reach: None })
+            Some(Built {
+                operator: Operator::Phrases(automaton),
+                required: Some(required),
+                reach: None,
+                needs: Needs::default(),
+            })
         }
         Err(error) => {
             let at = phrases.first().map_or(0, |phrase| phrase.at);

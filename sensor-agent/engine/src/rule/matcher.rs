@@ -194,13 +194,15 @@ impl Matcher {
         self.candidates.clear();
         let (short, place) = (bytes.len() <= SHORT_FIELD_BYTES, super::fields::bit(field.place));
         let of_place = set.short_rules.iter().filter(|rule| rule.places & place != 0).map(|short| short.rule);
-        let may = |rule: &u32| set.looks_at(*rule, field) && (short || set.is_cheap(*rule));
+        let may = |rule: &u32| {
+            set.can_match(*rule, view) && set.looks_at(*rule, field) && (short || set.is_cheap(*rule))
+        };
         self.candidates.extend(of_place.filter(may));
         let Some(finder) = set.finders.of(field) else { return };
         self.stats.scanned_bytes += bytes.len() as u64;
         finder.find(bytes, view.marks(), &mut self.seen);
         let found = self.seen.rules().iter().copied();
-        self.candidates.extend(found.filter(|rule| set.looks_at(*rule, field)));
+        self.candidates.extend(found.filter(|rule| set.can_match(*rule, view) && set.looks_at(*rule, field)));
     }
 
     /// The match of a rule in a view, with its confidence.
@@ -267,6 +269,11 @@ impl RuleSet {
             && is_plain(field)
             && !self.named.has(field)
             && !self.words.has(field.value)
+    }
+
+    /// Whether the view has the marks that the rule's matches have.
+    fn can_match(&self, rule: u32, view: View<'_>) -> bool {
+        self.rules.get(rule as usize).is_some_and(|rule| rule.needs.are_met(view.marks()))
     }
 
     fn looks_at(&self, rule: u32, field: &Field<'_>) -> bool {

@@ -22,6 +22,7 @@ mod finder;
 mod finders;
 mod keys;
 mod literal;
+mod marks;
 mod matcher;
 mod named;
 mod operator;
@@ -56,6 +57,7 @@ use finders::Finders;
 pub use keys::{
     BEHAVIOUR_KEYS, BEHAVIOUR_RULE_KEYS, CONDITION_KEYS, EXCEPTION_KEYS, Key, Kind, RULE_KEYS, STEP_KEYS,
 };
+use marks::Needs;
 pub use matcher::{Hit, MatchStats, Matcher, SHORT_FIELD_BYTES, Scope};
 pub use sample::sample;
 pub use source::RuleSource;
@@ -121,6 +123,8 @@ pub struct Rule {
     length: RangeInclusive<usize>,
     /// Most bytes of a match, if each contains a literal and is not long.
     reach: Option<usize>,
+    /// Marks that a view must have for a match.
+    needs: Needs,
     documents: bool,
     /// Whether it asks about the method and nothing else: of the same method it says the same in every request.
     of_method: bool,
