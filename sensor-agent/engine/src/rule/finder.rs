@@ -17,7 +17,7 @@ const WIDE_BITS: u32 = 14;
 /// Groups of first bytes that it tells apart: the lower bits of a mask.
 const CLASSES: u32 = 8;
 /// Groups of pairs, by their first byte: the upper bits of a mask.
-const GROUPS: u32 = u32::BITS - CLASSES;
+const GROUPS: u32 = u64::BITS - CLASSES;
 /// Bytes that are looked up before any match is compared.
 const BLOCK: usize = 32;
 /// Bytes that are looked up side by side.
@@ -68,9 +68,9 @@ pub(super) struct Finder {
 #[derive(Clone, Copy, Debug, Default)]
 struct Masks {
     /// As the first: its group among the first of four bytes, and the groups of pairs that begin with it.
-    first: u32,
+    first: u64,
     /// As the second: the groups of pairs that it ends.
-    second: u32,
+    second: u64,
 }
 
 /// A literal in a list.
@@ -85,6 +85,8 @@ struct Entry {
     /// Bytes in front of the key.
     before: u16,
     placed: bool,
+    /// Its last byte, folded: most of what does not stand there differs in it.
+    last: u8,
 }
 
 /// Which rules were seen in a scan; scratch memory of one worker.
@@ -237,9 +239,9 @@ impl Finder {
     }
 
     /// What the folded bytes may be the key of: the lower [`CLASSES`] bits are about four of them, the others about two.
-    fn may_be(&self, folded: u32) -> u32 {
+    fn may_be(&self, folded: u32) -> u64 {
         let [first, second, ..] = folded.to_le_bytes().map(usize::from);
-        (u32::from(self.wide[wide_index(folded)]) | self.masks[second].second) & self.masks[first].first
+        (u64::from(self.wide[wide_index(folded)]) | self.masks[second].second) & self.masks[first].first
     }
 
     /// Compares what may stand around `at`.
@@ -276,9 +278,10 @@ impl Finder {
     }
 
     fn stands(&self, entry: &Entry, text: &[u8], at: usize) -> bool {
-        let literal = self.texts.get(entry.text as usize..entry.text as usize + usize::from(entry.len));
         let start = at.checked_sub(usize::from(entry.before));
         let there = start.and_then(|start| text.get(start..start + usize::from(entry.len)));
+        let there = there.filter(|there| there.last().is_some_and(|last| last | FOLD as u8 == entry.last));
+        let literal = self.texts.get(entry.text as usize..entry.text as usize + usize::from(entry.len));
         literal.zip(there).is_some_and(|(literal, there)| there.eq_ignore_ascii_case(literal))
     }
 
@@ -309,6 +312,7 @@ impl Finder {
             len: literal.len() as u16,
             before: before as u16,
             placed,
+            last: literal.last().map_or(0, |last| last | FOLD as u8),
         });
     }
 
@@ -338,7 +342,7 @@ impl Finder {
         firsts.sort_unstable_by_key(|&byte| (u32::MAX - commonness(byte), byte));
         firsts.dedup();
         for (number, &first) in firsts.iter().enumerate() {
-            let group = 1 << (CLASSES + (number as u32).min(GROUPS - 1));
+            let group = 1_u64 << (CLASSES + (number as u32).min(GROUPS - 1));
             let seconds = pairs.iter().filter(|&&pair| pair as u8 == first).map(|pair| (pair >> 8) as u8);
             let seconds: Vec<u8> =
                 if singles.contains(&first) { (0..=u8::MAX).collect() } else { seconds.collect() };
@@ -352,7 +356,7 @@ impl Finder {
 }
 
 /// The group of a byte among the first of four.
-const fn class(byte: u8) -> u32 {
+const fn class(byte: u8) -> u64 {
     1 << ((byte | FOLD as u8) % CLASSES as u8)
 }
 

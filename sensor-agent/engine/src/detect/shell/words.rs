@@ -458,20 +458,19 @@ pub(super) static WRAPPERS: Names = Names::new(&[
 #[derive(Debug)]
 pub(super) struct Names {
     list: &'static [&'static str],
-    /// A bit for each pair of first and last byte and length.
+    /// A bit for each of some of their bytes and their length.
     filter: [u64; FILTER_WORDS],
 }
 
-/// Words of the filter: enough that of a thousand random names one in five passes.
-const FILTER_WORDS: usize = 32;
+/// Words of the filter: enough that of a hundred names that are no commands a few pass.
+const FILTER_WORDS: usize = 128;
 
 impl Names {
     const fn new(list: &'static [&'static str]) -> Self {
         let mut filter = [0; FILTER_WORDS];
         let mut at = 0;
         while at < list.len() {
-            let name = list[at].as_bytes();
-            let (word, bit) = place(name[0], name[name.len() - 1], name.len());
+            let (word, bit) = place(list[at].as_bytes());
             filter[word] |= bit;
             at += 1;
         }
@@ -480,18 +479,20 @@ impl Names {
 
     /// Whether `name`, in lower case, is one of them.
     pub(super) fn has(&self, name: &[u8]) -> bool {
-        let (Some(&first), Some(&last)) = (name.first(), name.last()) else { return false };
-        let (word, bit) = place(first, last, name.len());
+        if name.is_empty() {
+            return false;
+        }
+        let (word, bit) = place(name);
         self.filter[word] & bit != 0 && self.list.binary_search_by(|word| word.as_bytes().cmp(name)).is_ok()
     }
 }
 
-/// Word and bit of a name in the filter.
-const fn place(first: u8, last: u8, len: usize) -> (usize, u64) {
-    let hash = (first as u32).wrapping_mul(0x9e37_79b1)
-        ^ (last as u32).wrapping_mul(0x85eb_ca6b)
-        ^ (len as u32).wrapping_mul(0xc2b2_ae35);
-    ((hash >> 27) as usize, 1 << (hash >> 21 & 63))
+/// Word and bit of a name, which is not empty, in the filter.
+const fn place(name: &[u8]) -> (usize, u64) {
+    let len = name.len();
+    let bytes = u32::from_le_bytes([name[0], name[len / 2], name[len - 1], len as u8]);
+    let hash = bytes.wrapping_mul(0x9e37_79b1);
+    ((hash >> 25) as usize, 1 << (hash >> 19 & 63))
 }
 
 #[cfg(test)]
