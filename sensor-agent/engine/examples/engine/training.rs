@@ -17,7 +17,7 @@ const COMPILED: usize = 20;
 const READ: usize = 100;
 
 /// Bodies of each kind that is slow.
-const SLOW: usize = 10;
+const SLOW: usize = 60;
 
 macro_rules! from_browser {
     ($first:literal, $more:literal) => {

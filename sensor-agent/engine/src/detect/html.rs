@@ -71,6 +71,7 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("set", 0.4, &["attributename", "onbegin"]),
     ("handler", 0.55, &["event", "type"]),
     ("portal", 0.6, &["src"]),
+    ("fencedframe", 0.6, &["src"]),
     ("frameset", 0.6, &["onload", "src"]),
     ("keygen", 0.5, &["autofocus", "onfocus"]),
     ("marquee", 0.6, &["onstart", "onfinish", "behavior", "loop"]),
@@ -313,6 +314,7 @@ mod tests {
             "<meta http-equiv=refresh content=0>",
             "<x:script xmlns:x=\"y\">",
             "<body/onpageshow=alert(1)>",
+            "<fencedframe src=//evil>",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }

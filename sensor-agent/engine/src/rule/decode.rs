@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::bytes::has_controls;
+use crate::bytes::{comment_begin, comment_end, has_controls};
 
 /// Fewest characters that are tried as base64: shorter text is too often base64 by accident.
 pub(crate) const MIN_BASE64: usize = 12;
@@ -340,12 +340,9 @@ pub(crate) fn css(input: &[u8], out: &mut Vec<u8>) -> bool {
 pub(crate) fn sql_comments(input: &[u8], out: &mut Vec<u8>) -> bool {
     let mut changed = false;
     let mut rest = input;
-    // An asterisk is rarer than a slash.
-    let opens = |text: &[u8], star: usize| star.checked_sub(1).and_then(|at| text.get(at)) == Some(&b'/');
-    let closes = |text: &[u8], star: usize| text.get(star + 1) == Some(&b'/');
-    while let Some(star) = memchr::memchr_iter(b'*', rest).find(|star| opens(rest, *star)) {
-        let (before, from) = rest.split_at(star - 1);
-        let Some(end) = memchr::memchr_iter(b'*', from).find(|star| closes(from, *star)) else { break };
+    while let Some(at) = comment_begin(rest) {
+        let (before, from) = rest.split_at(at);
+        let Some(end) = comment_end(from) else { break };
         changed = true;
         out.extend_from_slice(before);
         if let Some(inside) = from.get(2..end).and_then(|inside| inside.strip_prefix(b"!")) {

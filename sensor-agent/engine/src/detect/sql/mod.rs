@@ -93,6 +93,7 @@ mod tests {
             ("-1'/**/uNiOn/*!50000sElEcT*/1,2#", Code::SqlUnion, 0.9),
             ("1e0union(select(1))", Code::SqlUnion, 0.9),
             ("1 union--\nselect 1", Code::SqlUnion, 0.9),
+            ("1' union table users-- ", Code::SqlUnion, 0.8),
             ("'; DROP TABLE users; --", Code::SqlStacked, 0.8),
             ("1; EXEC sp_who", Code::SqlProcedure, 0.8),
             ("1; insert into users values(1)", Code::SqlStacked, 0.8),

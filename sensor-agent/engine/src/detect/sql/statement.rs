@@ -19,6 +19,10 @@ impl Shapes<'_> {
         if self.is(next, Key::Values) && self.kind(next + 1) == Kind::Open {
             return Some((Code::SqlUnion, next + 2 - at, 0.9));
         }
+        // MySQL's statement of a whole table.
+        if self.is(next, Key::Table) && self.kind(next + 1) == Kind::Word && self.broken >= Broken::Number {
+            return Some((Code::SqlUnion, next + 2 - at, 0.88));
+        }
         if !self.is(next, Key::Select) {
             return None;
         }

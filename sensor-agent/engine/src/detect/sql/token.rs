@@ -1,6 +1,8 @@
 //! A tokeniser for SQL in any dialect, as lenient as the most lenient one. It reads bytes once, left to right, from
 //! one of three starting points: plain SQL, the inside of a string in single quotes, or of one in double quotes.
 
+use crate::bytes::comment_end;
+
 /// Most tokens of one value; the rest of it is not looked at.
 pub(crate) const MAX_TOKENS: usize = 16 * 1024;
 
@@ -321,7 +323,7 @@ impl Reader<'_> {
             self.skip(3 + digits);
             return None;
         }
-        match memchr::memmem::find(self.rest().get(2..).unwrap_or_default(), b"*/") {
+        match comment_end(self.rest().get(2..).unwrap_or_default()) {
             Some(len) => {
                 self.skip(len + 4);
                 None
