@@ -57,3 +57,57 @@ const HEAD: u32 = bit(Place::Method)
     | bit(Place::Name);
 /// The places of requests' bodies.
 const BODY: u32 = !(HEAD | RESPONSE);
+
+#[cfg(test)]
+mod tests {
+    use super::super::finder::Seen;
+    use super::super::{RuleSet, RuleSource};
+    use super::*;
+
+    /// Rules about short values, about any, about headers, and about responses, with one literal.
+    const RULES: &[(&str, &str)] = &[
+        ("short", "fields = [\"args\"]\nmax_length = 100"),
+        ("any", "fields = [\"args\"]"),
+        ("header", "fields = [\"header.x-*\"]"),
+        ("response", "fields = [\"response.body\"]\nmin_length = 1"),
+    ];
+
+    fn set() -> RuleSet {
+        let rule = |(id, keys): &(&str, &str)| {
+            format!(
+                "[[rule]]\nid = \"{id}\"\ntitle = \"x\"\nclass = \"INPUT_VALIDATION\"\nseverity = \"high\"\nconfidence = 0.9\n\
+                 {keys}\npattern = 'probe'\nexamples = {{ match = [\"{0}a probe\"], no_match = [\"{0}no\"] }}\n",
+                match *id {
+                    "header" => "header.x-a=",
+                    "response" => "response.body=",
+                    _ => "",
+                }
+            )
+        };
+        let text: String = RULES.iter().map(rule).collect();
+        RuleSet::compile(&[RuleSource { name: "t.toml", text: &text }]).unwrap()
+    }
+
+    #[test]
+    fn values_are_searched_for_what_rules_ask_of_them() {
+        let set = set();
+        let rows: &[(Place, usize, &[&str])] = &[
+            (Place::Query, 10, &["short", "any", "header"]),
+            (Place::Json, LONG - 1, &["short", "any", "header"]),
+            (Place::Json, LONG, &["any"]),
+            (Place::Header, LONG, &["short", "any", "header"]),
+            (Place::Name, LONG, &["short", "any", "header"]),
+            (Place::ResponseBody, 10, &["response"]),
+            (Place::ResponseBody, LONG, &["response"]),
+        ];
+        for &(place, len, expected) in rows {
+            let mut value = b"probe".to_vec();
+            value.resize(len, b' ');
+            let mut seen = Seen::new(RULES.len());
+            let field = Field { place, name: b"x", value: &value, offset: 0 };
+            set.finders.of(&field).unwrap().find(&value, 0, &mut seen);
+            let found: Vec<&str> = seen.rules().iter().map(|rule| RULES[*rule as usize].0).collect();
+            assert_eq!(found, expected, "{place:?}, {len}");
+        }
+    }
+}
