@@ -1,6 +1,8 @@
 //! Marks of punctuation that every match of a pattern has. Which marks a view has is known before any pattern runs, so that a pattern
 //! whose literal stands in a view that lacks its brackets, quotes or signs need not be searched there.
 
+use std::cmp::Reverse;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::view::mark;
@@ -62,8 +64,9 @@ fn alternated(alternatives: &[Vec<u32>]) -> Vec<u32> {
     narrowest(all.filter(|&set| follows(set)).collect())
 }
 
+/// Of those with as many marks the rarer ones come first, as [`mark`] orders them.
 fn narrowest(mut sets: Vec<u32>) -> Vec<u32> {
-    sets.sort_unstable_by_key(|set| (set.count_ones(), *set));
+    sets.sort_unstable_by_key(|set| (set.count_ones(), Reverse(*set)));
     let mut kept: Vec<u32> = Vec::with_capacity(SETS);
     for set in sets {
         if kept.len() < SETS && !kept.iter().any(|narrower| narrower & !set == 0) {
@@ -86,6 +89,7 @@ mod tests {
             (r"a=[$#*]\{", &["=${", "=#{", "=*{"], &["={", "=$", "${"]),
             (r"(?:\(|a`b)x", &["(", "`"], &["", ")"]),
             (r"(?:a\(b|c\(\{|\(\$)", &["("], &["{$"]),
+            (r"(?:\)=|\*\)|a\\)", &["=)", "*)", "\\"], &["()", ")"]),
             (r"(?:'a'|b)", &[""], &[]),
             (r"a(?:\()?b\)*", &[""], &[]),
             (r"(?:\()+\){2}", &["()"], &["(", ")"]),
