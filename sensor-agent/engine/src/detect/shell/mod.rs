@@ -358,7 +358,7 @@ fn is_of_name(byte: u8) -> bool {
 /// Whether a word is written as in a title: `Java`.
 fn is_title(word: &[u8]) -> bool {
     matches!(word, [first, rest @ ..] if first.is_ascii_uppercase()
-        && rest.len() > 1
+        && !rest.is_empty()
         && rest.iter().all(u8::is_ascii_lowercase))
 }
 
@@ -557,6 +557,7 @@ mod tests {
             "x; time id est",
             "reap or harvest; \"cut grain\"",
             "a\n+date",
+            "fn eq(&self, other: &Id) -> bool",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
