@@ -458,11 +458,11 @@ pub(super) static WRAPPERS: Names = Names::new(&[
 #[derive(Debug)]
 pub(super) struct Names {
     list: &'static [&'static str],
-    /// A bit for each of some of their bytes and their length.
+    /// Two bits for each (a Bloom filter): text that is full of signs asks for the same few names again and again, and none may take long.
     filter: [u64; FILTER_WORDS],
 }
 
-/// Words of the filter: enough that of a hundred names that are no commands a few pass.
+/// Words of the filter: enough that of a thousand names that are no commands a few pass.
 const FILTER_WORDS: usize = 128;
 
 impl Names {
@@ -470,8 +470,9 @@ impl Names {
         let mut filter = [0; FILTER_WORDS];
         let mut at = 0;
         while at < list.len() {
-            let (word, bit) = place(list[at].as_bytes());
-            filter[word] |= bit;
+            let [(first, first_bit), (second, second_bit)] = places(list[at].as_bytes());
+            filter[first] |= first_bit;
+            filter[second] |= second_bit;
             at += 1;
         }
         Self { list, filter }
@@ -482,17 +483,17 @@ impl Names {
         if name.is_empty() {
             return false;
         }
-        let (word, bit) = place(name);
-        self.filter[word] & bit != 0 && self.list.binary_search_by(|word| word.as_bytes().cmp(name)).is_ok()
+        let passes = places(name).into_iter().all(|(word, bit)| self.filter[word] & bit != 0);
+        passes && self.list.binary_search_by(|word| word.as_bytes().cmp(name)).is_ok()
     }
 }
 
-/// Word and bit of a name, which is not empty, in the filter.
-const fn place(name: &[u8]) -> (usize, u64) {
+/// Words and bits of a name, which is not empty, in the filter.
+const fn places(name: &[u8]) -> [(usize, u64); 2] {
     let len = name.len();
     let bytes = u32::from_le_bytes([name[0], name[len / 2], name[len - 1], len as u8]);
-    let hash = bytes.wrapping_mul(0x9e37_79b1);
-    ((hash >> 25) as usize, 1 << (hash >> 19 & 63))
+    let hash = (bytes as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    [((hash >> 57) as usize, 1 << (hash >> 51 & 63)), ((hash >> 44 & 127) as usize, 1 << (hash >> 38 & 63))]
 }
 
 #[cfg(test)]
