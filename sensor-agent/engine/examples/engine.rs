@@ -50,32 +50,12 @@ fn main() {
     let all = std::env::args().nth(1).is_none_or(|what| what == "all");
     let wanted = |what: &str| all || std::env::args().nth(1).is_some_and(|one| one == what);
     if wanted("throughput") {
-        let content = common::content();
-        let plain = || Settings { response_exposure: false, ..Settings::default() };
-        let reading = || Settings { reads_only: true, ..plain() };
-        throughput("mixed traffic, read and not searched", MIXED, &Arc::default(), &reading);
-        throughput("small requests and answers, no rules", SMALL, &Arc::default(), &plain);
-        throughput("mixed traffic, no rules", MIXED, &Arc::default(), &plain);
-        throughput("small requests and answers, all rules", SMALL, &content, &plain);
-        throughput("mixed traffic, all rules", MIXED, &content, &plain);
-        let search = || Settings { response_exposure: true, ..Settings::default() };
-        throughput("mixed traffic, all rules, responses searched", MIXED, &content, &search);
+        throughput();
+    } else if wanted("mixed") {
+        mixed(&[plain(false), plain(true)]);
     }
     if !all && wanted("training") {
         training::run();
-    }
-    if !all && wanted("mixed") {
-        let settings = || Settings { response_exposure: false, ..Settings::default() };
-        throughput("mixed traffic, all rules", MIXED, &common::content(), &settings);
-    }
-    if wanted("throughput") || wanted("facts") {
-        let (content, facts) = (common::content(), || Settings {
-            facts: Some(Key::default()),
-            response_exposure: false,
-            ..Settings::default()
-        });
-        throughput("small requests and answers, no rules, facts given out", SMALL, &Arc::default(), &facts);
-        throughput("mixed traffic, all rules, facts given out", MIXED, &content, &facts);
     }
     if wanted("actors") {
         actors::report(&common::content());
@@ -150,22 +130,66 @@ fn in_turn(
     );
 }
 
-fn throughput(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &dyn Fn() -> Settings) {
-    println!("\n{title}");
+/// One of several ways to run the engine that are measured in turns.
+struct Variant {
+    title: &'static str,
+    rules: Arc<RuleSet>,
+    settings: Settings,
+}
+
+/// Requests searched with all rules or none, responses not.
+fn plain(searched: bool) -> Variant {
+    let (title, rules) =
+        if searched { ("all rules", common::content()) } else { ("no rules", Arc::default()) };
+    Variant { title, rules, settings: Settings { response_exposure: false, ..Settings::default() } }
+}
+
+fn throughput() {
+    let with = |title, mut variant: Variant, change: fn(&mut Settings)| {
+        change(&mut variant.settings);
+        Variant { title, ..variant }
+    };
+    let facts = |settings: &mut Settings| settings.facts = Some(Key::default());
+    mixed(&[
+        with("read and not searched", plain(false), |settings| settings.reads_only = true),
+        plain(false),
+        plain(true),
+        with("all rules, responses searched", plain(true), |settings| settings.response_exposure = true),
+        with("all rules, facts given out", plain(true), facts),
+    ]);
+    let small = [plain(false), plain(true), with("no rules, facts given out", plain(false), facts)];
+    in_turns("small requests and answers", SMALL, &small);
+}
+
+fn mixed(variants: &[Variant]) {
+    in_turns("mixed traffic", MIXED, variants);
+}
+
+/// Rounds of each variant, in turns, so that a slow minute of the machine is all variants' alike.
+fn in_turns(title: &str, mix: &[traffic::Exchange], variants: &[Variant]) {
     for connections in [1, 1000, 50_000] {
-        let rounds: Vec<Measured> =
-            (0..ROUNDS).map(|_| traffic::run(mix, rules, connections, settings())).collect();
-        let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
-        rates.sort_by(f64::total_cmp);
-        let median = rates[rates.len() / 2];
-        let one = &rounds[0];
-        println!(
-            "  {connections:>6} connections: {:>8.0} transactions/s ({:.0} to {:.0}), {:>5.0} MB/s, {:.2} allocations a transaction",
-            median,
-            rates[0],
-            rates[rates.len() - 1],
-            median * one.bytes as f64 / one.transactions as f64 / 1e6,
-            one.allocations as f64 / one.transactions as f64,
-        );
+        println!("\n{title}, {connections} connections");
+        let mut rounds: Vec<Vec<Measured>> = variants.iter().map(|_| Vec::new()).collect();
+        for _ in 0..ROUNDS {
+            for (variant, rounds) in variants.iter().zip(&mut rounds) {
+                rounds.push(traffic::run(mix, &variant.rules, connections, variant.settings.clone()));
+            }
+        }
+        for (variant, rounds) in variants.iter().zip(&rounds) {
+            tell(variant.title, rounds);
+        }
     }
+}
+
+fn tell(title: &str, rounds: &[Measured]) {
+    let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
+    rates.sort_by(f64::total_cmp);
+    let (median, one) = (rates[rates.len() / 2], &rounds[0]);
+    println!(
+        "  {title:<30} {median:>8.0} transactions/s ({:.0} to {:.0}), {:>5.0} MB/s, {:.2} allocations a transaction",
+        rates[0],
+        rates[rates.len() - 1],
+        median * one.bytes as f64 / one.transactions as f64 / 1e6,
+        one.allocations as f64 / one.transactions as f64,
+    );
 }
