@@ -75,8 +75,10 @@ const ELEMENTS: &[(&str, f32, &[&str])] = &[
     ("frameset", 0.6, &["onload", "src"]),
     ("keygen", 0.5, &["autofocus", "onfocus"]),
     ("marquee", 0.6, &["onstart", "onfinish", "behavior", "loop"]),
-    ("style", 0.5, &["url(", "expression", "@import", "behavior", "javascript", "-moz-binding"]),
-    ("svg", 0.5, &["onload", "<script", "<animate", "<set", "<use"]),
+    // What selects by values, to fetch something of one, tells them letter by letter.
+    ("style", 0.5, &["[value", "url(//", "expression", "@import", "behavior", "javascript", "-moz-binding"]),
+    ("svg", 0.5, &["onload", "<script", "<animate", "<set"]),
+    ("use", 0.4, &["href"]),
     ("math", 0.45, &["href", "xlink", "<mi", "<maction"]),
     ("isindex", 0.6, &["action", "type"]),
     ("bgsound", 0.6, &["src"]),
@@ -112,24 +114,64 @@ fn element(value: &[u8], at: usize) -> Option<Found> {
     let name = rest.get(lead..)?;
     // A namespace in front of the name: `<x:script`.
     let skip = name.iter().take(16).position(|&byte| byte == b':').map(|colon| colon + 1);
-    let (len, plain, telling, skipped) = [Some(0), skip].into_iter().flatten().find_map(|skip| {
+    let (word, plain, telling, skipped) = [Some(0), skip].into_iter().flatten().find_map(|skip| {
         let name = name.get(skip..)?;
         let may = FIRST_LETTERS & letter(*name.first()?) != 0;
         let &(word, plain, telling) = ELEMENTS.iter().find(|(word, ..)| may && starts_with(name, word))?;
         let ends = name
             .get(word.len())
             .is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-' && *byte != b'_');
-        ends.then_some((word.len(), plain, telling, skip))
+        ends.then_some((word, plain, telling, skip))
     })?;
+    let len = word.len();
     let behind = name.get(skipped + len..).unwrap_or_default();
     let near = behind.get(..NEAR.min(behind.len())).unwrap_or_default();
-    let told = telling.iter().any(|sign| contains(near, sign));
+    let told = telling.iter().any(|sign| contains(near, sign)) && !is_ordinary(word, near);
     let confidence = match (closing, told) {
         (true, _) => plain * 0.6,
         (false, true) => TELLING,
         (false, false) => plain,
     };
     Some(Found { code: Code::HtmlTag, start: at, end: at + 1 + lead + skipped + len, confidence })
+}
+
+/// Where players, maps and posts of others are embedded from: nothing there runs for whoever embeds it.
+const EMBEDDED: [&str; 8] = [
+    "https://www.youtube.com/embed/",
+    "https://www.youtube-nocookie.com/embed/",
+    "https://player.vimeo.com/video/",
+    "https://www.google.com/maps/embed",
+    "https://www.openstreetmap.org/export/embed",
+    "https://open.spotify.com/embed/",
+    "https://w.soundcloud.com/player/",
+    "https://codepen.io/",
+];
+
+/// Whether what follows an element's name shows that its telling attributes are those of ordinary pages: icons use parts of their own
+/// picture, editors embed players.
+fn is_ordinary(element: &str, behind: &[u8]) -> bool {
+    match element {
+        "use" => {
+            let end = memchr::memchr(b'>', behind).unwrap_or(behind.len());
+            all_values(behind.get(..end).unwrap_or_default(), "href", |value| value.starts_with(b"#"))
+        }
+        "iframe" => all_values(behind, "src", |value| EMBEDDED.iter().any(|place| starts_with(value, place))),
+        _ => false,
+    }
+}
+
+/// Whether an attribute is there, each time with such a value.
+fn all_values(attributes: &[u8], name: &str, wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let fits = |behind: &[u8]| {
+        let value = behind.trim_ascii_start().strip_prefix(b"=").unwrap_or(behind).trim_ascii_start();
+        wanted(value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value))
+    };
+    let mut values = (0..attributes.len())
+        .filter_map(|at| attributes.get(at..))
+        .filter(|rest| starts_with(rest, name))
+        .filter_map(|rest| rest.get(name.len()..))
+        .peekable();
+    values.peek().is_some() && values.all(fits)
 }
 
 /// Event handlers that are looked for where no element is open.
@@ -315,6 +357,13 @@ mod tests {
             "<x:script xmlns:x=\"y\">",
             "<body/onpageshow=alert(1)>",
             "<fencedframe src=//evil>",
+            "<svg><use href='data:image/svg+xml;base64,PHN2'></svg>",
+            "<svg><use xlink:href=\"#a\"/><use href=//evil/x.svg#b>",
+            "<svg><use href=#a /><USE HREF=//evil>",
+            "<svg><use x='>' href=//evil>",
+            "<svg><use href=#a /><script>x",
+            "<iframe src=https://www.youtube.com/embed/a srcdoc=x>",
+            "<iframe src='https://www.youtube.com.evil.example/embed/'>",
         ] {
             assert!(confidence(value) >= 0.7, "{value}: {}", confidence(value));
         }
@@ -334,6 +383,18 @@ mod tests {
             "season=5&option=a",
         ] {
             assert!(confidence(value) < 0.5, "{value}: {:?}", find(value.as_bytes(), &mut 0));
+        }
+    }
+
+    #[test]
+    fn pictures_and_styles_of_pages() {
+        for value in [
+            "<svg viewBox=\"0 0 24 24\"><use xlink:href=\"#a\"/></svg>",
+            "<svg><use href='#icon'></use></svg>",
+            "<iframe width=\"560\" src=\"https://www.youtube.com/embed/a?b=1\" allowfullscreen></iframe>",
+            "<style>.a{width:100%;background:url('https://shop.example/a.png')}</style>",
+        ] {
+            assert!(confidence(value) <= 0.6, "{value}: {:?}", find(value.as_bytes(), &mut 0));
         }
     }
 

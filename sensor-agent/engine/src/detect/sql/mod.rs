@@ -220,6 +220,8 @@ mod tests {
             "drop table in the cafe; see you",
             "it's 5 o'clock and I'm late -- see you",
             "rock 'n' roll or 'pop'",
+            "\"select\"",
+            "press \"Select\" to go, or 'select' it",
             "the boys' or girls' toys",
             "1--1",
             "1 + 1 = 2",

@@ -140,11 +140,13 @@ impl Shapes<'_> {
         fits.then_some(3)
     }
 
-    /// Whether the quote that opened in front of a statement closes behind its FROM: `why does "select * from" fail`.
+    /// Whether the quote that opened in front of a SELECT, which ends at `at`, closes at once or behind its FROM: `press "select"`,
+    /// `why does "select * from" fail`.
     pub(super) fn is_quoted(&self, at: usize) -> bool {
+        let Context::Quoted(quote) = self.context else { return false };
+        let closes = |at: usize| self.gap(at).is_empty() && self.text(at).starts_with(&[quote]);
         let from = (at..at + LOOK_AHEAD).find(|&at| self.is(at, Key::From));
-        let closes = |from: usize| self.gap(from + 1).is_empty() && self.text(from + 1).starts_with(b"\"");
-        self.context == Context::Quoted(b'"') && from.is_some_and(closes)
+        closes(at) || quote == b'"' && from.is_some_and(|from| closes(from + 1))
     }
 
     /// TABLE x, DATABASE x, … and nothing behind it that makes it a sentence.
