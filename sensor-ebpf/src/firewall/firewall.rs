@@ -10,7 +10,6 @@ use sensor_common::{counter::XdpCounter, settings::FirewallState};
 
 use crate::{
     abuse, counters,
-    header::link,
     lists::{self, SAMPLE_WANTED},
     packet::{self, Packet, TCP, TCP_FLAGS_AT, Transport},
     recent, slot, socket, state, tunnel,
@@ -20,54 +19,17 @@ use crate::{
 #[inline(always)]
 pub(crate) fn decide<const LINK: usize>(ctx: &XdpContext) -> u32 {
     let Some(state) = state::current() else { return NOT_LISTED };
-    // A packet of an open TCP connection, by its looks: nearly every one is. There is nothing to see but its source.
-    if let Some(packet) = packet::plain_v4::<LINK>(ctx) {
-        return plain::<LINK>(ctx, state, &packet);
-    }
-    if let Some(packet) = packet::plain_v6::<LINK>(ctx) {
-        return plain::<LINK>(ctx, state, &packet);
+    if let Some(packet) = packet::plain_v4::<LINK>(ctx).or_else(|| packet::plain_v6::<LINK>(ctx)) {
+        return established(ctx, state, &packet);
     }
     decide_any::<LINK>(ctx, state)
 }
 
-/// The outcome of a plain packet. One for which the lists are searched is read anew, so that the others need not be kept at hand for it.
+/// A packet of an open TCP connection, by its looks: nearly every one is. There is nothing to see but its source.
 #[inline(always)]
-fn plain<const LINK: usize>(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet) -> u32 {
+fn established(ctx: &XdpContext, state: &mut FirewallState, packet: &Packet) -> u32 {
     let classes = lists::classes(state, packet);
-    if classes == 0 {
-        return NOT_LISTED;
-    }
-    if let Some(outcome) = recent::dropped(state, packet) {
-        return outcome;
-    }
-    let kept =
-        if LINK == link::NONE { sensor_keep_ip(ctx.ctx, classes) } else { sensor_keep(ctx.ctx, classes) };
-    if kept == 0 { NOT_LISTED } else { search(ctx) }
-}
-
-/// Keeps a plain packet for the lists; 0 if it is none.
-///
-/// A global function: the verifier walks it by itself, once, knowing nothing of its callers.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn sensor_keep(ctx: *mut xdp_md, classes: u32) -> u32 {
-    keep::<{ link::ETHERNET }>(&XdpContext::new(ctx), classes)
-}
-
-/// The same for a packet that begins with its IP header.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn sensor_keep_ip(ctx: *mut xdp_md, classes: u32) -> u32 {
-    keep::<{ link::NONE }>(&XdpContext::new(ctx), classes)
-}
-
-#[inline(always)]
-fn keep<const LINK: usize>(ctx: &XdpContext, classes: u32) -> u32 {
-    let packet = packet::plain_v4::<LINK>(ctx).or_else(|| packet::plain_v6::<LINK>(ctx));
-    packet.map_or(0, |packet| {
-        lists::keep(&packet, classes);
-        1
-    })
+    if classes == 0 { NOT_LISTED } else { listed(ctx, state, packet, classes) }
 }
 
 #[inline(always)]
@@ -77,8 +39,7 @@ fn decide_any<const LINK: usize>(ctx: &XdpContext, state: &mut FirewallState) ->
         Ok(packet) => packet,
         Err(reason) => return reason as u32,
     };
-    let classes = lists::classes(state, &packet);
-    let outcome = if classes == 0 { NOT_LISTED } else { listed(ctx, state, &packet, classes) };
+    let outcome = established(ctx, state, &packet);
     if outcome != NOT_LISTED {
         return outcome;
     }
