@@ -3,7 +3,7 @@
 //! It is a Bloom filter whose bits for one key all stand in one 64-bit word, and the word is chosen by a short prefix of the address
 //! (/24, /48), so that the address and the prefixes that could cover it are asked in the same word: one cache miss, whatever the list. Prefixes are
 //! kept by classes of length; within a class a longer prefix is rounded down (it answers for its neighbours too, falsely) and a shorter one is
-//! written out as its parts. What is shorter than every class has one exact bit for each /16 ([`Shorts`]). A filter may say "perhaps" of what is
+//! written out as its parts. What is shorter than every class has one exact bit for each /16. A filter may say "perhaps" of what is
 //! not listed, never "no" of what is: bits are set before an entry is made, and cleared only by building a new filter.
 //!
 //! Both sides run this code: the kernel asks, the agent marks.
@@ -20,6 +20,8 @@ pub struct Filter {
     pub v4_at: u32,
     /// Words for IPv4, less one; their number is a power of two.
     pub v4_mask: u32,
+    /// First of [`SHORT_WORDS`] words with a bit for each IPv4 /16.
+    pub v4_short_at: u32,
     /// First word for IPv6.
     pub v6_at: u32,
     /// Words for IPv6, less one.
@@ -28,25 +30,16 @@ pub struct Filter {
     pub v6_nets_at: u32,
     /// Words for these, less one.
     pub v6_nets_mask: u32,
+    /// First of [`SHORT_WORDS`] words with a bit for each IPv6 /16.
+    pub v6_short_at: u32,
     /// Classes ([`class`]) that have an IPv4 entry.
     pub v4_classes: u32,
     /// Classes that have an IPv6 entry.
     pub v6_classes: u32,
 }
 
-/// One bit for each /16: what is shorter than all that the words are asked for. It stands beside the filter's description, where it costs a
-/// packet no look-up.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Shorts {
-    /// Of IPv4.
-    pub v4: ShortBits,
-    /// Of IPv6.
-    pub v6: ShortBits,
-}
-
-/// The bits of one family, in words.
-pub type ShortBits = [u64; 65_536 / 64];
+/// Words with a bit for each /16.
+pub const SHORT_WORDS: u32 = 65_536 / 64;
 
 /// Bits of what a filter says: which classes of length may have an entry that covers the address.
 pub mod class {
@@ -159,20 +152,20 @@ pub const MAX_WORDS: u32 = 1 << 20;
 impl Filter {
     /// Classes that may have an entry for an IPv4 address. `word` reads a word of the filter map.
     #[inline(always)]
-    pub fn probe_v4(&self, address: u32, word: impl Fn(u32) -> u64, shorts: &Shorts) -> u32 {
+    pub fn probe_v4(&self, address: u32, word: impl Fn(u32) -> u64) -> u32 {
         let address = address as u64;
         let (at, shortest) = place(address >> 8, self.seed, self.v4_at, self.v4_mask);
         let bits = word(at);
         let mut found = says_both(bits, hash(address, self.seed, EXACT), shortest);
         if self.v4_classes & class::SHORT != 0 {
-            found |= short(&shorts.v4, (address as u32) >> 16);
+            found |= self.short(self.v4_short_at, (address >> 16) as u32, word);
         }
         found & self.v4_classes
     }
 
     /// Classes that may have an entry for an IPv6 address, given as its halves.
     #[inline(always)]
-    pub fn probe_v6(&self, high: u64, low: u64, word: impl Fn(u32) -> u64, shorts: &Shorts) -> u32 {
+    pub fn probe_v6(&self, high: u64, low: u64, word: impl Fn(u32) -> u64) -> u32 {
         let (at, shortest) = place(high >> 16, self.seed, self.v6_at, self.v6_mask);
         let bits = word(at);
         let mut found = says_both(bits, exact_v6(high, low, self.seed), shortest);
@@ -181,20 +174,18 @@ impl Filter {
             found |= says(word(at), shortest, class::MIDDLE);
         }
         if self.v6_classes & class::SHORT != 0 {
-            found |= short(&shorts.v6, (high >> 48) as u32);
+            found |= self.short(self.v6_short_at, (high >> 48) as u32, word);
         }
         found & self.v6_classes
     }
 
-    /// Marks an IPv4 prefix: `set` is given every word of the filter map and the bits to set in it, `set_short` those of [`Shorts`]. Bits of
-    /// `network` behind `length` are ignored.
-    pub fn mark_v4(
-        &self,
-        network: u32,
-        length: u8,
-        mut set: impl FnMut(u32, u64),
-        mut set_short: impl FnMut(usize, u64),
-    ) {
+    #[inline(always)]
+    fn short(&self, at: u32, top: u32, word: impl Fn(u32) -> u64) -> u32 {
+        (word(at + top / 64) >> (top % 64) & 1) as u32 * class::SHORT
+    }
+
+    /// Marks an IPv4 prefix: `set` is given every word and the bits to set in it. Bits of `network` behind `length` are ignored.
+    pub fn mark_v4(&self, network: u32, length: u8, mut set: impl FnMut(u32, u64)) {
         let network = network as u64;
         let word = |part: u64| place(part, self.seed, self.v4_at, self.v4_mask);
         match class_v4(length) {
@@ -203,19 +194,14 @@ impl Filter {
                 let (at, shortest) = word(part);
                 set(at, six_bits(shortest));
             }),
-            _ => each_part(network, 32, length, 16, |top| set_short(top as usize / 64, 1 << (top % 64))),
+            _ => each_part(network, 32, length, 16, |top| {
+                set(self.v4_short_at + top as u32 / 64, 1 << (top % 64));
+            }),
         }
     }
 
     /// Marks an IPv6 prefix, given as its halves.
-    pub fn mark_v6(
-        &self,
-        high: u64,
-        low: u64,
-        length: u8,
-        mut set: impl FnMut(u32, u64),
-        mut set_short: impl FnMut(usize, u64),
-    ) {
+    pub fn mark_v6(&self, high: u64, low: u64, length: u8, mut set: impl FnMut(u32, u64)) {
         let seed = self.seed;
         let word = |site: u64| place(site, seed, self.v6_at, self.v6_mask);
         let net = |part: u64| place(part, seed, self.v6_nets_at, self.v6_nets_mask);
@@ -229,15 +215,11 @@ impl Filter {
                 let (at, shortest) = net(part);
                 set(at, six_bits(shortest));
             }),
-            _ => each_part(high, 64, length, 16, |top| set_short(top as usize / 64, 1 << (top % 64))),
+            _ => each_part(high, 64, length, 16, |top| {
+                set(self.v6_short_at + top as u32 / 64, 1 << (top % 64));
+            }),
         }
     }
-}
-
-/// [`class::SHORT`] if the bit of a /16, its upper 16 bits, is set.
-#[inline(always)]
-const fn short(bits: &ShortBits, top: u32) -> u32 {
-    (bits[(top / 64) as usize] >> (top % 64) & 1) as u32 * class::SHORT
 }
 
 #[inline(always)]
@@ -266,70 +248,37 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    /// A filter with its memory.
-    struct Built {
-        filter: Filter,
-        words: Vec<u64>,
-        shorts: Shorts,
+    fn filter() -> (Filter, Vec<u64>) {
+        let filter = Filter {
+            seed: 0x0123_4567_89ab_cdef,
+            v4_at: 0,
+            v4_mask: 4095,
+            v4_short_at: 4096,
+            v6_at: 4096 + SHORT_WORDS,
+            v6_mask: 4095,
+            v6_nets_at: 8192 + SHORT_WORDS,
+            v6_nets_mask: 1023,
+            v6_short_at: 9216 + SHORT_WORDS,
+            v4_classes: u32::MAX,
+            v6_classes: u32::MAX,
+        };
+        (filter, std::vec![0; 9216 + 2 * SHORT_WORDS as usize])
     }
 
-    impl Built {
-        fn new(fill: u64) -> Self {
-            let filter = Filter {
-                seed: 0x0123_4567_89ab_cdef,
-                v4_at: 0,
-                v4_mask: 4095,
-                v6_at: 4096,
-                v6_mask: 4095,
-                v6_nets_at: 8192,
-                v6_nets_mask: 1023,
-                v4_classes: u32::MAX,
-                v6_classes: u32::MAX,
-            };
-            let shorts = Shorts { v4: [fill; 1024], v6: [fill; 1024] };
-            Self { filter, words: std::vec![fill; 9216], shorts }
-        }
-
-        fn mark_v4(&mut self, network: u32, length: u8) {
-            let (words, shorts) = (&mut self.words, &mut self.shorts.v4);
-            self.filter.mark_v4(
-                network,
-                length,
-                |at, bits| words[at as usize] |= bits,
-                |at, bits| shorts[at] |= bits,
-            );
-        }
-
-        fn mark_v6(&mut self, high: u64, low: u64, length: u8) {
-            let (words, shorts) = (&mut self.words, &mut self.shorts.v6);
-            self.filter.mark_v6(
-                high,
-                low,
-                length,
-                |at, bits| words[at as usize] |= bits,
-                |at, bits| shorts[at] |= bits,
-            );
-        }
-
-        fn probe_v4(&self, address: u32) -> u32 {
-            self.filter.probe_v4(address, |at| self.words[at as usize], &self.shorts)
-        }
-
-        fn probe_v6(&self, high: u64, low: u64) -> u32 {
-            self.filter.probe_v6(high, low, |at| self.words[at as usize], &self.shorts)
-        }
+    fn mark_v4(filter: &Filter, words: &mut [u64], network: u32, length: u8) {
+        filter.mark_v4(network, length, |at, bits| words[at as usize] |= bits);
     }
 
     #[test]
     fn every_address_of_a_marked_v4_prefix_is_found_at_every_length() {
         for length in 1..=32u8 {
-            let mut built = Built::new(0);
+            let (filter, mut words) = filter();
             let network = 0xcb00_7107u32 & (u32::MAX << (32 - length));
-            built.mark_v4(network, length);
+            mark_v4(&filter, &mut words, network, length);
             let span = 1u64 << (32 - length);
             for step in 0..500u64 {
                 let address = network + (step * 7919 * (span / 500).max(1) % span) as u32;
-                let found = built.probe_v4(address);
+                let found = filter.probe_v4(address, |at| words[at as usize]);
                 assert_ne!(found & class_v4(length), 0, "{address:08x} in {network:08x}/{length}");
             }
         }
@@ -338,16 +287,16 @@ mod tests {
     #[test]
     fn every_address_of_a_marked_v6_prefix_is_found_at_every_length() {
         for length in 1..=128u8 {
-            let mut built = Built::new(0);
+            let (filter, mut words) = filter();
             let network = 0x2001_0db8_0a0b_0c0d_1122_3344_5566_7788u128 & (u128::MAX << (128 - length));
             let halves = |value: u128| ((value >> 64) as u64, value as u64);
             let (high, low) = halves(network);
-            built.mark_v6(high, low, length);
+            filter.mark_v6(high, low, length, |at, bits| words[at as usize] |= bits);
             for step in 0..200u128 {
                 let noise = step.wrapping_mul(0x9e37_79b9_7f4a_7c15_d1b5_4a32_d192_ed03);
                 let address = network | if length == 128 { 0 } else { noise >> length };
                 let (high, low) = halves(address);
-                let found = built.probe_v6(high, low);
+                let found = filter.probe_v6(high, low, |at| words[at as usize]);
                 assert_ne!(found & class_v6(length), 0, "{address:032x} in /{length}");
             }
         }
@@ -355,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_is_not_marked_is_rarely_found() {
-        let mut built = Built::new(0);
+        let (filter, mut words) = filter();
         let mut state = 1u64;
         let mut random = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -363,19 +312,21 @@ mod tests {
         };
         // Sixteen bits a key, as the agent sizes it.
         for _ in 0..4096 * 4 {
-            built.mark_v4(random(), 32);
+            mark_v4(&filter, &mut words, random(), 32);
         }
-        let found = (0..100_000).filter(|_| built.probe_v4(random()) & class::EXACT != 0);
+        let found =
+            (0..100_000).filter(|_| filter.probe_v4(random(), |at| words[at as usize]) & class::EXACT != 0);
         let found = found.count();
         assert!(found < 2_000, "{found} of 100,000");
     }
 
     #[test]
     fn classes_without_entries_are_never_named() {
-        let mut full = Built::new(u64::MAX);
-        full.filter.v4_classes = class::EXACT;
-        full.filter.v6_classes = class::LONG;
-        assert_eq!(full.probe_v4(7), class::EXACT);
-        assert_eq!(full.probe_v6(7, 7), class::LONG);
+        let (mut filter, words) = filter();
+        let full: Vec<u64> = words.iter().map(|_| u64::MAX).collect();
+        filter.v4_classes = class::EXACT;
+        filter.v6_classes = class::LONG;
+        assert_eq!(filter.probe_v4(7, |at| full[at as usize]), class::EXACT);
+        assert_eq!(filter.probe_v6(7, 7, |at| full[at as usize]), class::LONG);
     }
 }

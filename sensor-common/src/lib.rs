@@ -19,7 +19,7 @@ pub mod settings;
 pub mod tunnel;
 
 /// Version of every layout in this crate. It names the pin directory, so that an agent never opens maps of another layout.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Names of the pinned maps, as the kernel objects define them.
 pub mod map {

@@ -1,6 +1,6 @@
 //! Settings that the agent changes while the kernel programs run: one-entry arrays, written whole.
 
-use crate::filter::{Filter, Shorts};
+use crate::filter::Filter;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Settings of the XDP program, and its two builds of the prefilters: one is asked, the other is free to be built anew.
@@ -48,7 +48,7 @@ pub struct FirewallState {
 
 /// One build of the prefilters.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct FilterView {
     /// In front of the block list.
     pub block: Filter,
@@ -60,10 +60,6 @@ pub struct FilterView {
     pub v6_lengths: [Lengths; 3],
     /// Entries marked since it was built. Only user space reads and writes it.
     pub marked: u64,
-    /// Short prefixes of blocks.
-    pub block_shorts: Shorts,
-    /// Short prefixes of exemptions.
-    pub exempt_shorts: Shorts,
 }
 
 /// Prefix lengths, in any order.
@@ -74,6 +70,12 @@ pub struct Lengths {
     pub count: u32,
     /// The lengths.
     pub lengths: [u8; MAX_LENGTHS],
+}
+
+impl Default for Lengths {
+    fn default() -> Self {
+        Self { count: 0, lengths: [0; MAX_LENGTHS] }
+    }
 }
 
 /// Most lengths in one class: IPv6 /45 to /127.

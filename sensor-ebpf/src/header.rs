@@ -39,8 +39,6 @@ macro_rules! load {
                     options(pure, readonly, nostack, preserves_flags)
                 );
             }
-            // SAFETY: the instruction fills what it does not load with zeros, which the compiler cannot know: it would mask the value.
-            unsafe { core::hint::assert_unchecked(value <= <$type>::MAX as u64) };
             <$type>::from_be(value as $type)
         }
     };

@@ -12,10 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use nix::fcntl::{Flock, FlockArg};
-use sensor_common::filter::{Filter, Shorts, class, class_v4, class_v6, index};
+use sensor_common::filter::{Filter, SHORT_WORDS, class, class_v4, class_v6, index};
 use sensor_common::map;
 use sensor_common::settings::{FilterView, FirewallState, Lengths};
-use zerocopy::FromZeros;
 
 use super::clock;
 use super::pins::Pins;
@@ -97,7 +96,7 @@ impl Layout {
     }
 
     const fn end(self) -> u32 {
-        2 * self.family + self.nets + 3 * EXEMPT_WORDS
+        2 * self.family + self.nets + 2 * SHORT_WORDS + 3 * EXEMPT_WORDS + 2 * SHORT_WORDS
     }
 
     /// The filters of build `which`, sized to this many entries and short IPv6 prefixes.
@@ -105,15 +104,18 @@ impl Layout {
         let start = which * self.end();
         let v6 = start + self.family;
         let nets = v6 + self.family;
-        let exempt = nets + self.nets;
+        let shorts = nets + self.nets;
+        let exempt = shorts + 2 * SHORT_WORDS;
         let block = Filter {
             seed,
             v4_at: start,
             v4_mask: words_of(sizes.v4, self.family) - 1,
+            v4_short_at: shorts,
             v6_at: v6,
             v6_mask: words_of(sizes.v6, self.family) - 1,
             v6_nets_at: nets,
             v6_nets_mask: words_of(sizes.v6_nets, self.nets) - 1,
+            v6_short_at: shorts + SHORT_WORDS,
             v4_classes: 0,
             v6_classes: 0,
         };
@@ -121,14 +123,16 @@ impl Layout {
             seed: seed.rotate_left(32),
             v4_at: exempt,
             v4_mask: EXEMPT_WORDS - 1,
+            v4_short_at: exempt + 3 * EXEMPT_WORDS,
             v6_at: exempt + EXEMPT_WORDS,
             v6_mask: EXEMPT_WORDS - 1,
             v6_nets_at: exempt + 2 * EXEMPT_WORDS,
             v6_nets_mask: EXEMPT_WORDS - 1,
+            v6_short_at: exempt + 3 * EXEMPT_WORDS + SHORT_WORDS,
             v4_classes: 0,
             v6_classes: 0,
         };
-        FilterView { block, exempt, ..FilterView::new_zeroed() }
+        FilterView { block, exempt, ..FilterView::default() }
     }
 }
 
@@ -326,16 +330,12 @@ impl Prefilter {
     }
 
     fn mark_in(&self, which: u32, kind: Kind, target: IpNet) {
-        let (filter, shorts): (*mut Filter, *mut Shorts) = match kind {
-            Kind::Block => (
-                self.view(which, field!(FilterView, block)),
-                self.view(which, field!(FilterView, block_shorts)),
-            ),
-            Kind::Exempt => (
-                self.view(which, field!(FilterView, exempt)),
-                self.view(which, field!(FilterView, exempt_shorts)),
-            ),
-        };
+        let filter = self.view(which, |view| match kind {
+            // SAFETY: only the address of a field is taken, of a view within the state.
+            Kind::Block => unsafe { &raw mut (*view).block },
+            // SAFETY: as above.
+            Kind::Exempt => unsafe { &raw mut (*view).exempt },
+        });
         // SAFETY: the description of a build in use does not change but for its classes, which are not read here.
         let described = unsafe { filter.read_volatile() };
         if described.seed == 0 {
@@ -345,23 +345,15 @@ impl Prefilter {
             // SAFETY: within the map, which `at` checks; aligned, since values are words.
             unsafe { word64(self.words.at(at as usize)) }.fetch_or(bits, Ordering::Relaxed);
         };
-        let is_v4 = target.addr().is_ipv4();
-        let set_short = |at: usize, bits: u64| {
-            // SAFETY: indexing checks that the word lies within the bits of its family, which lie in the state; words are aligned.
-            unsafe {
-                let word = if is_v4 { &raw mut (*shorts).v4[at] } else { &raw mut (*shorts).v6[at] };
-                word64(word).fetch_or(bits, Ordering::Relaxed);
-            }
-        };
         let length = target.prefix_len();
         let class = match target.network() {
             IpAddr::V4(v4) => {
-                described.mark_v4(v4.to_bits(), length, set, set_short);
+                described.mark_v4(v4.to_bits(), length, set);
                 class_v4(length)
             }
             IpAddr::V6(v6) => {
                 let bits = v6.to_bits();
-                described.mark_v6((bits >> 64) as u64, bits as u64, length, set, set_short);
+                described.mark_v6((bits >> 64) as u64, bits as u64, length, set);
                 class_v6(length)
             }
         };
@@ -374,8 +366,13 @@ impl Prefilter {
                 .fetch_add(sizes.total(), Ordering::Relaxed);
         }
         // SAFETY: only the address of a field is taken.
-        let classes =
-            unsafe { if is_v4 { &raw mut (*filter).v4_classes } else { &raw mut (*filter).v6_classes } };
+        let classes = unsafe {
+            if target.addr().is_ipv4() {
+                &raw mut (*filter).v4_classes
+            } else {
+                &raw mut (*filter).v6_classes
+            }
+        };
         // SAFETY: an aligned field of the state, which lives as long as `self`.
         unsafe { word32(classes) }.fetch_or(class, Ordering::SeqCst);
     }

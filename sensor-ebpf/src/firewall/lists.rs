@@ -100,11 +100,11 @@ mod rank {
 /// Classes of length that may have an entry for the packet's source: mostly none.
 #[inline(always)]
 pub(crate) fn classes(state: &FirewallState, packet: &Packet) -> u32 {
-    let FilterView { block, block_shorts, .. } = state::view(state);
+    let filter = &state::view(state).block;
     if packet.is_v6 == 0 {
-        block.probe_v4(packet.low as u32, state::word, block_shorts)
+        filter.probe_v4(packet.low as u32, state::word)
     } else {
-        block.probe_v6(packet.high, packet.low, state::word, block_shorts)
+        filter.probe_v6(packet.high, packet.low, state::word)
     }
 }
 
@@ -426,13 +426,13 @@ fn count_hit(entry: *mut BlockEntry, search: &mut Search) {
 /// Whether an exemption covers the packet's source.
 #[inline(always)]
 pub(crate) fn exempt(state: &FirewallState, packet: &Packet) -> bool {
-    let FilterView { exempt, exempt_shorts, .. } = state::view(state);
+    let filter = &state::view(state).exempt;
     if packet.is_v6 == 0 {
         let address = packet.low as u32;
-        exempt.probe_v4(address, state::word, exempt_shorts) != 0
+        filter.probe_v4(address, state::word) != 0
             && EXEMPT4.get(Key::new(32, address.to_be_bytes())).is_some()
     } else {
-        exempt.probe_v6(packet.high, packet.low, state::word, exempt_shorts) != 0
+        filter.probe_v6(packet.high, packet.low, state::word) != 0
             && EXEMPT6.get(Key::new(128, packet.source_bytes())).is_some()
     }
 }
