@@ -52,7 +52,10 @@ fn main() {
     if wanted("throughput") {
         throughput();
     } else if wanted("mixed") {
-        mixed(&[plain(false), plain(true)]);
+        in_turns("mixed traffic", MIXED, &[plain(false), plain(true)]);
+    } else if wanted("facts") {
+        in_turns("small requests and answers", SMALL, &[plain(false), facts(false)]);
+        in_turns("mixed traffic", MIXED, &[plain(true), facts(true)]);
     }
     if !all && wanted("training") {
         training::run();
@@ -95,7 +98,7 @@ fn exposure(rules: &Arc<RuleSet>) {
         let facts = facts.then(Key::default);
         let settings =
             |wanted| Settings { response_exposure: wanted, facts: facts.clone(), ..Settings::default() };
-        in_turn(&format!("responses searched, {title}"), mix, rules, &settings);
+        cost(&format!("responses searched, {title}"), mix, rules, &settings);
     }
 }
 
@@ -103,31 +106,24 @@ fn exposure(rules: &Arc<RuleSet>) {
 fn model(rules: &Arc<RuleSet>) {
     let settings = |wanted| Settings { model: wanted, ..Settings::default() };
     for (title, mix) in [("small requests and answers", SMALL), ("mixed traffic", MIXED)] {
-        in_turn(&format!("the model asked, {title}"), mix, rules, &settings);
+        cost(&format!("the model asked, {title}"), mix, rules, &settings);
     }
 }
 
-/// Rounds with and without something, in turn.
-fn in_turn(
-    title: &str,
-    mix: &[traffic::Exchange],
-    rules: &Arc<RuleSet>,
-    settings: &dyn Fn(bool) -> Settings,
-) {
-    let mut costs = [Vec::new(), Vec::new()];
-    for round in 0..2 * ROUNDS {
-        let wanted = round % 2 == 1;
-        let measured = traffic::run(mix, rules, 1000, settings(wanted));
-        costs[usize::from(wanted)].push(1e6 / measured.transactions_per_sec());
-    }
-    let [without, with] = costs.map(|mut costs| {
-        costs.sort_by(f64::total_cmp);
-        costs[ROUNDS / 2]
+/// What something costs that can be left out, over a thousand connections.
+fn cost(title: &str, mix: &[traffic::Exchange], rules: &Arc<RuleSet>, settings: &dyn Fn(bool) -> Settings) {
+    let variants = [false, true].map(|wanted| Variant {
+        title: if wanted { "with" } else { "without" },
+        rules: Arc::clone(rules),
+        settings: settings(wanted),
     });
-    println!(
-        "\n{title}: {without:.2} us a transaction without, {with:.2} us with, {:.1} % less throughput",
-        100.0 * (1.0 - without / with)
-    );
+    let costs: Vec<f64> = rounds(mix, &variants, 1000).iter().map(|rounds| 1e6 / median(rounds)).collect();
+    if let [without, with] = costs[..] {
+        println!(
+            "\n{title}: {without:.2} us a transaction without, {with:.2} us with, {:.1} % less throughput",
+            100.0 * (1.0 - without / with)
+        );
+    }
 }
 
 /// One of several ways to run the engine that are measured in turns.
@@ -144,47 +140,61 @@ fn plain(searched: bool) -> Variant {
     Variant { title, rules, settings: Settings { response_exposure: false, ..Settings::default() } }
 }
 
+/// The same with facts given out, as in the service.
+fn facts(searched: bool) -> Variant {
+    let plain = plain(searched);
+    let title = if searched { "all rules, facts given out" } else { "no rules, facts given out" };
+    Variant { title, settings: Settings { facts: Some(Key::default()), ..plain.settings }, ..plain }
+}
+
 fn throughput() {
-    let with = |title, mut variant: Variant, change: fn(&mut Settings)| {
-        change(&mut variant.settings);
-        Variant { title, ..variant }
-    };
-    let facts = |settings: &mut Settings| settings.facts = Some(Key::default());
-    mixed(&[
-        with("read and not searched", plain(false), |settings| settings.reads_only = true),
+    let reading = Settings { reads_only: true, ..plain(false).settings };
+    let searching = Settings { response_exposure: true, ..plain(true).settings };
+    let variants = [
+        Variant { title: "read and not searched", settings: reading, ..plain(false) },
         plain(false),
         plain(true),
-        with("all rules, responses searched", plain(true), |settings| settings.response_exposure = true),
-        with("all rules, facts given out", plain(true), facts),
-    ]);
-    let small = [plain(false), plain(true), with("no rules, facts given out", plain(false), facts)];
-    in_turns("small requests and answers", SMALL, &small);
+        Variant { title: "all rules, responses searched", settings: searching, ..plain(true) },
+        facts(true),
+    ];
+    in_turns("mixed traffic", MIXED, &variants);
+    in_turns("small requests and answers", SMALL, &[plain(false), plain(true), facts(false)]);
 }
 
-fn mixed(variants: &[Variant]) {
-    in_turns("mixed traffic", MIXED, variants);
-}
-
-/// Rounds of each variant, in turns, so that a slow minute of the machine is all variants' alike.
+/// Tells what each variant does with one, a thousand and fifty thousand connections.
 fn in_turns(title: &str, mix: &[traffic::Exchange], variants: &[Variant]) {
     for connections in [1, 1000, 50_000] {
         println!("\n{title}, {connections} connections");
-        let mut rounds: Vec<Vec<Measured>> = variants.iter().map(|_| Vec::new()).collect();
-        for _ in 0..ROUNDS {
-            for (variant, rounds) in variants.iter().zip(&mut rounds) {
-                rounds.push(traffic::run(mix, &variant.rules, connections, variant.settings.clone()));
-            }
-        }
-        for (variant, rounds) in variants.iter().zip(&rounds) {
-            tell(variant.title, rounds);
+        for (variant, rounds) in variants.iter().zip(rounds(mix, variants, connections)) {
+            tell(variant.title, &rounds);
         }
     }
 }
 
-fn tell(title: &str, rounds: &[Measured]) {
+/// Rounds of each variant, in turns, so that a slow minute of the machine is all variants' alike.
+fn rounds(mix: &[traffic::Exchange], variants: &[Variant], connections: u32) -> Vec<Vec<Measured>> {
+    let mut rounds: Vec<Vec<Measured>> = variants.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for (variant, rounds) in variants.iter().zip(&mut rounds) {
+            rounds.push(traffic::run(mix, &variant.rules, connections, variant.settings.clone()));
+        }
+    }
+    rounds
+}
+
+/// Transactions a second of each round, from the slowest to the fastest.
+fn rates(rounds: &[Measured]) -> Vec<f64> {
     let mut rates: Vec<f64> = rounds.iter().map(Measured::transactions_per_sec).collect();
     rates.sort_by(f64::total_cmp);
-    let (median, one) = (rates[rates.len() / 2], &rounds[0]);
+    rates
+}
+
+fn median(rounds: &[Measured]) -> f64 {
+    rates(rounds)[rounds.len() / 2]
+}
+
+fn tell(title: &str, rounds: &[Measured]) {
+    let (rates, median, one) = (rates(rounds), median(rounds), &rounds[0]);
     println!(
         "  {title:<30} {median:>8.0} transactions/s ({:.0} to {:.0}), {:>5.0} MB/s, {:.2} allocations a transaction",
         rates[0],

@@ -135,8 +135,8 @@ fn element(value: &[u8], at: usize) -> Option<Found> {
     Some(Found { code: Code::HtmlTag, start: at, end: at + 1 + lead + skipped + len, confidence })
 }
 
-/// Where players, maps and posts of others are embedded from: nothing there runs for whoever embeds it.
-const EMBEDDED: [&str; 8] = [
+/// Where players and maps are embedded from: no code of whoever names them runs there.
+const EMBEDDED: [&str; 7] = [
     "https://www.youtube.com/embed/",
     "https://www.youtube-nocookie.com/embed/",
     "https://player.vimeo.com/video/",
@@ -144,7 +144,6 @@ const EMBEDDED: [&str; 8] = [
     "https://www.openstreetmap.org/export/embed",
     "https://open.spotify.com/embed/",
     "https://w.soundcloud.com/player/",
-    "https://codepen.io/",
 ];
 
 /// Whether what follows an element's name shows that its telling attributes are those of ordinary pages: icons use parts of their own

@@ -102,6 +102,7 @@ mod tests {
             ("1' AND SLEEP(5)#", Code::SqlTime, 0.9),
             ("1 and benchmark(1e8,md5(1))", Code::SqlTime, 0.9),
             ("';select pg_sleep(5)--", Code::SqlStacked, 0.9),
+            ("';select'a',name from sysobjects--", Code::SqlStacked, 0.9),
             ("' OR '1'='1", Code::SqlBoolean, 0.8),
             ("1 or 1=1", Code::SqlBoolean, 0.8),
             ("'or(1)=(1)", Code::SqlBoolean, 0.8),

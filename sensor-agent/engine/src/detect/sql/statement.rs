@@ -146,7 +146,9 @@ impl Shapes<'_> {
         let Context::Quoted(quote) = self.context else { return false };
         let closes = |at: usize| self.gap(at).is_empty() && self.text(at).starts_with(&[quote]);
         let from = (at..at + LOOK_AHEAD).find(|&at| self.is(at, Key::From));
-        closes(at) || quote == b'"' && from.is_some_and(|from| closes(from + 1))
+        // A string that ends may be what is selected.
+        self.kind(at) == Kind::OpenText && closes(at)
+            || quote == b'"' && from.is_some_and(|from| closes(from + 1))
     }
 
     /// TABLE x, DATABASE x, … and nothing behind it that makes it a sentence.
